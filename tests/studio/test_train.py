@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tiny_run import write_pictures
-from tunit.studio import command_lines, jobs, training_folders
+from tunit.studio import command_lines, jobs, train, training_folders
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 
@@ -240,6 +240,32 @@ def test_a_chosen_run_that_cannot_be_shown_is_left_out_with_its_reason(own, root
     assert [run["key"] for run in found["runs"]] == ["birds", "linked"]
     assert [run["key"] for run in found["chosen"]] == ["birds"]
     assert found["left_out"] == [f"linked/metrics.jsonl is a link that leads out of {root}: it is not read"]
+
+
+@pytest.mark.parametrize(
+    "name", ["studio/train.log", "studio/job.json", "studio/seen.safetensors", "domains.json", ".lock"]
+)
+def test_nothing_of_a_listed_run_is_read_through_a_link_that_leads_out(own, root, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.write_text("the password is swordfish\n")
+    (root / "birds" / "studio").mkdir(exist_ok=True)
+    if name != "studio/job.json":
+        (root / "birds" / "studio" / "job.json").write_text('{"process": 999999, "host": "x", "born": "1"}')
+    (root / "birds" / name).unlink(missing_ok=True)
+    (root / "birds" / name).symlink_to(outside)
+    run = state_of(own, "birds")
+    assert run["reason"] == f"birds/{name} is a link that leads out of {root}: it is not read"
+    assert (run["state"], run["steps"], run["model"], run["alarms"]) == ("unread", 0, False, [])
+
+
+def test_a_run_that_is_not_read_does_not_count_as_a_training(own, fake, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "MOST_AT_ONCE", 1)
+    fields = {"folder": "0/crows", "preset": "small"}
+    assert own.post("/train/start", data=fields | {"name": "one"}).status_code == 200
+    log = root / "one" / "studio" / "train.log"
+    log.rename(tmp_path / "outside.log")
+    log.symlink_to(tmp_path / "outside.log")
+    assert own.post("/train/start", data=fields | {"name": "two"}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tunit.data.finding.naming import INDEX
 from tunit.destination import SIGNS_OF_A_RUN
 from tunit.errors import ConfigError, RunError
 from tunit.machine import choose_device
-from tunit.methods.model_file import TENSORS
+from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS
 from tunit.paths import expand_home
 from tunit.reading import is_file
 from tunit.training.run_folder import RunFolder
@@ -23,9 +23,10 @@ _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)
 JOB = "studio/job.json"  # of a training that a studio has started
 # What the studio, and the code that it calls, reads in a run. None may be a link that leads out of the workspace.
 _READ = (
-    "config.toml", "run.json", "pictures.csv", "metrics.jsonl", "model.json", TENSORS, "number_of_domains.json",
+    "config.toml", "run.json", "pictures.csv", "metrics.jsonl", ABOUT, TENSORS, "number_of_domains.json", DOMAINS,
     "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",
     ".lock", JOB, "studio/stop.json", "studio/train.log", "studio/journal.jsonl", "studio/labels.csv",
+    "studio/seen.safetensors",
 )  # fmt: skip
 
 
@@ -83,10 +84,22 @@ class Workspace:
         found = next((run for run in self.runs() if run.key == key), None)
         if found is None:
             raise RunError(f"there is no run {key!r} here: choose one of the list")
-        for name in _READ:
-            if not is_inside(found.path / name, self.root):
-                raise RunError(f"{found.name}/{name} is a link that leads out of {self.root}: it is not read")
+        self.check(found)
         return found
+
+    def check(self, run: Run) -> None:
+        """Raises RunError if a part of the run lies outside of the folder: then nothing of it is read."""
+        for name in _READ:
+            if not is_inside(run.path / name, self.root):
+                raise RunError(f"{run.name}/{name} is a link that leads out of {self.root}: it is not read")
+
+    def refusal(self, run: Run) -> str:
+        """Why nothing of the run is read, as `check` says it; "" if it is read."""
+        try:
+            self.check(run)
+        except RunError as error:
+            return str(error)
+        return ""
 
 
 def is_inside(path: Path, folder: Path) -> bool:

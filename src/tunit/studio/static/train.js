@@ -11,6 +11,7 @@ const WORDS = {
   finished: "finished",
   stopped: "stopped, can be resumed",
   failed: "failed",
+  unread: "not read",
 };
 const { most } = pageData("page-data");
 const chosen = new Set(new URLSearchParams(location.search).getAll("run"));
