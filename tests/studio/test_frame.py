@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 from browser import Elements
 from tunit.cli import main
 from tunit.commands import studio
-from tunit.errors import ConfigError
+from tunit.errors import ConfigError, RunError
 from tunit.studio import command_lines, explore, serve
+from tunit.studio import workspace as workspace_module
 from tunit.studio.app import create_app
 from tunit.studio.guard import rules_for
 from tunit.studio.workspace import MOST_RUNS, Workspace
@@ -116,6 +117,25 @@ def test_names_of_any_kind_have_different_keys(tmp_path):
     assert sorted(run.name for run in runs) == sorted(set(names) - {"a/b"})
     assert len({run.key for run in runs}) == len(runs) <= MOST_RUNS
     assert all(re.fullmatch(r"[\w.-]+", run.key, re.ASCII) for run in runs)
+
+
+def test_a_run_is_searched_once_and_found_anew_where_it_lies_then(tmp_path, monkeypatch):
+    old, new = tmp_path / "a" / "run", tmp_path / "a run"
+    old.mkdir(parents=True)
+    (old / "model.safetensors").touch()
+    studio, searches = Workspace(tmp_path, device="cpu"), []
+    search = workspace_module._runs_below
+    monkeypatch.setattr(workspace_module, "_runs_below", lambda root: searches.append(root) or search(root))
+    key = studio.runs()[0].key
+    assert [studio.run(key).path for _ in range(3)] == [old] * 3
+    assert len(searches) == 2  # the list above, and the first request
+    old.rename(new)
+    with pytest.raises(RunError, match="there is no run"):
+        studio.run(key)
+    old.symlink_to(new)
+    with pytest.raises(RunError, match="there is no run"):
+        studio.run(key)
+    assert studio.run(studio.runs()[0].key).path == new
 
 
 def test_the_folder_may_be_a_run_itself(runs):

@@ -89,7 +89,7 @@ async def start(request: Request) -> Response:
         begin(workspace, training.command(), out)
 
     await run_in_threadpool(work)
-    return JSONResponse({"run": _run_in(workspace, out).key})
+    return JSONResponse({"run": await run_in_threadpool(workspace.key_of, out)})
 
 
 def free_place(workspace: Workspace, name: str) -> Path:
@@ -119,10 +119,6 @@ def begin(workspace: Workspace, command: list[str], out: Path) -> None:
                 f"{going} trainings run already, and share this machine: wait for one, or stop one"
             )
         jobs.start(command, out)
-
-
-def _run_in(workspace: Workspace, path: Path) -> Run:
-    return next(run for run in workspace.runs() if run.path == path)
 
 
 async def stop(request: Request) -> Response:
