@@ -224,6 +224,27 @@ def test_without_usable_features_the_other_figures_are_reported(pictures, broken
         assert "nan gives features that are not finite for 90 of 90 pictures" in result.notes[0]
 
 
+def test_a_group_whose_features_are_not_all_finite_has_one_note_and_no_figures_of_features(pictures):
+    held, train = pictures
+    many = Labelled(np.concatenate([held.images] * 6), np.tile(held.classes, 6), held.names)
+    calls = []
+
+    def sometimes_nan(x):
+        calls.append(len(x))
+        features = coarse(x).clone()
+        features[0, 0] = torch.nan if len(calls) == 3 else 0.5  # 1 and 2 are the real pictures
+        return features
+
+    result = evaluate_model(
+        tiny_model(), many, train, FeatureNetwork("sometimes", sometimes_nan, torch.device("cpu"))
+    )
+    (note,) = (note for note in result.notes if "not finite" in note)
+    assert note.startswith("features of translations into a: sometimes gives")
+    assert calls == [64, 26, 64, *(2 * [64, 64, 16])]  # no more of the first class's
+    assert result.groups.keys() == {"b", "c"}
+    assert result.figures["FID of all"].number == 2 * 144
+
+
 def test_of_a_method_that_learns_no_domains_only_translations_are_measured(pictures, monkeypatch):
     monkeypatch.setattr(evaluate, "method_of", lambda config: SimpleNamespace(learns_domains=False))
     result = evaluate_model(tiny_model(), *pictures, NETWORK)
