@@ -203,6 +203,9 @@ def test_with_a_single_group_random_pairs_are_measured(pictures):
     assert {"FID of all", "KID of all", "cycle error (grey levels)"} <= result.figures.keys()
     assert result.groups == {}
     assert any("random pairs" in note for note in result.notes)
+    for most, number in ((20, 20), (0, NUMBER), (500, NUMBER)):
+        result = evaluate_model(model, *one, NETWORK, most_sources=most, beside_trivial=False)
+        assert result.figures["FID of all"].number == number
     single = Labelled(held.images[:1], np.array([-1]), [])
     result = evaluate_model(model, single, one[1], NETWORK)
     assert any("a single picture" in note for note in result.notes)

@@ -164,7 +164,7 @@ def _pairings(result: Evaluation, groups: Integers, seed: int, most_sources: int
         result.notes.append("translations: there is a single picture, and no other to take a style from")
         return {}
     result.notes.append("all pictures are of one group: translations are of random pairs")
-    return {ALL: random_pairing(number, most_sources or number, seed)}
+    return {ALL: random_pairing(number, min(most_sources or number, number), seed)}
 
 
 @dataclass
