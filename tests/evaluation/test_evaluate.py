@@ -217,6 +217,17 @@ def test_the_interval_of_a_mean_shrinks_with_more_values():
     assert mean.high - mean.value == pytest.approx(2**0.5 / 2)
 
 
+def test_the_interval_of_a_distance_that_cannot_be_negative_ends_at_0():
+    torch.manual_seed(1)
+    a = torch.randn(36, 40)
+    near = compare_sets(a, a + 0.001 * torch.randn_like(a)).figures
+    assert near["FID"].low == 0 < near["FID"].value
+    assert near["KID"].low < 0  # its estimate is unbiased, so it may be negative
+    mean = mean_of([near["FID"], near["FID"]])
+    assert mean.low == 0
+    assert mean.high - mean.value == pytest.approx((near["FID"].high - near["FID"].value) / 2**0.5)
+
+
 @pytest.mark.parametrize("broken", ["none", "not finite"])
 def test_without_usable_features_the_other_figures_are_reported(pictures, broken):
     nan = FeatureNetwork("nan", lambda x: x.mean((2, 3)) / 0 * 0, torch.device("cpu"))
