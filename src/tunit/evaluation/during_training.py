@@ -8,7 +8,8 @@ from typing import Any
 
 from numpy.linalg import LinAlgError
 
-from tunit.data.finding.find import find_pictures
+from tunit.data.finding.find import LabelMode, find_pictures
+from tunit.data.finding.source_kind import kind_of
 from tunit.data.layouts import part_of
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import DataError, TunitError
@@ -16,7 +17,13 @@ from tunit.evaluation.comparison import FEWEST
 from tunit.evaluation.evaluate import evaluate_model
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
-from tunit.evaluation.labelled import labelled, pack_held, square_settings, training_pictures
+from tunit.evaluation.labelled import (
+    LABEL_COLUMN,
+    labelled,
+    pack_held,
+    square_settings,
+    training_pictures,
+)
 from tunit.evaluation.result import Evaluation, Labelled
 from tunit.files import write_text
 from tunit.machine import is_out_of_memory
@@ -161,11 +168,16 @@ def plain_values(result: Evaluation) -> dict[str, float]:
     }
 
 
-def check_held(source: Path) -> None:
-    """Raises DataError before a long training begins if held-back pictures are missing or too few."""
+def check_held(source: Path, picture_column: str = "", label_column: str = LABEL_COLUMN) -> None:
+    """Raises DataError before a long training begins if held-back pictures are missing or too few.
+
+    picture_column, label_column: those of the training; a table of held-back pictures is read with them, too.
+    """
     if not source.exists():
         raise DataError(f"{source} does not exist: give the held-back pictures as a folder, archive or list")
-    number = len(find_pictures(source).pictures)
+    mode: LabelMode = "csv" if kind_of(source) == "table" and label_column != LABEL_COLUMN else "none"
+    found = find_pictures(source, labels=mode, label_column=label_column, picture_column=picture_column)
+    number = len(found.pictures)
     if number < FEWEST:
         raise DataError(
             f"{source} holds {number} picture, too few to score a model and keep the best one: "
