@@ -106,19 +106,38 @@ def test_a_failed_evaluation_is_reported_and_training_continues(tmp_path, capsys
     assert lines[0].startswith("tunit: step 4: the model could not be measured (")
 
 
+def test_a_best_model_whose_folder_cannot_be_made_does_not_end_the_training(runs, tmp_path, capsys):
+    evaluator = Evaluator(RunFolder(tmp_path / "run"), NETWORK)
+
+    def evaluate(state):
+        """As the evaluator, with a file in the place of the folder."""
+        (tmp_path / "run" / "best").write_text("")
+        return evaluator(state)
+
+    start_run(
+        runs / "pictures", tmp_path / "run", tiny_config(), evaluate=evaluate, evaluate_every=12, quiet=True
+    )
+    path = tmp_path / "run" / "best"
+    assert f"step 12: the model could not be measured ({path} cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
-    "error", [MemoryError(), torch.OutOfMemoryError("out of memory"), np.linalg.LinAlgError("no convergence")]
+    ("error", "reason"),
+    [
+        (MemoryError(), "memory ran out"),
+        (torch.OutOfMemoryError("out of memory"), "out of memory"),
+        (np.linalg.LinAlgError("no convergence"), "no convergence"),
+        (OSError(28, "No space left on device", "a file"), "No space left on device"),
+    ],
 )
-def test_an_evaluation_that_fails_for_lack_of_memory_does_not_end_the_training(
-    tmp_path, monkeypatch, capsys, error
-):
+def test_an_evaluation_that_fails_does_not_end_the_training(tmp_path, monkeypatch, capsys, error, reason):
     def fails(state):
         raise error
 
     evaluator = Evaluator(RunFolder(tmp_path), NETWORK)
     monkeypatch.setattr(evaluator, "_measured", fails)
     assert evaluator(SimpleNamespace(step=4)) == {}
-    assert f"could not be measured ({str(error) or 'memory ran out'})" in capsys.readouterr().err
+    assert f"could not be measured ({reason})" in capsys.readouterr().err
     error = RuntimeError("shapes do not fit")
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         evaluator(SimpleNamespace(step=4))

@@ -25,7 +25,7 @@ from tunit.evaluation.labelled import (
     training_pictures,
 )
 from tunit.evaluation.result import Evaluation, Labelled
-from tunit.files import write_text
+from tunit.files import reason_of, writable, write_text
 from tunit.machine import is_out_of_memory
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState
@@ -65,10 +65,10 @@ class Evaluator:
             return self._measured(state)
         except Interrupted:
             raise
-        except (TunitError, LinAlgError, RuntimeError, MemoryError) as error:
-            if not isinstance(error, TunitError | LinAlgError) and not is_out_of_memory(error):
+        except (TunitError, LinAlgError, OSError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, TunitError | LinAlgError | OSError) and not is_out_of_memory(error):
                 raise
-            reason = str(error) or "memory ran out"
+            reason = reason_of(error) if isinstance(error, OSError) else str(error) or "memory ran out"
             remark(f"step {state.step}: the model could not be measured ({reason}); training goes on")
             return {}
 
@@ -92,7 +92,8 @@ class Evaluator:
             remark(f"step {state.step}: there is no score by which to keep the best model ({reasons})")
         elif self._is_best(*score):
             folder = self.run.path / BEST
-            folder.mkdir(exist_ok=True)
+            with writable(folder):
+                folder.mkdir(exist_ok=True)
             save_model(folder, model)
             about = {"score": score[0], "value": score[1], "step": state.step} | self._measured_with()
             write_text(folder / "best.json", json.dumps(about, indent=2) + "\n")
