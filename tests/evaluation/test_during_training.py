@@ -1,6 +1,7 @@
 """Evaluation during training: its figures are in the metrics, and the best model is kept, also after a resume."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 import torch
 
 from tiny_run import tiny_config, write_pictures
+from tunit.data.packing.packed import open_packed
+from tunit.evaluation import during_training
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.result import Labelled
+from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
@@ -56,6 +60,21 @@ def test_evaluation_does_not_change_the_training(runs):
         read_tensors(checkpoints(runs / name / "checkpoints")[-1])[0] for name in ("watched", "plain")
     )
     assert all(torch.equal(watched[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_translations_are_compared_with_at_most_so_many_training_pictures(
+    runs, tmp_path, monkeypatch, capsys, held
+):
+    monkeypatch.setattr(during_training, "MOST_REAL", 20)
+    evaluator = Evaluator(RunFolder(tmp_path), NETWORK, runs / "pictures" if held else None)
+    shutil.copytree(runs / "plain", tmp_path, dirs_exist_ok=True)
+    packed, model = open_packed(tmp_path / "data"), load_model(tmp_path)
+    for _ in range(2):
+        real = evaluator._pictures(model, packed)[1]
+    np.testing.assert_array_equal(real.images, packed.images[::3])
+    assert np.bincount(real.classes).tolist() == [8, 8]
+    assert capsys.readouterr().err.count("compare with 16 of 48 real pictures, evenly spread") == 1
 
 
 def test_a_worse_model_does_not_replace_the_best_one_from_before(tmp_path):

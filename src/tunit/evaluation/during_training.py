@@ -40,6 +40,8 @@ SCORES = ("mFID", "FID of all")  # models are compared by the first of these fig
 MOST_SOURCES = 200  # how many pictures are translated into each group
 HASHED = 1_000  # pictures at a time
 MOST_HELD = 2_000  # how many training pictures to use if no pictures are held back
+# Translations are compared with at most this many training pictures: features of millions take hours and much memory.
+MOST_REAL = 50_000
 
 
 class Evaluator:
@@ -49,7 +51,7 @@ class Evaluator:
     held: held-back pictures; None takes the training pictures. For a run on a published set, the validation pictures
     of the set are used: those in `held` or, if this is None, those in the training's own source. The best score is
     stored in the run, so that a resumed run knows it. Scores are compared only if they were measured with the same
-    feature network on the same pictures.
+    feature network on the same pictures. Translations are compared with at most MOST_REAL training pictures.
     """
 
     def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
@@ -108,9 +110,7 @@ class Evaluator:
             source = self.held_source or (Path(self.run.read_about()["source"]) if part else None)
             if source is None:
                 whole = labelled(packed)
-                step = -(-len(whole.images) // MOST_HELD)
-                held = Labelled(whole.images[::step], whole.classes[::step], whole.names)
-                self._sets = held, whole
+                held, train = _spread(whole, MOST_HELD), whole
             else:
                 squares = square_settings(
                     model.image_size, model.fit, model.background, part, data.max_pixels
@@ -118,8 +118,14 @@ class Evaluator:
                 squares = replace(squares, picture_column=data.picture_column, min_side=data.min_side)
                 cache = self.run.path / "evaluation" / "held"
                 held = labelled(pack_held(source, cache, squares, label_column=data.label_column))
-                train = training_pictures(self.run.path, held, model)
-                self._sets = held, train or held
+                train = training_pictures(self.run.path, held, model) or held
+            real = _spread(train, MOST_REAL)
+            if len(real.images) < len(train.images):
+                remark(
+                    f"evaluations during the training compare with {len(real.images):,} of {len(train.images):,} "
+                    "real pictures, evenly spread"
+                )
+            self._sets = held, real
         return self._sets
 
     def _measured_with(self) -> dict[str, str]:
@@ -159,6 +165,12 @@ class Evaluator:
         before = self._best()
         comparable = before.get("score") == name and self._is_comparable(before)
         return not comparable or not is_number(before.get("value")) or value < before["value"]
+
+
+def _spread(pictures: Labelled, most: int) -> Labelled:
+    """At most this many of the pictures, evenly spread; they are not copied."""
+    step = max(-(-len(pictures.images) // most), 1)
+    return replace(pictures, images=pictures.images[::step], classes=pictures.classes[::step])
 
 
 def plain_values(result: Evaluation) -> dict[str, float]:
