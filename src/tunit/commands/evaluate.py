@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunit.commands.measuring_arguments import add_features, add_measuring
+from tunit.commands.measuring_arguments import add_features, add_measuring, check_preprocessing
 from tunit.commands.numbers import seed, whole
 from tunit.commands.picture_arguments import add_device, add_max_pixels
 from tunit.config.sections import LARGEST_SIDE, MOST
@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit evaluate`."""
     from tunit.errors import ConfigError
 
+    check_preprocessing(args.preprocessing, args.features)
     two_folders = args.real is not None or args.fake is not None
     if two_folders and (args.real is None or args.fake is None or args.model is not None):
         raise ConfigError("give either RUN and FOLDER, or both --real and --fake")
