@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import socket
 
 import pytest
 from starlette.testclient import TestClient
@@ -192,6 +193,21 @@ def test_a_port_in_use_is_one_sentence():
     listening = serve.listen("127.0.0.1", 0)
     with listening, pytest.raises(ConfigError, match="give another --port"):
         serve.listen("127.0.0.1", listening.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["", "0", "0.0.0.0", "127.0.0.1"])
+def test_the_printed_address_can_be_opened_and_a_host_of_no_name_is_public(runs, monkeypatch, capsys, host):
+    given = []
+    monkeypatch.setattr(serve, "create_app", lambda workspace, rules: given.append(rules))
+    monkeypatch.setattr(serve.uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
+    monkeypatch.setattr(serve, "_log_as_remarks", lambda: None)
+    serve.serve(Workspace(runs, device="cpu"), host, 0)
+    (rules,) = given
+    public = host != "127.0.0.1"
+    assert rules.addresses == bool(rules.token) == public
+    assert rules.knows("") is False
+    name = socket.gethostname() if public else host
+    assert f"is open at http://{name}:{rules.port}/" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
