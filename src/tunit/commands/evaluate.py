@@ -226,6 +226,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
 
 def print_evaluation(result: "Evaluation") -> None:
     """The tables on the terminal: all figures, then those of each group, then what could not be measured."""
+    from tunit.evaluation.against_trivial import COLUMNS
     from tunit.evaluation.intervals import Figure
 
     rows = [
@@ -243,13 +244,9 @@ def print_evaluation(result: "Evaluation") -> None:
             ],
         )
     if result.trivial.rows:
-        names = ("accuracy", "NMI", "agreement")
         show_table(
-            ("compared with trivial answers", "accuracy", "NMI", "NMI with the domains"),
-            [
-                (row, *(f"{values[n]:.3f}" if n in values else "-" for n in names))
-                for row, values in result.trivial.rows.items()
-            ],
+            ("compared with trivial answers", *COLUMNS.values()),
+            result.trivial.cells(),
             title=f"on the same {result.trivial.pictures:,} pictures",
         )
         show(result.trivial.verdict)
