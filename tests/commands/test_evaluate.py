@@ -129,6 +129,15 @@ def test_options_for_a_run_are_refused_with_two_folders(pictures, capsys, option
         (("RUN", "nowhere"), "nowhere"),
         (("RUN", "PICTURES", "--size", "128"), "--size 128 has no effect with RUN"),
         (("PICTURES", "PICTURES"), "holds no model.safetensors"),
+        (
+            ("RUN", "PICTURES", "--preprocessing", "legacy"),
+            "--preprocessing legacy has no effect with --features random-vgg16: it needs --features inception",
+        ),
+        (
+            ("--real", "PICTURES", "--fake", "ONE", "--preprocessing", "legacy", "--features", "a.pth.tar"),
+            "--preprocessing legacy has no effect with --features a.pth.tar",
+        ),
+        (("RUN", "PICTURES", "--features", "x.pt", "--preprocessing", "legacy"), "'x.pt' is neither a file"),
         (("RUN", "PICTURES", "--features", "vgg99"), "'vgg99' is neither a file nor a known name"),
         (("RUN", "PICTURES", "--max-pixels", "9"), "raise --max-pixels to allow it"),
         (("--real", "PICTURES/even", "--fake", "PICTURES/odd", "--max-pixels", "0"), "is 0: take at least 1"),

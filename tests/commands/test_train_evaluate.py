@@ -61,6 +61,29 @@ def test_errors_come_before_the_training(tmp_path, capsys, words, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("given", ["flag", "preset", "run"])
+def test_a_table_of_held_back_pictures_is_checked_with_the_columns_of_the_training(tmp_path, capsys, given):
+    """Its usual column names one picture only."""
+    pictures = sorted(write_pictures(tmp_path / "pictures", number=8).iterdir())
+    table, run, preset = tmp_path / "held.csv", tmp_path / "run", tmp_path / "mine.toml"
+    rows = [f"{path},{pictures[0]}" for path in pictures]
+    table.write_text("\n".join(["own,picture", *rows]) + "\n")
+    preset.write_text('base = "default"\n[data]\npicture_column = "own"\n')
+    words = {
+        "flag": [table, "--out", run, *flags(), "--picture-column", "own"],
+        "preset": [table, "--out", run, *flags(), "--preset", preset],
+        "run": ["--resume", run],
+    }[given]
+    if given == "run":
+        assert (
+            main([str(w) for w in ["train", table, "--out", run, *flags(), "--picture-column", "own"]]) == 0
+        )
+        words += ["--steps", "14"]
+    words = ["train", *words, "--quiet", "--evaluate-every", "99", "--held-back", table]
+    assert main([str(word) for word in words]) == 0, capsys.readouterr().err
+    assert main([str(word) for word in [*words[:-1], table, "--label-column", "kind", "--overwrite"]]) == 2
+
+
 def test_restarts_of_a_resumed_run_need_several_processes(tmp_path, monkeypatch, capsys):
     write_run_config(tmp_path / "config.toml", tiny_config())
     asked = []

@@ -1,6 +1,7 @@
 """Evaluation during training: its figures are in the metrics, and the best model is kept, also after a resume."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 import torch
 
 from tiny_run import tiny_config, write_pictures
+from tunit.data.packing.packed import open_packed
+from tunit.evaluation import during_training
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.result import Labelled
+from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
@@ -56,6 +60,21 @@ def test_evaluation_does_not_change_the_training(runs):
         read_tensors(checkpoints(runs / name / "checkpoints")[-1])[0] for name in ("watched", "plain")
     )
     assert all(torch.equal(watched[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_translations_are_compared_with_at_most_so_many_training_pictures(
+    runs, tmp_path, monkeypatch, capsys, held
+):
+    monkeypatch.setattr(during_training, "MOST_REAL", 20)
+    evaluator = Evaluator(RunFolder(tmp_path), NETWORK, runs / "pictures" if held else None)
+    shutil.copytree(runs / "plain", tmp_path, dirs_exist_ok=True)
+    packed, model = open_packed(tmp_path / "data"), load_model(tmp_path)
+    for _ in range(2):
+        real = evaluator._pictures(model, packed)[1]
+    np.testing.assert_array_equal(real.images, packed.images[::3])
+    assert np.bincount(real.classes).tolist() == [8, 8]
+    assert capsys.readouterr().err.count("compare with 16 of 48 real pictures, evenly spread") == 1
 
 
 def test_a_worse_model_does_not_replace_the_best_one_from_before(tmp_path):
@@ -106,19 +125,38 @@ def test_a_failed_evaluation_is_reported_and_training_continues(tmp_path, capsys
     assert lines[0].startswith("tunit: step 4: the model could not be measured (")
 
 
+def test_a_best_model_whose_folder_cannot_be_made_does_not_end_the_training(runs, tmp_path, capsys):
+    evaluator = Evaluator(RunFolder(tmp_path / "run"), NETWORK)
+
+    def evaluate(state):
+        """As the evaluator, with a file in the place of the folder."""
+        (tmp_path / "run" / "best").write_text("")
+        return evaluator(state)
+
+    start_run(
+        runs / "pictures", tmp_path / "run", tiny_config(), evaluate=evaluate, evaluate_every=12, quiet=True
+    )
+    path = tmp_path / "run" / "best"
+    assert f"step 12: the model could not be measured ({path} cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
-    "error", [MemoryError(), torch.OutOfMemoryError("out of memory"), np.linalg.LinAlgError("no convergence")]
+    ("error", "reason"),
+    [
+        (MemoryError(), "memory ran out"),
+        (torch.OutOfMemoryError("out of memory"), "out of memory"),
+        (np.linalg.LinAlgError("no convergence"), "no convergence"),
+        (OSError(28, "No space left on device", "a file"), "No space left on device"),
+    ],
 )
-def test_an_evaluation_that_fails_for_lack_of_memory_does_not_end_the_training(
-    tmp_path, monkeypatch, capsys, error
-):
+def test_an_evaluation_that_fails_does_not_end_the_training(tmp_path, monkeypatch, capsys, error, reason):
     def fails(state):
         raise error
 
     evaluator = Evaluator(RunFolder(tmp_path), NETWORK)
     monkeypatch.setattr(evaluator, "_measured", fails)
     assert evaluator(SimpleNamespace(step=4)) == {}
-    assert f"could not be measured ({str(error) or 'memory ran out'})" in capsys.readouterr().err
+    assert f"could not be measured ({reason})" in capsys.readouterr().err
     error = RuntimeError("shapes do not fit")
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         evaluator(SimpleNamespace(step=4))

@@ -203,6 +203,9 @@ def test_with_a_single_group_random_pairs_are_measured(pictures):
     assert {"FID of all", "KID of all", "cycle error (grey levels)"} <= result.figures.keys()
     assert result.groups == {}
     assert any("random pairs" in note for note in result.notes)
+    for most, number in ((20, 20), (0, NUMBER), (500, NUMBER)):
+        result = evaluate_model(model, *one, NETWORK, most_sources=most, beside_trivial=False)
+        assert result.figures["FID of all"].number == number
     single = Labelled(held.images[:1], np.array([-1]), [])
     result = evaluate_model(model, single, one[1], NETWORK)
     assert any("a single picture" in note for note in result.notes)
@@ -214,6 +217,17 @@ def test_the_interval_of_a_mean_shrinks_with_more_values():
     assert mean.high - mean.value == pytest.approx(2**0.5 / 2)
 
 
+def test_the_interval_of_a_distance_that_cannot_be_negative_ends_at_0():
+    torch.manual_seed(1)
+    a = torch.randn(36, 40)
+    near = compare_sets(a, a + 0.001 * torch.randn_like(a)).figures
+    assert near["FID"].low == 0 < near["FID"].value
+    assert near["KID"].low < 0  # its estimate is unbiased, so it may be negative
+    mean = mean_of([near["FID"], near["FID"]])
+    assert mean.low == 0
+    assert mean.high - mean.value == pytest.approx((near["FID"].high - near["FID"].value) / 2**0.5)
+
+
 @pytest.mark.parametrize("broken", ["none", "not finite"])
 def test_without_usable_features_the_other_figures_are_reported(pictures, broken):
     nan = FeatureNetwork("nan", lambda x: x.mean((2, 3)) / 0 * 0, torch.device("cpu"))
@@ -222,6 +236,27 @@ def test_without_usable_features_the_other_figures_are_reported(pictures, broken
     assert "mFID" not in result.figures
     if broken == "not finite":
         assert "nan gives features that are not finite for 90 of 90 pictures" in result.notes[0]
+
+
+def test_a_group_whose_features_are_not_all_finite_has_one_note_and_no_figures_of_features(pictures):
+    held, train = pictures
+    many = Labelled(np.concatenate([held.images] * 6), np.tile(held.classes, 6), held.names)
+    calls = []
+
+    def sometimes_nan(x):
+        calls.append(len(x))
+        features = coarse(x).clone()
+        features[0, 0] = torch.nan if len(calls) == 3 else 0.5  # 1 and 2 are the real pictures
+        return features
+
+    result = evaluate_model(
+        tiny_model(), many, train, FeatureNetwork("sometimes", sometimes_nan, torch.device("cpu"))
+    )
+    (note,) = (note for note in result.notes if "not finite" in note)
+    assert note.startswith("features of translations into a: sometimes gives")
+    assert calls == [64, 26, 64, *(2 * [64, 64, 16])]  # no more of the first class's
+    assert result.groups.keys() == {"b", "c"}
+    assert result.figures["FID of all"].number == 2 * 144
 
 
 def test_of_a_method_that_learns_no_domains_only_translations_are_measured(pictures, monkeypatch):

@@ -51,14 +51,18 @@ def test_features_are_not_rounded_to_tf32_on_a_gpu(monkeypatch):
 
 
 class Layers(nn.Module):
-    """A stand-in for the Inception network: its features are its input."""
+    """A stand-in for the Inception network, or for a network whose `layers` give other features: the means of its
+    input, and zeros.
+    """
 
-    def __init__(self):
+    def __init__(self, width=2048):
         super().__init__()
-        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(1))
+        self.layers = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.ConstantPad1d((0, width - 3), 0.0)
+        )
 
     def forward(self, x):
-        return self.layers(x)
+        return 2 * self.layers(x)
 
 
 def save_script(network, side, path):
@@ -120,9 +124,19 @@ def test_the_inception_file_is_recognised_by_its_layers(tmp_path):
         features_of(plain, load_feature_network(str(path), preprocessing=p, trust=True))
         for p in ("clean", "legacy")
     )
-    torch.testing.assert_close(clean, torch.full((2, 3), (191 - 128) / 128), atol=1e-4, rtol=0)
+    torch.testing.assert_close(clean[:, :3], torch.full((2, 3), (191 - 128) / 128), atol=1e-4, rtol=0)
     mean, std = torch.tensor(feature_networks.IMAGENET_MEAN), torch.tensor(feature_networks.IMAGENET_STD)
-    torch.testing.assert_close(legacy[0], 2 * (191 / 255 - mean) / std - 1, atol=1e-4, rtol=0)
+    torch.testing.assert_close(legacy[0, :3], 2 * (191 / 255 - mean) / std - 1, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("side", [32, 299])
+def test_another_network_with_layers_is_not_taken_for_the_inception_network(tmp_path, side):
+    path = tmp_path / "mine.pt"
+    save_script(Layers(width=9), side, path)
+    network = load_feature_network(str(path), trust=True)
+    assert network.name.startswith("mine.pt ")
+    features = features_of(PICTURES, network)
+    np.testing.assert_allclose(features[:, :3], 2 * PICTURES.mean((1, 2)) / 255, rtol=1e-5)
 
 
 def test_another_network_of_the_same_file_name_has_another_name_and_other_features(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import bootstrap
 
-from tunit.evaluation.intervals import Figure, mean_figure, resampled_figure
+from tunit.evaluation.intervals import MOST_RESAMPLED, Figure, mean_figure, resampled_figure
 
 
 def test_interval_of_a_mean_equals_that_of_scipy():
@@ -29,6 +29,13 @@ def test_interval_contains_the_true_value_as_often_as_it_should():
 
 def test_equal_values_have_an_interval_of_width_0_and_booleans_are_allowed():
     assert mean_figure(torch.ones(5, dtype=torch.bool)) == Figure(1.0, 1.0, 1.0, 5)
+
+
+def test_the_interval_of_a_mean_of_many_values_lies_between_them():
+    values = np.zeros(MOST_RESAMPLED + 1)
+    values[0] = 1
+    assert mean_figure(values).low == 0
+    assert mean_figure(1 - values).high == 1
 
 
 def test_resampled_interval_of_a_difference_of_means():

@@ -11,9 +11,10 @@ from tiny_model import tiny_model
 from tiny_run import tiny_config, write_pictures
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
+from tunit.errors import DataError
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
-from tunit.evaluation.labelled import labelled, training_pictures
+from tunit.evaluation.labelled import labelled, pack_held, training_pictures
 from tunit.evaluation.of_run import evaluate_run
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
@@ -59,6 +60,15 @@ def test_a_held_back_table_is_read_with_the_columns_of_the_run(pictures, tmp_pat
     evaluator = Evaluator(RunFolder(run), network, held=table)
     start_run(table, run, tiny_config(**how), evaluate=evaluator, evaluate_every=12, quiet=True)
     assert evaluator._sets[0].names == ["cats", "dogs"]
+
+
+def test_a_label_column_that_was_named_must_exist(pictures, tmp_path):
+    table, squares = tmp_path / "pictures.csv", PackSettings(size=32)
+    write_table(table, pictures, ("where", "kind"))
+    assert pack_held(table, tmp_path / "a", squares, label_column="kind").classes == ["cats", "dogs"]
+    with pytest.raises(DataError, match=r"has no column 'knd': .*'where', 'kind'"):
+        pack_held(table, tmp_path / "b", squares, label_column="knd")
+    assert pack_held(table, tmp_path / "c", squares).classes == []  # nobody has named a column
 
 
 def test_evaluate_says_what_it_leaves_out(pictures, tmp_path):

@@ -325,6 +325,10 @@ def test_the_command_runs_the_clustering_table(pictures, tmp_path, capsys):
         (["table1", "--only", "Z"], "table1 has no row 'Z'"),
         (["table1", "--seeds", "0"], "--seeds is 0"),
         (["table1", "--smoke", "--seed", "7"], "use --seeds N"),
+        (
+            ["table1", "--preprocessing", "legacy"],
+            "--preprocessing legacy has no effect with --features random-vgg16",
+        ),
         (["table1", "--smoke", "--layout", "food-101"], "--layout food-101 cannot be read here"),
     ],
 )

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from starlette.testclient import TestClient
 
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.packing.packed import open_packed
 from tunit.reporting.style_map import MOST_LAID_OUT, laid_out, spread
 from tunit.studio import explore, output_thread, run_output
+from tunit.studio.app import create_app
 from tunit.studio.library import Library
 from tunit.studio.lru_cache import LRUCache, stamp_of
 from tunit.studio.workspace import Workspace
@@ -220,6 +222,34 @@ def test_output_of_a_model_that_was_replaced_meanwhile_is_not_kept_as_that_of_th
         thread.wait()
         assert thread.output is not None
         assert len(written) == kept
+
+
+def test_what_was_found_by_a_model_with_other_domains_is_shown_with_its_own(runs, monkeypatch):
+    """A training that has found its number of domains writes a model with fewer of them."""
+    go_on = threading.Event()
+    compute_missing = output_thread.OutputThread._compute_missing
+
+    def slowly(self, partial, some):
+        if self.so_far is not None:
+            go_on.wait(60)
+        compute_missing(self, partial, some)
+
+    monkeypatch.setattr(output_thread.OutputThread, "_compute_missing", slowly)
+    monkeypatch.setattr(output_thread, "read_output", lambda *_: None)
+    monkeypatch.setattr(output_thread, "write_output", lambda *_: None)
+    workspace = Workspace(runs, device="cpu")
+    with TestClient(create_app(workspace), base_url="http://localhost") as client:
+        try:
+            thread = client.app.state.library.output(workspace.run("birds"))
+            while thread.so_far is None:
+                time.sleep(0.05)
+            monkeypatch.setattr(Translator, "domain_sizes", [20])
+            found = client.get("/runs/birds/explore/pictures?stage=0").json()
+        finally:
+            go_on.set()
+            thread.wait()
+    assert [domain["number"] for domain in found["domains"]] == [0, 1, 2]
+    assert not any(domain["style"] for domain in found["domains"])
 
 
 def test_a_value_that_is_being_made_is_always_known_to_other_threads():

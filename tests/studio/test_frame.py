@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import socket
 
 import pytest
 from starlette.testclient import TestClient
@@ -10,8 +11,9 @@ from starlette.testclient import TestClient
 from browser import Elements
 from tunit.cli import main
 from tunit.commands import studio
-from tunit.errors import ConfigError
+from tunit.errors import ConfigError, RunError
 from tunit.studio import command_lines, explore, serve
+from tunit.studio import workspace as workspace_module
 from tunit.studio.app import create_app
 from tunit.studio.guard import rules_for
 from tunit.studio.workspace import MOST_RUNS, Workspace
@@ -118,6 +120,25 @@ def test_names_of_any_kind_have_different_keys(tmp_path):
     assert all(re.fullmatch(r"[\w.-]+", run.key, re.ASCII) for run in runs)
 
 
+def test_a_run_is_searched_once_and_found_anew_where_it_lies_then(tmp_path, monkeypatch):
+    old, new = tmp_path / "a" / "run", tmp_path / "a run"
+    old.mkdir(parents=True)
+    (old / "model.safetensors").touch()
+    studio, searches = Workspace(tmp_path, device="cpu"), []
+    search = workspace_module._runs_below
+    monkeypatch.setattr(workspace_module, "_runs_below", lambda root: searches.append(root) or search(root))
+    key = studio.runs()[0].key
+    assert [studio.run(key).path for _ in range(3)] == [old] * 3
+    assert len(searches) == 2  # the list above, and the first request
+    old.rename(new)
+    with pytest.raises(RunError, match="there is no run"):
+        studio.run(key)
+    old.symlink_to(new)
+    with pytest.raises(RunError, match="there is no run"):
+        studio.run(key)
+    assert studio.run(studio.runs()[0].key).path == new
+
+
 def test_the_folder_may_be_a_run_itself(runs):
     workspace = Workspace(runs / "birds", device="cpu")
     assert [(run.key, run.name) for run in workspace.runs()] == [("birds", "birds")]
@@ -172,6 +193,21 @@ def test_a_port_in_use_is_one_sentence():
     listening = serve.listen("127.0.0.1", 0)
     with listening, pytest.raises(ConfigError, match="give another --port"):
         serve.listen("127.0.0.1", listening.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["", "0", "0.0.0.0", "127.0.0.1"])
+def test_the_printed_address_can_be_opened_and_a_host_of_no_name_is_public(runs, monkeypatch, capsys, host):
+    given = []
+    monkeypatch.setattr(serve, "create_app", lambda workspace, rules: given.append(rules))
+    monkeypatch.setattr(serve.uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
+    monkeypatch.setattr(serve, "_log_as_remarks", lambda: None)
+    serve.serve(Workspace(runs, device="cpu"), host, 0)
+    (rules,) = given
+    public = host != "127.0.0.1"
+    assert rules.addresses == bool(rules.token) == public
+    assert rules.knows("") is False
+    name = socket.gethostname() if public else host
+    assert f"is open at http://{name}:{rules.port}/" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

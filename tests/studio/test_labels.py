@@ -15,6 +15,7 @@ import pytest
 from tunit.data.finding.find import find_pictures
 from tunit.errors import ConfigError, RunError
 from tunit.files import UnwritableError
+from tunit.studio import labels as labels_module
 from tunit.studio.action_log import StaleError
 from tunit.studio.labels import ModelOutput, RunLabels, split_in_two
 
@@ -34,6 +35,7 @@ def do(labels, what, **values):
 
 
 def table(labels):
+    labels.write_table()
     with labels.table.open(newline="") as file:
         return {row["picture"]: (row["label"], row["by"]) for row in csv.DictReader(file)}
 
@@ -226,6 +228,41 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_recorded(labels, monkeypatch
     do(labels, "add", name="y")
 
 
+def test_the_table_is_written_once_after_several_actions(labels, tmp_path, monkeypatch):
+    monkeypatch.setattr(labels_module, "IDLE", 0.3)
+    written, write = [], RunLabels._write
+    monkeypatch.setattr(
+        RunLabels, "_write", lambda self, now, copy=None: written.append(now) or write(self, now)
+    )
+    for i in range(4):
+        do(labels, "give", pictures=[i], domain=1)
+    assert not labels.table.exists()
+    labels._later.join()
+    assert [now.number for now in written] == [4]
+    assert [by for _, by in table(labels).values()].count("person") == 4
+
+
+def test_the_table_that_a_killed_studio_left_behind_is_written_when_the_labels_are_opened(labels, tmp_path):
+    do(labels, "give", pictures=[0], domain=1)
+    labels._later.cancel()  # as if it was killed
+    again = RunLabels(tmp_path, LOOKED)
+    again.state()
+    again._later.join()
+    assert "0.png,domain 001,person" in again.table.read_text()
+    once_more = RunLabels(tmp_path, LOOKED)
+    once_more.state()
+    assert once_more._later is None
+
+
+def test_a_table_that_cannot_be_written_is_logged_and_the_actions_stay(labels, monkeypatch, caplog):
+    monkeypatch.setattr(labels_module, "IDLE", 0)
+    labels.table.mkdir(parents=True)
+    do(labels, "add", name="x")
+    labels._later.join()
+    assert "labels.csv cannot be written" in caplog.text
+    assert labels.state().number == 1
+
+
 def test_the_table_is_read_as_a_table_of_labelled_pictures(tmp_path):
     from tiny_run import write_pictures
 
@@ -236,6 +273,7 @@ def test_the_table_is_read_as_a_table_of_labelled_pictures(tmp_path):
     )
     do(labels, "name", domain=2, name='"quoted", ümläut')
     do(labels, "leave_out", pictures=[0])
+    labels.write_table()
     found = find_pictures(labels.table, labels="csv").pictures
     assert [picture.label for picture in found if picture.content.path.name in names[6:]] == [
         '"quoted", ümläut'

@@ -14,6 +14,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
+from studio.label_tables import label_rows
 from tiny_run import tiny_config
 from tunit.cli import main
 from tunit.methods import registry
@@ -72,8 +73,7 @@ def act(client, seen, **action):
 
 
 def table(root):
-    with (root / "birds" / "studio" / "labels.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return label_rows(root / "birds")
 
 
 def test_the_page_gets_the_models_predictions(own, root):
@@ -84,7 +84,7 @@ def test_the_page_gets_the_models_predictions(own, root):
     assert not (root / "birds" / "studio" / "journal.jsonl").exists()
 
 
-def test_actions_are_in_the_table_at_once_with_existing_paths(own, root, runs):
+def test_actions_are_in_the_table_soon_with_existing_paths(own, root, runs):
     names = looked(own)["names"]
     assert act(own, 0, do="name", domain=0, name="crow").status_code == 200
     state = act(own, 1, do="give", pictures=[0, 19], domain=0).json()
@@ -160,7 +160,7 @@ def test_training_continues_with_the_labels(own, root, monkeypatch):
     assert "no labels were given yet" in own.post("/runs/birds/teach/train", data=fields).json()["error"]
     act(own, 0, do="merge", domains=[2], into=0)
     act(own, 1, do="give", pictures=[3], domain=1)
-    (root / "birds" / "studio" / "labels.csv").unlink()  # as if the studio had ended before it wrote the file
+    assert not (root / "birds" / "studio" / "labels.csv").exists()  # it is written before the training
     answer = own.post("/runs/birds/teach/train", data=fields)
     assert answer.status_code == 200, answer.text
     out = root / "birds taught"
@@ -211,6 +211,7 @@ def test_the_command_trains_with_the_given_names(own, root):
         )
     ):
         assert act(own, seen, **action).status_code == 200
+    assert len(table(root)) == 19
     out = root / "taught"
     training = command_lines.FewLabels(
         root / "birds" / "studio" / "labels.csv", root / "birds", out, steps=4, domains=2
@@ -273,6 +274,7 @@ def test_files_are_searched_once_for_all_actions_even_if_none_are_found(root, ru
         looked(client)
         for seen in range(2):
             assert act(client, seen, do="add", name=f"x{seen}").status_code == 200
+            table(root)
     assert len(searched) == 1
 
 

@@ -1,6 +1,5 @@
 """Teach and Train in a real browser, by keyboard and by mouse, on a phone, a tablet and a desktop."""
 
-import csv
 import json
 import shutil
 import sys
@@ -11,6 +10,7 @@ import pytest
 import uvicorn
 
 from browser import WIDTHS, headless_chromium, resized, until
+from studio.label_tables import label_rows
 from tunit.studio import command_lines, jobs
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
@@ -113,8 +113,7 @@ def job(run):
 
 
 def table(root):
-    with (root / "birds" / "studio" / "labels.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return label_rows(root / "birds")
 
 
 def entries(root):

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tiny_run import write_pictures
-from tunit.studio import command_lines, jobs, training_folders
+from tunit.studio import command_lines, jobs, train, training_folders, workspace
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 
@@ -29,8 +29,8 @@ def root(runs, tmp_path):
 
 @pytest.fixture
 def own(root, runs):
-    workspace = Workspace(root, (runs.parent / "pictures",), device="cpu")
-    with TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False) as client:
+    given = Workspace(root, (runs.parent / "pictures",), device="cpu")
+    with TestClient(create_app(given), base_url=ADDRESS, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -87,6 +87,13 @@ def test_the_number_of_trainings_at_once_is_limited(own, fake):
     answers = [own.post("/train/start", data=fields | {"name": f"n{i}"}) for i in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [400]
     assert "4 trainings run already" in answers[4].json()["error"]
+
+
+def test_a_training_that_is_not_listed_has_begun_all_the_same(own, fake, root, monkeypatch):
+    monkeypatch.setattr(workspace, "MOST_RUNS", 1)
+    answer = own.post("/train/start", data={"folder": "0/crows", "preset": "small", "name": "new"})
+    assert (answer.status_code, answer.json()) == (200, {"run": ""})
+    assert jobs.state_of(root / "new").runs
 
 
 @pytest.mark.parametrize("address", ["/runs/birds/train/resume", "/train/start"])
@@ -243,6 +250,32 @@ def test_a_chosen_run_that_cannot_be_shown_is_left_out_with_its_reason(own, root
 
 
 @pytest.mark.parametrize(
+    "name", ["studio/train.log", "studio/job.json", "studio/seen.safetensors", "domains.json", ".lock"]
+)
+def test_nothing_of_a_listed_run_is_read_through_a_link_that_leads_out(own, root, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.write_text("the password is swordfish\n")
+    (root / "birds" / "studio").mkdir(exist_ok=True)
+    if name != "studio/job.json":
+        (root / "birds" / "studio" / "job.json").write_text('{"process": 999999, "host": "x", "born": "1"}')
+    (root / "birds" / name).unlink(missing_ok=True)
+    (root / "birds" / name).symlink_to(outside)
+    run = state_of(own, "birds")
+    assert run["reason"] == f"birds/{name} is a link that leads out of {root}: it is not read"
+    assert (run["state"], run["steps"], run["model"], run["alarms"]) == ("unread", 0, False, [])
+
+
+def test_a_run_that_is_not_read_does_not_count_as_a_training(own, fake, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "MOST_AT_ONCE", 1)
+    fields = {"folder": "0/crows", "preset": "small"}
+    assert own.post("/train/start", data=fields | {"name": "one"}).status_code == 200
+    log = root / "one" / "studio" / "train.log"
+    log.rename(tmp_path / "outside.log")
+    log.symlink_to(tmp_path / "outside.log")
+    assert own.post("/train/start", data=fields | {"name": "two"}).status_code == 200
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"folder": ""}, {"folder": "0/../.."}, {"folder": "0//etc"}, {"folder": "1/x"}, {"folder": "/etc"},
@@ -309,8 +342,8 @@ def test_samples_outside_the_run_are_not_served(own, root, tmp_path):
 
 def test_a_restarted_studio_shows_the_same(own, fake, root, runs):
     own.post("/train/start", data={"folder": "0/crows", "preset": "small", "name": "new"})
-    workspace = Workspace(root, (runs.parent / "pictures",), device="cpu")
-    with TestClient(create_app(workspace), base_url=ADDRESS) as again:
+    given = Workspace(root, (runs.parent / "pictures",), device="cpu")
+    with TestClient(create_app(given), base_url=ADDRESS) as again:
         assert state_of(again, "new")["state"] == "starting"
         os.kill(json.loads((root / "new" / "studio" / "job.json").read_text())["process"], 9)
         assert (

@@ -112,3 +112,37 @@ def test_a_file_that_was_changed_must_be_chosen_again(page, files):
     page.click("#download")
     page.wait("!document.getElementById('notice').hidden")
     assert page.one("#notice").text.startswith("first.png was changed, moved or removed")
+
+
+def test_the_source_that_is_downloaded_is_the_one_shown_then(page, files):
+    take(page, files / "first.png")
+    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.wait(DRAWN)
+    page.click("#own-size")
+    page.do(
+        "const read = File.prototype.arrayBuffer, call = window.fetch;"
+        "let free; const taken = new Promise((done) => (free = done)); window.free = free; window.sent = [];"
+        "File.prototype.arrayBuffer = async function () { await taken; return read.call(this); };"
+        "window.fetch = (address, how) => {"
+        "  if (how?.body?.get?.('own_size')) window.sent.push(how.body.get('source').name);"
+        "  return call(address, how); };"
+    )
+    page.click("#download")
+    page.do("document.getElementById('source-about').textContent = ''; File.prototype.arrayBuffer = "
+            "Blob.prototype.arrayBuffer;")  # fmt: skip
+    take(page, files / "second.png")
+    page.do("window.free()")
+    page.wait("window.sent.length")
+    assert page.do("return window.sent") == ["first.png"]
+
+
+def test_everything_is_downloaded_even_if_no_style_has_a_weight(page, files):
+    take(page, files / "first.png")
+    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.wait(DRAWN)
+    page.choose("#parts input[type=range]", 0)
+    page.do("const save = HTMLAnchorElement.prototype.click; window.saved = [];"
+            "HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };")  # fmt: skip
+    page.click("#zip")
+    page.wait("window.saved.length || !document.getElementById('notice').hidden")
+    assert page.do("return window.saved") == ["first-all.zip"]

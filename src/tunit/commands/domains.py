@@ -43,7 +43,6 @@ TABLE, OVERVIEW, KEPT = "domains.csv", "overview.png", "kept.txt"
 OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64
 MOST_SHOWN = 10_000  # pictures of a domain in a gallery; their thumbnails take 500 MB of memory
 THUMBNAIL = 128  # pixels; larger pictures are reduced to this size in galleries
-CROWDED = 0.6  # a warning is given if one domain holds more than this share of all pictures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +138,8 @@ def _tell_number(model: Path, domains: int) -> None:
 
 def remarks(sizes: list[int]) -> list[str]:
     """Warnings in plain words; sizes: pictures in each domain."""
+    from tunit.reporting.remarks import CROWDED
+
     if sum(sizes) < len(sizes):  # too few pictures to judge the model
         return []
     said = []

@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunit.commands.measuring_arguments import add_features, add_measuring
+from tunit.commands.measuring_arguments import add_features, add_measuring, check_preprocessing
 from tunit.commands.numbers import seed, whole
 from tunit.commands.picture_arguments import add_device, add_max_pixels
 from tunit.config.sections import LARGEST_SIDE, MOST
@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit evaluate`."""
     from tunit.errors import ConfigError
 
+    check_preprocessing(args.preprocessing, args.features)
     two_folders = args.real is not None or args.fake is not None
     if two_folders and (args.real is None or args.fake is None or args.model is not None):
         raise ConfigError("give either RUN and FOLDER, or both --real and --fake")
@@ -226,6 +227,7 @@ def _compare_folders(args: argparse.Namespace) -> int:
 
 def print_evaluation(result: "Evaluation") -> None:
     """The tables on the terminal: all figures, then those of each group, then what could not be measured."""
+    from tunit.evaluation.against_trivial import COLUMNS
     from tunit.evaluation.intervals import Figure
 
     rows = [
@@ -243,13 +245,9 @@ def print_evaluation(result: "Evaluation") -> None:
             ],
         )
     if result.trivial.rows:
-        names = ("accuracy", "NMI", "agreement")
         show_table(
-            ("compared with trivial answers", "accuracy", "NMI", "NMI with the domains"),
-            [
-                (row, *(f"{values[n]:.3f}" if n in values else "-" for n in names))
-                for row, values in result.trivial.rows.items()
-            ],
+            ("compared with trivial answers", *COLUMNS.values()),
+            result.trivial.cells(),
             title=f"on the same {result.trivial.pictures:,} pictures",
         )
         show(result.trivial.verdict)

@@ -19,7 +19,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunit.commands.measuring_arguments import add_features, add_measuring
+from tunit.commands.measuring_arguments import add_features, add_measuring, check_preprocessing
 from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, settings_of
 from tunit.printing import show
@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.experiments.plan import smoke
     from tunit.training.interrupt import Interrupted
 
+    check_preprocessing(args.preprocessing, args.features, *filter(None, [args.cluster_features]))
     if args.table not in TABLES:
         raise ConfigError(
             f"there is no table {args.table!r}{suggestion(args.table, TABLES)} ({', '.join(TABLES)})"

@@ -277,13 +277,17 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
         raise ConfigError(f"{option} has no effect without --evaluate-every N: give both")
     if not args.evaluate_every or out is None or _is_another_rank():
         return None
+    from tunit.data.layouts import layout_config
     from tunit.evaluation.during_training import Evaluator, check_held
     from tunit.evaluation.feature_networks import load_feature_network
     from tunit.machine import choose_device
     from tunit.training.run_folder import RunFolder
 
     if args.held_back is not None:
-        check_held(args.held_back)
+        preset, settings = args.preset or "default", settings_of(args)
+        run = RunFolder(expand_home(out)) if args.resume else None
+        config = run.read_config().with_overrides(settings) if run else layout_config(preset, settings)
+        check_held(args.held_back, config.data.picture_column, config.data.label_column)
     network = load_feature_network(
         args.features, device=choose_device(getattr(args, "set_device", "auto")), trust=args.trust_features
     )

@@ -19,6 +19,11 @@ MOST_PICTURES = 2_000  # at most this many are compared, evenly spread
 WITHIN = 1.96  # a difference of fewer standard errors may be chance
 SAME = 0.5  # from this NMI on, the domains count as largely the same as those of a trivial answer
 OURS = "the domains found"
+COLUMNS = {
+    "accuracy": "accuracy",
+    "NMI": "NMI",
+    "agreement": "NMI with the domains",
+}  # figure -> title in tables
 
 
 @dataclass
@@ -30,6 +35,13 @@ class TrivialComparison:
     rows: dict[str, dict[str, float]] = field(default_factory=dict)
     pictures: int = 0  # how many were compared
     verdict: str = ""  # one sentence; "" if nothing was compared
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows of a table with the columns COLUMNS, as text; "-" where there is no figure."""
+        return [
+            (row, *(f"{values[name]:.3f}" if name in values else "-" for name in COLUMNS))
+            for row, values in self.rows.items()
+        ]
 
 
 def compare_with_trivial(

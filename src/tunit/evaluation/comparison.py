@@ -33,7 +33,7 @@ def compare_sets(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
     """
     check_enough(len(real), len(fake))
     found = Comparison()
-    found.figures["FID"] = resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed)
+    found.figures["FID"] = _frechet_figure(real, fake, seed)
     _add_kernel_distance(found, real, fake, seed)
     _add_neighbour_figures(found, real, fake, seed, recall=True)
     few = min(len(real), len(fake))
@@ -52,7 +52,7 @@ def compare_group(real: Tensor, fake: Tensor, *, seed: int = 0) -> Comparison:
             f"{_numbers_of_both(len(real), len(fake))} are too few to compare (at least {FEWEST} of each)"
         )
         return found
-    found.figures["FID"] = resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed)
+    found.figures["FID"] = _frechet_figure(real, fake, seed)
     _add_neighbour_figures(found, real, fake, seed, recall=False)
     return found
 
@@ -62,6 +62,11 @@ def check_enough(real: int, fake: int) -> None:
     for number, kind in ((real, "real"), (fake, "generated")):
         if number < FEWEST:
             raise DataError(f"{number} {kind} pictures are too few for any figure: give at least {FEWEST}")
+
+
+def _frechet_figure(real: Tensor, fake: Tensor, seed: int) -> Figure:
+    """FID with its interval. A Frechet distance is never negative."""
+    return resampled_figure(frechet_distance_of, real, fake, repeats=FID_REPEATS, seed=seed, least=0)
 
 
 def _add_kernel_distance(found: Comparison, real: Tensor, fake: Tensor, seed: int) -> None:
@@ -108,8 +113,13 @@ def _numbers_of_both(real: int, fake: int) -> str:
 
 
 def mean_of(figures: list[Figure]) -> Figure:
-    """The mean of independent figures, with an interval computed from theirs."""
-    halves = np.array([(figure.high - figure.low) / 2 for figure in figures])
+    """The mean of independent figures, with an interval computed from theirs.
+
+    If none of their intervals goes below 0, that of the mean does not either: then they are never negative.
+    """
+    # An interval that ends at 0 is cut off there, so only its upper half tells its width.
+    halves = np.array([f.high - f.value if f.low == 0 else (f.high - f.low) / 2 for f in figures])
     value = float(np.mean([figure.value for figure in figures]))
     half = float(np.sqrt(np.square(halves).sum()) / len(figures))
-    return Figure(value, value - half, value + half, sum(figure.number for figure in figures))
+    least = 0.0 if all(figure.low >= 0 for figure in figures) else -np.inf
+    return Figure(value, max(value - half, least), value + half, sum(figure.number for figure in figures))

@@ -8,7 +8,8 @@ from typing import Any
 
 from numpy.linalg import LinAlgError
 
-from tunit.data.finding.find import find_pictures
+from tunit.data.finding.find import LabelMode, find_pictures
+from tunit.data.finding.source_kind import kind_of
 from tunit.data.layouts import part_of
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import DataError, TunitError
@@ -16,9 +17,15 @@ from tunit.evaluation.comparison import FEWEST
 from tunit.evaluation.evaluate import evaluate_model
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
-from tunit.evaluation.labelled import labelled, pack_held, square_settings, training_pictures
+from tunit.evaluation.labelled import (
+    LABEL_COLUMN,
+    labelled,
+    pack_held,
+    square_settings,
+    training_pictures,
+)
 from tunit.evaluation.result import Evaluation, Labelled
-from tunit.files import write_text
+from tunit.files import reason_of, writable, write_text
 from tunit.machine import is_out_of_memory
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState
@@ -33,6 +40,8 @@ SCORES = ("mFID", "FID of all")  # models are compared by the first of these fig
 MOST_SOURCES = 200  # how many pictures are translated into each group
 HASHED = 1_000  # pictures at a time
 MOST_HELD = 2_000  # how many training pictures to use if no pictures are held back
+# Translations are compared with at most this many training pictures: features of millions take hours and much memory.
+MOST_REAL = 50_000
 
 
 class Evaluator:
@@ -42,7 +51,7 @@ class Evaluator:
     held: held-back pictures; None takes the training pictures. For a run on a published set, the validation pictures
     of the set are used: those in `held` or, if this is None, those in the training's own source. The best score is
     stored in the run, so that a resumed run knows it. Scores are compared only if they were measured with the same
-    feature network on the same pictures.
+    feature network on the same pictures. Translations are compared with at most MOST_REAL training pictures.
     """
 
     def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
@@ -58,10 +67,10 @@ class Evaluator:
             return self._measured(state)
         except Interrupted:
             raise
-        except (TunitError, LinAlgError, RuntimeError, MemoryError) as error:
-            if not isinstance(error, TunitError | LinAlgError) and not is_out_of_memory(error):
+        except (TunitError, LinAlgError, OSError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, TunitError | LinAlgError | OSError) and not is_out_of_memory(error):
                 raise
-            reason = str(error) or "memory ran out"
+            reason = reason_of(error) if isinstance(error, OSError) else str(error) or "memory ran out"
             remark(f"step {state.step}: the model could not be measured ({reason}); training goes on")
             return {}
 
@@ -85,7 +94,8 @@ class Evaluator:
             remark(f"step {state.step}: there is no score by which to keep the best model ({reasons})")
         elif self._is_best(*score):
             folder = self.run.path / BEST
-            folder.mkdir(exist_ok=True)
+            with writable(folder):
+                folder.mkdir(exist_ok=True)
             save_model(folder, model)
             about = {"score": score[0], "value": score[1], "step": state.step} | self._measured_with()
             write_text(folder / "best.json", json.dumps(about, indent=2) + "\n")
@@ -100,9 +110,7 @@ class Evaluator:
             source = self.held_source or (Path(self.run.read_about()["source"]) if part else None)
             if source is None:
                 whole = labelled(packed)
-                step = -(-len(whole.images) // MOST_HELD)
-                held = Labelled(whole.images[::step], whole.classes[::step], whole.names)
-                self._sets = held, whole
+                held, train = _spread(whole, MOST_HELD), whole
             else:
                 squares = square_settings(
                     model.image_size, model.fit, model.background, part, data.max_pixels
@@ -110,8 +118,14 @@ class Evaluator:
                 squares = replace(squares, picture_column=data.picture_column, min_side=data.min_side)
                 cache = self.run.path / "evaluation" / "held"
                 held = labelled(pack_held(source, cache, squares, label_column=data.label_column))
-                train = training_pictures(self.run.path, held, model)
-                self._sets = held, train or held
+                train = training_pictures(self.run.path, held, model) or held
+            real = _spread(train, MOST_REAL)
+            if len(real.images) < len(train.images):
+                remark(
+                    f"evaluations during the training compare with {len(real.images):,} of {len(train.images):,} "
+                    "real pictures, evenly spread"
+                )
+            self._sets = held, real
         return self._sets
 
     def _measured_with(self) -> dict[str, str]:
@@ -153,6 +167,12 @@ class Evaluator:
         return not comparable or not is_number(before.get("value")) or value < before["value"]
 
 
+def _spread(pictures: Labelled, most: int) -> Labelled:
+    """At most this many of the pictures, evenly spread; they are not copied."""
+    step = max(-(-len(pictures.images) // most), 1)
+    return replace(pictures, images=pictures.images[::step], classes=pictures.classes[::step])
+
+
 def plain_values(result: Evaluation) -> dict[str, float]:
     """Every figure's value, without its interval."""
     return {
@@ -161,11 +181,16 @@ def plain_values(result: Evaluation) -> dict[str, float]:
     }
 
 
-def check_held(source: Path) -> None:
-    """Raises DataError before a long training begins if held-back pictures are missing or too few."""
+def check_held(source: Path, picture_column: str = "", label_column: str = LABEL_COLUMN) -> None:
+    """Raises DataError before a long training begins if held-back pictures are missing or too few.
+
+    picture_column, label_column: those of the training; a table of held-back pictures is read with them, too.
+    """
     if not source.exists():
         raise DataError(f"{source} does not exist: give the held-back pictures as a folder, archive or list")
-    number = len(find_pictures(source).pictures)
+    mode: LabelMode = "csv" if kind_of(source) == "table" and label_column != LABEL_COLUMN else "none"
+    found = find_pictures(source, labels=mode, label_column=label_column, picture_column=picture_column)
+    number = len(found.pictures)
     if number < FEWEST:
         raise DataError(
             f"{source} holds {number} picture, too few to score a model and keep the best one: "

@@ -66,12 +66,11 @@ def evaluate_model(
     say(f"sorting {len(held.images):,} pictures")
     with result.timed("domains"):
         probabilities, styles = probabilities_and_styles(model, held.images)
-        confidences, domains = probabilities.max(1)
-    found = domains.numpy()
+        confidences, found = (values.numpy() for values in probabilities.max(1))
     if truth is not None and translates:
         _against_truth(result, model, truth)
     if method_of(model.config).learns_domains:
-        _clustering(result, held, found, confidences.numpy(), styles.numpy(), model.settings.domains)
+        _clustering(result, held, found, confidences, styles.numpy(), model.settings.domains)
         if beside_trivial:
             _beside_trivial(result, held, found, model.settings.domains, seed, say)
     else:
@@ -79,26 +78,21 @@ def evaluate_model(
     if not translates:
         return result
     groups, names, real_groups = _groups(result, model, held, train, found)
-    pairings = class_pairings(groups, seed, most_sources)
-    pairings = pairings or _random_pairs(result, len(held.images), seed, most_sources)
+    pairings = _pairings(result, groups, seed, most_sources)
     if not pairings:
         return result
     real = _real_features(result, train, network, cache, say)
     pools = _Pools()
     kept = _kept([len(pairing) for pairing in pairings.values()], seed)
     for (k, pairing), rows in zip(pairings.items(), kept, strict=True):
-        say(f"translating {len(pairing):,} pictures into {names[k] if k != ALL else 'the styles of others'}")
-        fake = _translate_group(
-            result, model, network if real is not None else None, held, pairing, styles, found, pools
-        )
+        name = names[k] if k != ALL else "the styles of others"
+        say(f"translating {len(pairing):,} pictures into {name}")
+        used = network if real is not None else None
+        fake = _translate_group(result, name, model, used, held, pairing, styles, found, pools)
         if fake is not None:
             pools.features.append(fake[rows])
         if real is not None and fake is not None and k != ALL:
-            with result.timed("comparison"):
-                of_group = real[torch.from_numpy(np.flatnonzero(real_groups == k))]
-                compared = compare_group(of_group, fake, seed=seed)
-                result.groups[names[k]] = compared.figures
-                result.notes += [f"{names[k]}: {note}" for note in compared.notes]
+            _compare(result, name, real[torch.from_numpy(np.flatnonzero(real_groups == k))], fake, seed)
     with result.timed("comparison"):
         _summarise(result, real, pools, seed)
     return result
@@ -160,13 +154,17 @@ def _groups(
     return found, [f"domain {k}" for k in range(model.settings.domains)], real_groups
 
 
-def _random_pairs(result: Evaluation, number: int, seed: int, most_sources: int) -> dict[int, Pairing]:
-    """The pairs to translate if all pictures are of one group: each picture in the style of another."""
+def _pairings(result: Evaluation, groups: Integers, seed: int, most_sources: int) -> dict[int, Pairing]:
+    """The pairs to translate into each group; random pairs if all pictures are of one."""
+    found = class_pairings(groups, seed, most_sources)
+    if found:
+        return found
+    number = len(groups)
     if number < 2:
         result.notes.append("translations: there is a single picture, and no other to take a style from")
         return {}
     result.notes.append("all pictures are of one group: translations are of random pairs")
-    return {ALL: random_pairing(number, most_sources or number, seed)}
+    return {ALL: random_pairing(number, min(most_sources or number, number), seed)}
 
 
 @dataclass
@@ -224,6 +222,7 @@ def _clustering(
 
 def _translate_group(
     result: Evaluation,
+    name: str,
     model: Model,
     network: FeatureNetwork | None,
     held: Labelled,
@@ -232,7 +231,9 @@ def _translate_group(
     found: Integers,
     pools: _Pools,
 ) -> Tensor | None:
-    """Features of the translations into one group, or None; other values are added to `pools`."""
+    """Features of the translations into the group `name`; None without a network, or if some cannot be computed.
+    Other values are added to `pools`.
+    """
     parts: list[Tensor] = []
     with result.timed("translation"):
         batches = translated(model, held.images, pairing, styles, cycle=True)
@@ -247,11 +248,24 @@ def _translate_group(
         pools.cosine.append(cosine.numpy())
         pools.cycle.append(batch.cycle_error)
         if network is not None:
-            with result.timed("features of translations"), result.noted("features of translations"):
-                parts.append(features_of(batch.pictures, network))
-    if not parts:
-        return None
-    return torch.cat(parts)
+            part = None
+            with (
+                result.timed("features of translations"),
+                result.noted(f"features of translations into {name}"),
+            ):
+                part = features_of(batch.pictures, network)
+                parts.append(part)
+            if part is None:
+                network = None  # the group has no figures of features, and the reason is noted once
+    return torch.cat(parts) if network is not None and parts else None
+
+
+def _compare(result: Evaluation, name: str, real: Tensor, fake: Tensor, seed: int) -> None:
+    """Add the figures of the group `name`, from the features of its real pictures and of the translations into it."""
+    with result.timed("comparison"):
+        compared = compare_group(real, fake, seed=seed)
+    result.groups[name] = compared.figures
+    result.notes += [f"{name}: {note}" for note in compared.notes]
 
 
 def _summarise(result: Evaluation, real: Tensor | None, pools: _Pools, seed: int) -> None:

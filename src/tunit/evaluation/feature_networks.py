@@ -29,7 +29,7 @@ INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
 )
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-INCEPTION_SIDE = 299
+INCEPTION_SIDE, INCEPTION_WIDTH = 299, 2048
 # Its publisher gives no SHA-256, and tunit downloads nothing that it cannot check: the user gives the file's path.
 MOCO_ADDRESS = (
     "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"
@@ -74,8 +74,8 @@ def load_feature_network(
     MoCo v2's checkpoint of ResNet-50 (.pth.tar) [5].
 
     A TorchScript or .pt2 file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and returns
-    (B, width). A TorchScript file whose network has an attribute `layers`, as NVIDIA's FID Inception network has, is
-    treated as `inception`.
+    (B, width). NVIDIA's FID Inception network, also if it was saved again, is treated as `inception`: a TorchScript
+    network with an attribute `layers` that gives 2,048 features of pictures of 299 px.
     preprocessing: for the Inception network, "clean" [4] (antialiased bicubic resize to 299), or "legacy" as for the
     paper's figures (ImageNet normalisation, nearest-neighbour resize).
     trust: whether to load a TorchScript or .pt2 file. Loading a .pt2 file can run any code, a TorchScript file can
@@ -117,11 +117,25 @@ def load_feature_network(
             "made it, or take random-vgg16, inception or dinov2"
         )
     module = _load_file(path, device)
-    if hasattr(module, "layers") and path.suffix != ".pt2":
+    if published or (path.suffix != ".pt2" and _is_inception(module, device)):
         kind = f"inception ({preprocessing})" + ("" if published else f" of {label}")
         layers = cast(nn.Module, module.layers)
         return FeatureNetwork(kind, InceptionFeatures(layers, preprocessing), device)
     return FeatureNetwork(label, _guarded(path, module), device)
+
+
+@torch.inference_mode()
+def _is_inception(module: nn.Module, device: torch.device) -> bool:
+    """Whether a TorchScript network has the parts of NVIDIA's FID Inception network."""
+    if not hasattr(module, "layers"):
+        return False
+    try:
+        features = cast(nn.Module, module.layers)(
+            torch.zeros(2, 3, INCEPTION_SIDE, INCEPTION_SIDE, device=device)
+        )
+    except Exception:  # the network is a program, and can fail in any way
+        return False
+    return isinstance(features, Tensor) and features.shape == (2, INCEPTION_WIDTH)
 
 
 class InceptionFeatures:

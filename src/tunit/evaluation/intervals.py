@@ -4,6 +4,7 @@ References:
     [1] Efron. Bootstrap methods: another look at the jackknife, 1979.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,8 +40,9 @@ def mean_figure(values: Tensor | NDArray[np.generic], seed: int = 0, repeats: in
     """The mean of per-picture values (N,), with its percentile bootstrap interval [1], or the normal one of many."""
     array = np.asarray(values, np.float64)
     if len(array) > MOST_RESAMPLED:
-        half = NORMAL_WITHIN * float(array.std()) / len(array) ** 0.5
-        return Figure(float(array.mean()), float(array.mean()) - half, float(array.mean()) + half, len(array))
+        mean, half = float(array.mean()), NORMAL_WITHIN * float(array.std()) / len(array) ** 0.5
+        low, high = max(mean - half, float(array.min())), min(mean + half, float(array.max()))
+        return Figure(mean, low, high, len(array))
     rng = np.random.default_rng(seed)
     # Drawing how often each value occurs gives the same distribution of means as drawing values, with far less
     # memory.
@@ -53,12 +55,19 @@ def mean_figure(values: Tensor | NDArray[np.generic], seed: int = 0, repeats: in
 
 
 def resampled_figure(
-    statistic: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, *, repeats: int, seed: int = 0
+    statistic: Callable[[Tensor, Tensor], float],
+    a: Tensor,
+    b: Tensor,
+    *,
+    repeats: int,
+    seed: int = 0,
+    least: float = -math.inf,
 ) -> Figure:
     """statistic(a, b), with an interval from its standard deviation when both sets are resampled [1].
 
     Use it for statistics that resampling shifts, such as FID: a resampled set has fewer different pictures, and then
     FID is larger. Only the width of the interval comes from the resampled values; its centre is the figure itself.
+    least: the statistic is never smaller, so the interval ends there.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -67,5 +76,5 @@ def resampled_figure(
         return x[torch.randint(len(x), (len(x),), generator=generator).to(x.device)]
 
     value = statistic(a, b)
-    spread = float(np.std([statistic(drawn(a), drawn(b)) for _ in range(repeats)], ddof=1))
-    return Figure(value, value - NORMAL_WITHIN * spread, value + NORMAL_WITHIN * spread, len(b))
+    half = NORMAL_WITHIN * float(np.std([statistic(drawn(a), drawn(b)) for _ in range(repeats)], ddof=1))
+    return Figure(value, max(value - half, least), value + half, len(b))

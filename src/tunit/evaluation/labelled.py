@@ -19,16 +19,17 @@ from tunit.evaluation.result import Labelled
 from tunit.methods.model_file import Model
 
 AUTO = "auto"
+LABEL_COLUMN = "label"  # of a table, if no other is given
 
 
 def pack_held(
-    source: Path, cache: Path, settings: PackSettings, *, labels: str = AUTO, label_column: str = "label"
+    source: Path, cache: Path, settings: PackSettings, *, labels: str = AUTO, label_column: str = LABEL_COLUMN
 ) -> PackedPictures:
     """The pictures of `source` as squares, with labels if it has any.
 
     settings: how pictures become squares, and which part of a published set to take. labels: "none", "folders", "csv"
     or "auto", which takes the first of these that exists: the classes of the published set, the label column of a CSV
-    table, two or more folders of pictures.
+    table, two or more folders of pictures. Raises DataError if a table lacks a label column other than "label".
     """
     if labels not in (AUTO, *LABEL_MODES):
         raise ConfigError(f"labels is {labels!r}: take one of {', '.join((AUTO, *LABEL_MODES))}")
@@ -68,6 +69,8 @@ def _mode_of(source: Path, label_column: str, picture_column: str) -> LabelMode:
         try:
             find_pictures(source, labels="csv", label_column=label_column, picture_column=picture_column)
         except DataError:
+            if label_column != LABEL_COLUMN:  # somebody has named this column
+                raise
             return "none"
         return "csv"
     found = find_pictures(source, labels="folders")

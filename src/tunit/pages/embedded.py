@@ -18,7 +18,7 @@ THUMBNAIL = 40  # pixels of a picture on the map
 Pictures = NDArray[np.uint8]
 
 
-def data_uri(picture: Image.Image) -> str:
+def webp_uri(picture: Image.Image) -> str:
     """data:image/webp;base64,..."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=QUALITY, method=3)
@@ -44,7 +44,7 @@ def img(pixels: Pictures, alt: str, kind: str = "") -> str:
     pixelated = " small" if picture.width <= 64 else ""
     return (
         f'<img class="pic{pixelated} {kind}" loading="lazy" decoding="async" width="{picture.width}" '
-        f'height="{picture.height}" alt="{escape(alt, quote=True)}" src="{data_uri(picture)}">'
+        f'height="{picture.height}" alt="{escape(alt, quote=True)}" src="{webp_uri(picture)}">'
     )
 
 
@@ -56,4 +56,4 @@ def sprite_sheet(pictures: Sequence[Pictures], side: int = THUMBNAIL) -> tuple[s
     for i, pixels in enumerate(pictures):
         small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
         sheet.paste(small, (i % columns * side, i // columns * side))
-    return data_uri(sheet), columns
+    return webp_uri(sheet), columns

@@ -8,8 +8,8 @@ from typing import Any
 
 from tunit._version import __version__
 from tunit.errors import ConfigError
-from tunit.pages.charts import number
 from tunit.printing import printable, shown
+from tunit.reporting.figure_rows import figure_rows
 
 UNKNOWN = "unknown"  # the licence if none is given
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
@@ -139,12 +139,8 @@ def _figures(facts: CardFacts) -> str:
     if found is None or not found["figures"]:
         return "## Figures\n\nIt was not evaluated. `tunit evaluate` measures a run on held-back pictures."
     rows = ["| figure | value | 95 % interval |", "|---|---|---|"]
-    for name, figure in list(found["figures"].items())[:SHOWN_FIGURES]:
-        if isinstance(figure, dict):
-            interval = f"{number(figure['low'])} to {number(figure['high'])}"
-            rows.append(f"| {plain(name)} | {number(figure['value'])} | {interval} |")
-        else:
-            rows.append(f"| {plain(name)} | {number(figure)} | |")
+    for name, value, interval, _ in figure_rows(found["figures"])[:SHOWN_FIGURES]:
+        rows.append(f"| {plain(name)} | {value} | {f'{interval} ' if interval else ''}|")
     network = plain(_kind_of_network(str(found.get("features") or "none")))
     step = found.get("step")
     after = f" after step {step:,}" if isinstance(step, int) else ""

@@ -3,11 +3,13 @@
 from importlib.resources import files
 from typing import Any
 
+from tunit.evaluation.against_trivial import COLUMNS
 from tunit.pages.charts import Series, line_chart, number
 from tunit.pages.document import bullets, data_script, document, section, table, table_of_cells
 from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
 from tunit.printing import escape, printable
 from tunit.reporting.contents import Case, Contents, DomainShown
+from tunit.reporting.figure_rows import figure_rows
 
 SHOWN_NAMES = 60  # characters of a picture's name
 
@@ -70,14 +72,7 @@ def _alarms(c: Contents) -> str:
 def _figures(c: Contents) -> str:
     if c.evaluation is None:
         return ""
-    rows = []
-    for name, figure in c.evaluation["figures"].items():
-        if isinstance(figure, dict):
-            interval = f"{number(figure['low'])} to {number(figure['high'])}"
-            rows.append((name, number(figure["value"]), interval, f"{figure['number']:,}"))
-        else:
-            rows.append((name, number(figure), "", ""))
-    found = table(("figure", "value", "95 % interval", "pictures"), rows)
+    found = table(("figure", "value", "95 % interval", "pictures"), figure_rows(c.evaluation["figures"]))
     groups = c.evaluation.get("groups", {})
     names = list(dict.fromkeys(name for figures in groups.values() for name in figures))
     if names:
@@ -102,14 +97,9 @@ def _figures(c: Contents) -> str:
 
 
 def _beside(c: Contents) -> str:
-    names = ("accuracy", "NMI", "agreement")
-    rows = [
-        (row, *(f"{values[n]:.3f}" if n in values else "-" for n in names))
-        for row, values in c.beside.rows.items()
-    ]
-    if not rows:
+    if not c.beside.rows:
         return ""
-    found = table(("", "accuracy", "NMI", "NMI with the domains"), rows)
+    found = table(("", *COLUMNS.values()), c.beside.cells())
     note = f'<p class="fine">On {c.beside.pictures:,} of the pictures, with as many groups as domains.</p>'
     return section(
         "beside", "Compared with trivial answers, which need no training", c.beside.verdict, found + note

@@ -14,6 +14,7 @@ from tunit.reporting.remarks import typical_rows
 from tunit.studio.frame import address, page, why_not
 from tunit.studio.library import Library
 from tunit.studio.names import domain_names
+from tunit.studio.output_thread import OutputThread
 from tunit.studio.requests import library_of, run_of, whole_of
 from tunit.studio.run_output import RunOutput
 from tunit.studio.shown import example_rows
@@ -56,18 +57,22 @@ def pictures(request: Request) -> Response:
     thread = library.output(run)
     so_far, complete = thread.so_far, thread.known  # in this order, because another thread sets them
     if complete is not None:
-        return JSONResponse(_found(run, library, complete.output) | {"stage": None})
+        return JSONResponse(_found(run, library, thread, complete.output) | {"stage": None})
     if known is not None and so_far is not None and so_far.stage > known:
-        return JSONResponse(_found(run, library, so_far.output) | {"stage": so_far.stage})
+        return JSONResponse(_found(run, library, thread, so_far.output) | {"stage": so_far.stage})
     return JSONResponse({"done": thread.done, "total": thread.total}, 202)
 
 
-def _found(run: Run, library: Library, output: RunOutput) -> dict[str, Any]:
-    """What the page shows."""
-    names, sizes = domain_names(run), library.translator(run).domain_sizes
+def _found(run: Run, library: Library, thread: OutputThread, output: RunOutput) -> dict[str, Any]:
+    """What the page shows. If the current model has another number of domains, these have no names or styles yet."""
+    sizes = thread.domain_sizes
+    is_current = len(library.translator(run).domain_sizes) == len(sizes)
+    names = domain_names(run) if is_current else {}
     points = None if output.points is None else np.rint(output.points * 10_000).astype(int)
     return {
-        "domains": [_domain(output, k, names, with_style=size > 0) for k, size in enumerate(sizes)],
+        "domains": [
+            _domain(output, k, names, with_style=is_current and size > 0) for k, size in enumerate(sizes)
+        ],
         "rows": output.rows.tolist(),
         "domain": output.domains.tolist(),
         "x": None if points is None else points[:, 0].tolist(),

@@ -1,7 +1,7 @@
 """The labels that people give to the pictures of a run: a journal of their actions, and a table to train with.
 
   RUN/studio/journal.jsonl    every action, including undo and redo; the labels follow from it
-  RUN/studio/labels.csv       the current labels: picture, label, by; written again after every action
+  RUN/studio/labels.csv       the current labels: picture, label, by; written again a moment after the last action
 
 The table is for `tunit train labels.csv --labels csv`: pictures without a label have an empty cell, pictures that
 were left out have no row. `by` tells who gave the label: a person, or the model (see `EXAMPLES`).
@@ -10,6 +10,7 @@ were left out have no row. `by` tells who gave the label: a person, or the model
 import csv
 import hashlib
 import io
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,18 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunit.destination import STUDIO
-from tunit.errors import ConfigError, RunError
+from tunit.errors import ConfigError, RunError, TunitError
 from tunit.files import writable, write_text
 from tunit.reading import Record, UnreadableError
 from tunit.studio.action_log import ActionLog, Entry, StaleError
 from tunit.studio.actions import Action, DomainAssignment, actions_in_effect, assignment_after, checked
 
 JOURNAL, TABLE = "journal.jsonl", "labels.csv"
+IDLE = 2.0  # seconds without an action after which the table is written: that of a million pictures takes seconds
 PERSON, MODEL = "person", "model"
 # If no person has assigned any picture to a domain, this domain's label is given to the pictures that the model is
 # surest of, at most this many. So domains that were merged, split, named or left unchanged also take part in the
 # training.
 EXAMPLES = 5
+LOG = logging.getLogger("tunit.studio")
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,22 @@ class RunLabels:
         self._paths: Mapping[str, Path] | None = None  # None until they were searched
         self._log = ActionLog(self.folder / JOURNAL)
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # held while the table is written; actions go on meanwhile
+        self._later: threading.Timer | None = None  # writes the table
         # The last state, and how many entries of the journal it takes into account.
         self._last: tuple[int, LabelState] | None = None
 
     def state(self) -> LabelState:
         """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""
         with self._lock:
-            return self._state_of(self._log.refresh())
+            is_first = self._last is None
+            now = self._state_of(self._log.refresh())
+            if is_first and now.number and not self._is_written():  # a killed process left the table behind
+                self._write_later()
+            return now
 
     def act(self, action: Action, seen: int) -> LabelState:
-        """Carry out an action whose author has seen `seen` actions, and write it to the disk and into the table.
+        """Carry out an action whose author has seen `seen` actions, and write it to the disk; into the table, later.
 
         Raises StaleError if there are more actions, ConfigError if it is not possible, UnwritableError.
         """
@@ -97,20 +106,39 @@ class RunLabels:
             self._begin()
             at = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
             self._append(action | at, seen)
-            now = self._state_of(self._log.refresh())
-            self._write(now)
-            return now
+            self._write_later()
+            return self._state_of(self._log.refresh())
 
     def write_table(self, copy: Path | None = None) -> LabelState:
-        """Write the table again, before a training: a process may have died before it wrote the table.
-
-        copy: also write the same there.
-        """
-        with self._lock:
-            now = self._state_of(self._log.refresh())
+        """Write the table with all actions up to now, as before a training. copy: also write the same there."""
+        with self._writing:
+            with self._lock:
+                if self._later:
+                    self._later.cancel()
+                now = self._state_of(self._log.refresh())
             if now.number:
                 self._write(now, copy)
             return now
+
+    def _write_later(self) -> None:
+        """Write the table as soon as there was no action for a while. A studio that ends waits for that."""
+        if self._later:
+            self._later.cancel()
+        self._later = threading.Timer(IDLE, self._write_now)
+        self._later.start()
+
+    def _write_now(self) -> None:
+        try:
+            self.write_table()
+        except TunitError as error:  # a training writes it again, and then the error is shown
+            LOG.warning("%s", error)
+
+    def _is_written(self) -> bool:
+        """Whether the table is newer than the journal."""
+        try:
+            return self.table.stat().st_mtime_ns >= self._log.path.stat().st_mtime_ns
+        except OSError:
+            return False
 
     def paths(self, *, anew: bool = False) -> Mapping[str, Path]:
         """The file of each picture that is a file of its own. anew: search again."""

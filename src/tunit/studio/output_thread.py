@@ -65,6 +65,9 @@ class OutputThread:
         self.so_far: SoFar | None = None
         self.output: RunOutput | None = None
         self.error = ""  # why it failed, in one sentence
+        # How many pictures gave each domain's average style, as in `Translator.domain_sizes`. Meanwhile a training
+        # may write a model with another number of domains.
+        self.domain_sizes: list[int] = model.domain_sizes.tolist()
         self._run, self._step, self._domains = run, model.step, model.settings.domains
         self._before = before if before and before.domains == self._domains else None
         # The model is an argument, because a thread that has ended keeps none.

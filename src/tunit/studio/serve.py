@@ -1,5 +1,6 @@
 """Serve the studio: open its socket, print its address, answer until Ctrl-C."""
 
+import ipaddress
 import logging
 import secrets
 import socket
@@ -14,6 +15,7 @@ from tunit.studio.app import create_app
 from tunit.studio.guard import is_loopback, rules_for
 from tunit.studio.workspace import Workspace
 
+EVERYWHERE = "0.0.0.0"  # all addresses of this machine, which "" means, too
 END_WITHIN = 3  # at the end, the studio waits this many seconds for unfinished answers
 
 
@@ -30,12 +32,12 @@ def serve(
     workspace: Workspace, host: str, port: int, *, ask_for_token: bool = False, open_browser: bool = False
 ) -> None:
     """Answer requests until Ctrl-C. Raises ConfigError if it is impossible to listen at this address."""
+    host = host or EVERYWHERE
     listening = listen(host, port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24) if ask_for_token or not is_loopback(host) else ""
     rules = rules_for(host, port, token, workspace.max_upload)
-    name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+    address = f"http://{_name_of(host, listening)}:{port}/" + (f"?token={token}" if token else "")
     _log_as_remarks()
     show(f"The studio of {workspace.root} is open at {address}", "Ctrl-C ends it.")
     if open_browser:
@@ -66,6 +68,13 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"the studio cannot listen at {host}, port {port} ({reason}): give another --port or --host"
         ) from None
+
+
+def _name_of(host: str, listening: socket.socket) -> str:
+    """The name under which a browser finds the studio: that of this machine, if it listens at all its addresses."""
+    if ipaddress.ip_address(listening.getsockname()[0]).is_unspecified:
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def _log_as_remarks() -> None:

@@ -132,11 +132,8 @@ async def go_on(request: Request) -> Response:
             _begin(workspace, run, labels, out, steps)
         return out
 
-    def key(out: Path) -> str:
-        """The key of the new run; "" if there are more runs than the studio lists."""
-        return next((run.key for run in workspace_of(request).runs() if run.path == out), "")
-
-    return JSONResponse({"run": key(await run_in_threadpool(work))})
+    out = await run_in_threadpool(work)
+    return JSONResponse({"run": await run_in_threadpool(workspace_of(request).key_of, out)})
 
 
 def _begin(workspace: Workspace, run: Run, labels: RunLabels, out: Path, steps: int) -> None:

@@ -23,6 +23,7 @@ from tunit.studio.workspace import Run, Workspace
 
 MOST_COMPARED = 8  # runs in one chart: there are this many line colours
 MOST_AT_ONCE = 4  # trainings that may run at the same time
+UNREAD = "unread"  # the state of a run of which nothing is read
 MOST_SAMPLES = 200  # how many sample grids of a run the page offers
 _LOGS = Logs()
 _BEGINNING = threading.Lock()  # of two requests at once, the second one sees what the first one has started
@@ -88,7 +89,7 @@ async def start(request: Request) -> Response:
         begin(workspace, training.command(), out)
 
     await run_in_threadpool(work)
-    return JSONResponse({"run": _run_in(workspace, out).key})
+    return JSONResponse({"run": await run_in_threadpool(workspace.key_of, out)})
 
 
 def free_place(workspace: Workspace, name: str) -> Path:
@@ -112,16 +113,12 @@ def begin(workspace: Workspace, command: list[str], out: Path) -> None:
     with _BEGINNING:
         if jobs.state_of(out).runs:
             raise RunError(f"{out.name} is in training already")
-        going = sum(jobs.state_of(run.path).runs for run in workspace.runs())
+        going = sum(jobs.state_of(run.path).runs for run in workspace.runs() if not workspace.refusal(run))
         if going >= MOST_AT_ONCE:
             raise RunError(
                 f"{going} trainings run already, and share this machine: wait for one, or stop one"
             )
         jobs.start(command, out)
-
-
-def _run_in(workspace: Workspace, path: Path) -> Run:
-    return next(run for run in workspace.runs() if run.path == path)
 
 
 async def stop(request: Request) -> Response:
@@ -169,7 +166,7 @@ def runs(request: Request) -> Response:
     rows = {run.key: _LOGS.rows(run) for run in shown}
     return JSONResponse(
         {
-            "runs": [_run_state(run) for run in found],
+            "runs": [_run_state(run, workspace.refusal(run)) for run in found],
             "charts": charts_of([(run.name, rows[run.key]) for run in shown]),
             "chosen": [_about(run, rows[run.key]) for run in shown],
             "left_out": left_out,
@@ -177,11 +174,14 @@ def runs(request: Request) -> Response:
     )
 
 
-def _run_state(run: Run) -> dict[str, Any]:
+def _run_state(run: Run, refusal: str) -> dict[str, Any]:
+    """What the list says of a run. refusal: why nothing of it is read; "" if it is read."""
+    who = {"key": run.key, "name": printable(run.name)}
+    if refusal:
+        nothing = {"step": 0, "steps": 0, "model": False, "alarms": []}
+        return who | nothing | {"state": UNREAD, "reason": printable(refusal)}
     state = jobs.state_of(run.path)
-    return {
-        "key": run.key,
-        "name": printable(run.name),
+    return who | {
         "state": state.state,
         "step": state.step,
         "steps": state.steps,

@@ -4,14 +4,14 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunit.data.finding.naming import INDEX
 from tunit.destination import SIGNS_OF_A_RUN
 from tunit.errors import ConfigError, RunError
 from tunit.machine import choose_device
-from tunit.methods.model_file import TENSORS
+from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS
 from tunit.paths import expand_home
 from tunit.reading import is_file
 from tunit.training.run_folder import RunFolder
@@ -23,9 +23,10 @@ _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)
 JOB = "studio/job.json"  # of a training that a studio has started
 # What the studio, and the code that it calls, reads in a run. None may be a link that leads out of the workspace.
 _READ = (
-    "config.toml", "run.json", "pictures.csv", "metrics.jsonl", "model.json", TENSORS, "number_of_domains.json",
+    "config.toml", "run.json", "pictures.csv", "metrics.jsonl", ABOUT, TENSORS, "number_of_domains.json", DOMAINS,
     "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",
     ".lock", JOB, "studio/stop.json", "studio/train.log", "studio/journal.jsonl", "studio/labels.csv",
+    "studio/seen.safetensors",
 )  # fmt: skip
 
 
@@ -55,13 +56,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a studio may read, and its limits. It keeps no state: runs appear and disappear with their folders."""
+    """What a studio may read, and its limits. Runs appear and disappear with their folders."""
 
     root: Path  # the folder of a run, or of runs
     pictures: tuple[Path, ...] = ()  # folders whose pictures may be trained on
     device: str = "auto"
     max_pixels: int = 50_000_000  # the largest uploaded picture
     max_upload: int = 64_000_000  # the largest request, in bytes
+    # Where runs were found last, by their keys: they are looked for there first, because a search takes long.
+    _last_places: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raises ConfigError or RunError if a folder or the device does not exist."""
@@ -80,13 +83,42 @@ class Workspace:
 
     def run(self, key: str) -> Run:
         """The run of this key. Raises RunError if there is none, or if a part of it lies outside of the folder."""
-        found = next((run for run in self.runs() if run.key == key), None)
+        found = self._at_last_place(key) or next((run for run in self.runs() if run.key == key), None)
         if found is None:
             raise RunError(f"there is no run {key!r} here: choose one of the list")
-        for name in _READ:
-            if not is_inside(found.path / name, self.root):
-                raise RunError(f"{found.name}/{name} is a link that leads out of {self.root}: it is not read")
+        self.check(found)
+        self._last_places[key] = found.path
         return found
+
+    def key_of(self, path: Path) -> str:
+        """The key of the run in this folder; "" if it is not listed, as beyond MOST_RUNS."""
+        return next((run.key for run in self.runs() if run.path == path), "")
+
+    def _at_last_place(self, key: str) -> Run | None:
+        """The run of this key, if it still lies where it was found last."""
+        path = self._last_places.get(key)
+        if (
+            path is None
+            or not _is_run(path)
+            or not _is_real(path)
+            or (path != self.root and _is_run(self.root))
+        ):
+            return None
+        return _named(path, self.root)
+
+    def check(self, run: Run) -> None:
+        """Raises RunError if a part of the run lies outside of the folder: then nothing of it is read."""
+        for name in _READ:
+            if not is_inside(run.path / name, self.root):
+                raise RunError(f"{run.name}/{name} is a link that leads out of {self.root}: it is not read")
+
+    def refusal(self, run: Run) -> str:
+        """Why nothing of the run is read, as `check` says it; "" if it is read."""
+        try:
+            self.check(run)
+        except RunError as error:
+            return str(error)
+        return ""
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -94,6 +126,14 @@ def is_inside(path: Path, folder: Path) -> bool:
     try:
         return path.resolve().is_relative_to(folder)
     except (OSError, ValueError, RuntimeError):  # links in a circle; a null character
+        return False
+
+
+def _is_real(path: Path) -> bool:
+    """Whether no part of a path is a link."""
+    try:
+        return path.resolve() == path
+    except (OSError, RuntimeError):  # links in a circle
         return False
 
 

@@ -95,7 +95,7 @@ class Explorer {
   }
 
   nameOf(k) {
-    return this.found.domains[k].name || `Domain ${k}`;
+    return this.found.domains[k]?.name || `Domain ${k}`; // a newer model may have more domains than the page
   }
 
   spoken(place) {

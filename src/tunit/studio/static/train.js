@@ -11,6 +11,7 @@ const WORDS = {
   finished: "finished",
   stopped: "stopped, can be resumed",
   failed: "failed",
+  unread: "not read",
 };
 const { most } = pageData("page-data");
 const chosen = new Set(new URLSearchParams(location.search).getAll("run"));
@@ -228,7 +229,8 @@ at("order").onsubmit = async (event) => {
   at("start").disabled = true;
   try {
     const { run } = await post("/train/start", new FormData(at("order")));
-    chosen.add(run);
+    if (run) chosen.add(run);
+    else notice("The training has begun, but this folder holds more runs than are listed here.");
     remember();
     at("new").open = false;
     await refresh();

@@ -208,15 +208,16 @@ const stem = (of = source) => (of.name.split("/").pop() || "picture").replace(/\
 
 async function download() {
   const { blob, name } = result;
-  if (!at("own-size").checked || !source.file) {
+  const { file } = source; // another source may be chosen while this one is read
+  if (!at("own-size").checked || !file) {
     save(blob, name);
     return;
   }
   const form = new FormData();
-  form.append("source", await content(source.file), source.file.name || "pasted.png");
   form.append("style", JSON.stringify(parts.map(told)));
   form.append("strength", at("strength").value);
   form.append("own_size", "1");
+  form.append("source", await content(file), file.name || "pasted.png");
   const answer = await call(`${base}/translate/draw`, { method: "POST", body: form });
   save(await answer.blob(), name);
 }
@@ -250,7 +251,7 @@ async function drawGrid() {
 }
 
 async function downloadAll() {
-  const style = parts.length ? { style: JSON.stringify(parts.map(told)) } : {};
+  const style = hasStyle() ? { style: JSON.stringify(parts.map(told)) } : {};
   const body = fields({ strength: at("strength").value, ...style });
   const name = `${stem()}-all.zip`;
   const answer = await call(`${base}/translate/zip`, { method: "POST", body });
