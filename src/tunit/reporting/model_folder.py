@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -147,10 +147,12 @@ def is_thumbnail(name: str) -> bool:
     return _THUMBNAIL.fullmatch(name) is not None
 
 
-def remove_thumbnails(folder: Path, names: Iterable[str]) -> None:
+def remove_thumbnails(folder: Path, names: Collection[str]) -> None:
     """Remove thumbnails of an earlier model, which show training pictures. Raises UnwritableError."""
+    if not names:  # an empty folder is then not tunit's own
+        return
     for name in names:
         with writable(folder / name):
             (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # other files are there, or the folder never was
+    with suppress(OSError):  # other files are there
         (folder / THUMBNAILS).rmdir()
