@@ -271,9 +271,8 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
         ) from None
     try:
         model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).to(device).eval()
-    except (
-        Exception
-    ) as error:  # the hub's client raises many kinds of errors; all mean that there are no weights
+    # The hub's client raises many kinds of errors; all mean that there are no weights.
+    except Exception as error:
         raise UnreachableError(
             f"the weights {DINOV2} cannot be downloaded ({type(error).__name__}): check the network, or take "
             "random-vgg16"
