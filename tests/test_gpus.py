@@ -71,3 +71,32 @@ def test_fewer_gpus_than_processes_are_one_sentence_of_the_first_process(launche
         with pytest.raises(EndedInOtherProcesses) as ended, process_group(torch.device("cuda")):
             pass
         assert ended.value.exit_code == 2
+
+
+def test_without_the_number_of_local_processes_each_without_a_gpu_says_so(launched, monkeypatch):
+    """The first process has a GPU and says nothing: it would wait for the others."""
+    launched(3, 2, False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    with (
+        pytest.raises(ConfigError, match="4 processes train on this machine, but torch sees 2 GPUs"),
+        process_group(torch.device("cuda")),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without its processes")
+@pytest.mark.parametrize("first", [True, False])
+def test_processes_on_the_same_gpu_are_one_sentence(launched, monkeypatch, first):
+    """srun without --gpus-per-task shows all processes of a machine its only GPU."""
+    launched(0, 1, False)
+    monkeypatch.setattr(group, "_is_first_to_report", lambda: first)
+    error = torch.distributed.DistBackendError(
+        "NCCL error, invalid usage\nLast error:\nDuplicate GPU detected : rank 1 and rank 0 both on CUDA device 1000"
+    )
+    expected = (
+        pytest.raises(ConfigError, match="use the same GPU")
+        if first
+        else pytest.raises(EndedInOtherProcesses)
+    )
+    with expected, process_group(torch.device("cuda")):
+        raise error

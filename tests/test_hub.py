@@ -127,14 +127,17 @@ def test_thumbnails_of_an_earlier_upload_do_not_stay(run, hub, capsys):
     assert main(["push", str(run), "me/kinds"]) == 0
     files = hub.repositories["me/kinds"]
     files |= {"domains/domain_12.webp": b"of a model with more domains", "domains/mine.txt": b"x"}
+    own = dict.fromkeys(("domains/domain_cats.webp", "domains/domain_007.webp"), b"y")
+    files |= own
     assert main(["push", str(run), "me/kinds"]) == 0
     assert {name for name in files if name.startswith("domains/")} == {
         "domains/domain_0.webp",
         "domains/domain_1.webp",
         "domains/mine.txt",
+        *own,
     }
     assert main(["push", str(run), "me/kinds", "--no-pictures"]) == 0
-    assert {name for name in files if name.startswith("domains/")} == {"domains/mine.txt"}
+    assert {name for name in files if name.startswith("domains/")} == {"domains/mine.txt", *own}
     out = ["--dry-run", "folder"]
     assert main(["push", str(run), "me/kinds", *out]) == 0
     shown = Path("folder/domains")

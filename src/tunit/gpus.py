@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from tunit.errors import ConfigError
+from tunit.errors import ConfigError, EndedInOtherProcesses
 
 
 def sees_only_its_own() -> bool:
@@ -28,3 +28,21 @@ def own_gpu() -> int:
             "at most as many processes as GPUs (torchrun: --nproc-per-node), or set --device cpu"
         )
     return local
+
+
+def take_gpu() -> None:
+    """Use this process's own GPU. If there are too few, only the first process of the machine says so.
+
+    Without LOCAL_WORLD_SIZE the first one does not know how many there are; then each without a GPU says so.
+    """
+    try:
+        torch.cuda.set_device(own_gpu())
+    except ConfigError:
+        if "LOCAL_WORLD_SIZE" in os.environ and int(os.environ.get("LOCAL_RANK", "0")):
+            raise EndedInOtherProcesses(2) from None
+        raise
+
+
+def is_same_gpu(error: BaseException) -> bool:
+    """Whether an error of NCCL says that two processes take the same GPU: the only one that a launcher shows them."""
+    return "Duplicate GPU detected" in str(error)

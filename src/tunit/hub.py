@@ -7,7 +7,7 @@ and whether the network may be used (HF_HUB_OFFLINE).
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,11 +66,13 @@ def download(name: str, files: Sequence[str]) -> Path:
     return folder
 
 
-def upload(folder: Path, name: str, *, private: bool, message: str, replaced: str | None = None) -> str:
+def upload(
+    folder: Path, name: str, *, private: bool, message: str, replaced: Callable[[str], bool] | None = None
+) -> str:
     """Make the repository if it is missing, and upload the files of `folder`; returns its address.
 
-    replaced: a pattern; older files of the repository that match it are removed in the same commit, unless `folder`
-        has a file of that name. All others stay, and so does the history.
+    replaced: tells which older files of the repository, by their paths in it, are removed in the same commit, unless
+        `folder` has a file of that name. All others stay, and so does the history.
     Raises RunError if the hub refuses, or if `private` is True and the repository exists and is public; then nothing
     is uploaded.
     """
@@ -86,7 +88,8 @@ def upload(folder: Path, name: str, *, private: bool, message: str, replaced: st
                 f"{name} exists already and is public, so nothing was uploaded: make it private on {address}, or "
                 "leave out --private"
             )
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message=message, delete_patterns=replaced)
+        older = [file for file in api.list_repo_files(name) if replaced(file)] if replaced else None
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message=message, delete_patterns=older)
     return address
 
 

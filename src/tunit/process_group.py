@@ -23,7 +23,7 @@ import torch.distributed as dist
 from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError, TunitError
 from tunit.failures import sentence_of
-from tunit.gpus import own_gpu
+from tunit.gpus import is_same_gpu, take_gpu
 from tunit.network_interface import choose_interface
 from tunit.partials import is_running
 from tunit.printing import end_silence, remark
@@ -115,7 +115,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     _end_with_launcher()
     cuda = device.type == "cuda"
     if cuda:
-        _take_gpu()
+        take_gpu()
     if sys.platform == "linux":
         choose_interface()  # of gloo, which carries tensors of the CPU also if there are GPUs
     _turns = 0
@@ -131,16 +131,6 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
     finally:
         _store = None
-
-
-def _take_gpu() -> None:
-    """Use this process's own GPU. If there are too few, only the first process of the machine says so."""
-    try:
-        torch.cuda.set_device(own_gpu())
-    except ConfigError:
-        if int(os.environ.get("LOCAL_RANK", "0")):
-            raise EndedInOtherProcesses(2) from None
-        raise
 
 
 def _meet(cuda: bool) -> "Store":
@@ -174,6 +164,11 @@ def _reported_by_one_rank(error: BaseException) -> BaseException:
     """The error that this rank raises instead of `error`, so that only one rank prints it."""
     if isinstance(error, EndedInOtherProcesses):
         return error
+    if is_same_gpu(error):
+        error = ConfigError(
+            "several of the processes that train together use the same GPU: start at most as many processes on a "
+            "machine as it has GPUs, show each its own, or set --device cpu"
+        )
     if isinstance(error, KeyboardInterrupt):
         return (
             error if is_rank_zero() else EndedInOtherProcesses(128 + getattr(error, "number", signal.SIGINT))

@@ -108,10 +108,19 @@ def test_results_go_into_the_run_by_default_and_are_kept(tmp_path, pictures, cap
         "domains.csv and 4 more exists already: give another --out, or --overwrite" in capsys.readouterr().err
     )
     one = write(tmp_path / "one.png", 1)
-    for name in ("domain_12.png", "domain_x.png"):  # of a model with more domains, and somebody's own
+    own = {
+        "domain_x.png",
+        "domain_007.png",
+        "domain_02.png",
+        "domain_2024.png",
+    }  # names that tunit did not give
+    for name in ("domain_12.png", *own):  # the first is of a model with more domains
         (tmp_path / "run" / "domains" / name).touch()
+    with (tmp_path / "run" / "domains" / "domains.csv").open("a") as table:
+        table.write("another.png,12,0.9000,0.100\n")
     assert domains(tmp_path / "run", one, "--overwrite") == 0
-    (tmp_path / "run" / "domains" / "domain_x.png").unlink()
+    for name in own:
+        (tmp_path / "run" / "domains" / name).unlink()
     left = sorted(path.name for path in (tmp_path / "run" / "domains").iterdir())
     assert len(left) == 3  # no gallery of an earlier call remains for a domain that is empty now
     said = capsys.readouterr()

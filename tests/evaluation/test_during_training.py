@@ -9,11 +9,17 @@ import pytest
 import torch
 
 from tiny_run import tiny_config, write_pictures
+from tunit.data.packing.pack_settings import pack_settings
 from tunit.data.packing.packed import open_packed
+from tunit.data.packing.search import Search
+from tunit.data.packing.sharded import ShardedImages
+from tunit.data.packing.shards import pack_shards
 from tunit.evaluation import during_training
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
+from tunit.evaluation.labelled import evenly_chosen, labelled
 from tunit.evaluation.result import Labelled
+from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
@@ -72,9 +78,28 @@ def test_translations_are_compared_with_at_most_so_many_training_pictures(
     packed, model = open_packed(tmp_path / "data"), load_model(tmp_path)
     for _ in range(2):
         real = evaluator._pictures(model, packed)[1]
-    np.testing.assert_array_equal(real.images, packed.images[::3])
-    assert np.bincount(real.classes).tolist() == [8, 8]
-    assert capsys.readouterr().err.count("compare with 16 of 48 real pictures, evenly spread") == 1
+    rows = evenly_spread(48, 20)
+    np.testing.assert_array_equal(real.images, packed.images[rows])
+    assert np.bincount(real.classes).tolist() == [10, 10]
+    assert capsys.readouterr().err.count("compare with 20 of 48 real pictures, evenly spread") == 1
+
+
+def test_pictures_in_shards_are_read_when_they_are_needed(runs, tmp_path, monkeypatch):
+    """They may be many more than fit into the memory."""
+    config = tiny_config(labels="folders", domains=2)
+    search = Search(runs / "pictures", pack_settings(config))
+    shards = pack_shards(search, tmp_path / "shards", 7, workers=1)
+    whole = open_packed(runs / "plain" / "data")
+    monkeypatch.setattr(ShardedImages, "_read", lambda self, rows: pytest.fail(f"{len(rows)} rows are read"))
+    pictures = labelled(shards)
+    assert evenly_chosen(pictures, 48) is pictures
+    some, rows = evenly_chosen(pictures, 47), evenly_spread(48, 47)
+    assert (len(some.images), some.images.shape, some.images.ndim) == (47, (47, 32, 32, 3), 4)
+    np.testing.assert_array_equal(some.classes, whole.labels[rows])
+    monkeypatch.undo()
+    np.testing.assert_array_equal(some.images[40:], whole.images[rows][40:])
+    np.testing.assert_array_equal(some.images[np.array([3, 1])], whole.images[rows][[3, 1]])
+    np.testing.assert_array_equal(some.images[5], whole.images[rows[5]])
 
 
 def test_a_worse_model_does_not_replace_the_best_one_from_before(tmp_path):
@@ -102,6 +127,20 @@ def test_scores_on_other_pictures_are_not_compared(runs, tmp_path):
     assert evaluator._score({"FID of all": 3.0}) == ("FID of all", 3.0)
     about.write_text(json.dumps({"score": "mFID", "value": 4.0} | evaluator._measured_with()))
     assert not evaluator._is_best("mFID", 5.0)
+
+
+@pytest.mark.parametrize(("there", "is_compared"), [(2, True), (9, False)])
+def test_scores_against_another_number_of_real_pictures_are_not_compared(tmp_path, there, is_compared):
+    """A score of before, which does not name the number, was measured against all real pictures."""
+    evaluator = Evaluator(RunFolder(tmp_path), NETWORK)
+    evaluator._sets = (Labelled(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]), ["a", "b"]),) * 2
+    evaluator._all_real = there
+    (tmp_path / "best").mkdir()
+    about = {"score": "mFID", "value": 4.0} | evaluator._measured_with()
+    before = {name: value for name, value in about.items() if name != "real"}
+    for best, same in ((about, True), (about | {"real": 3}, False), (before, is_compared)):
+        (tmp_path / "best" / "best.json").write_text(json.dumps(best))
+        assert evaluator._is_best("mFID", 5.0) is not same
 
 
 def test_a_less_important_score_does_not_replace_the_best(tmp_path):

@@ -139,6 +139,28 @@ def test_another_network_with_layers_is_not_taken_for_the_inception_network(tmp_
     np.testing.assert_allclose(features[:, :3], 2 * PICTURES.mean((1, 2)) / 255, rtol=1e-5)
 
 
+def test_memory_that_runs_out_says_nothing_about_the_network():
+    network = nn.Module()
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), ValueError("another size")):
+        network.layers = Fails(error)
+        if isinstance(error, ValueError):
+            assert not feature_networks._is_inception(network, torch.device("cpu"))
+        else:
+            with pytest.raises(torch.OutOfMemoryError):
+                feature_networks._is_inception(network, torch.device("cpu"))
+
+
+class Fails(nn.Module):
+    """A network that fails with this error."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x):
+        raise self.error
+
+
 def test_another_network_of_the_same_file_name_has_another_name_and_other_features(tmp_path):
     path, found = tmp_path / "net.pt", []
     for factor in (1, 5):

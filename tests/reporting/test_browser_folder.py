@@ -330,3 +330,6 @@ def test_thumbnails_of_an_earlier_page_do_not_stay(tmp_path, monkeypatch):
     assert [path.name for path in shown.iterdir()] == ["domain_0.webp"]
     assert main([*words, "--overwrite", "--no-pictures"]) == 0
     assert not shown.exists()
+    shown.mkdir()  # somebody's own
+    assert main([*words, "--overwrite", "--no-pictures"]) == 0
+    assert shown.is_dir()

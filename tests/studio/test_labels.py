@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -326,3 +327,37 @@ def test_confirmed_actions_survive_kill_9(tmp_path):
         assert number in (last, last + 1)
         assert labels.write_table().number == number
         assert [by for _, by in table(labels).values()].count("person") == min(8, number)
+
+
+STUDIO = """
+import sys
+from pathlib import Path
+from test_labels import LOOKED
+from tunit.studio import labels
+from tunit.studio.serve import serve
+from tunit.studio.workspace import Workspace
+labels.IDLE = 100
+labels.RunLabels(Path(sys.argv[1]), LOOKED).act({"do": "give", "pictures": [0], "domain": 1}, 0)
+serve(Workspace(Path(sys.argv[1]), device="cpu"), "127.0.0.1", 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal of Unix")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_studio_that_is_ended_writes_the_table_at_once(tmp_path, number):
+    here = str(Path(__file__).parent)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([here, *sys.path]), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", STUDIO, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as child:
+        try:
+            port = int(child.stdout.readline().split("is open at http://127.0.0.1:")[1].strip(" /\n"))
+            connection = HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            connection.close()
+            assert not (tmp_path / "studio" / "labels.csv").exists()
+            child.send_signal(number)
+            child.wait(60)
+        finally:
+            child.kill()
+    assert "0.png,domain 001,person" in (tmp_path / "studio" / "labels.csv").read_text()

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     order = reading_order(pictures)
     work = _work_on(args, out, translator, order)
     results = SortedResults(out)
-    older = results.galleries() - set(galleries)  # of an earlier model with more domains
+    older = results.galleries(TABLE) - set(galleries)  # of an earlier model with more domains
     names = [TABLE, OVERVIEW, KEPT, *galleries, *sorted(older)]
     # A stopped job that had looked at all pictures may have moved some of its results to `out` already. They may stay
     # if they are equal to the new ones, which is checked below.

@@ -73,9 +73,8 @@ def run(args: argparse.Namespace) -> int:
     folder = model_folder(args.model)
     model = load_model(folder)
     names = names_in_browser_folder(model, pictures=shows) if browser else names_of_files(model, kind)
-    old = (
-        thumbnails_in(out) if browser else set()
-    )  # of an earlier page: they must not be shared with this one
+    # Those of an earlier page must not be shared with this one.
+    old = thumbnails_in(out) if browser else set()
     claim_names(out, sorted({*names, *old}), overwrite=args.overwrite)
     pictures, labels = _pictures_of(folder, model.image_size), label_names(folder)
     with staged(out) as stage:

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     name = f"{part.layout}-{part.split}" if part else args.source.resolve().name or "pictures"
     out = args.out or Path("packed") / name
     if args.out is None:
-        _check_source(out, args.source)
+        _check_source(args, config, Path(out))
     pictures = _pack(args, config, out)
     if args.out is None:
         _note_source(Path(out), args.source)
@@ -107,21 +107,42 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_source(out: Path, source: Path) -> None:
-    """Raises DataError if a pack at a place that only has a source's name is of another source of that name."""
-    with suppress(OSError):
-        before = os.fsdecode((out / SOURCE).read_bytes()[:LONGEST_PATH])
-        if before != str(source.resolve()):
-            raise DataError(
-                f"{out} is the pack of {printable(before)}: give another place as --out, or remove it"
-            )
+def _check_source(args: argparse.Namespace, config: "Config", out: Path) -> None:
+    """Raises DataError if the pack of another source, of the same name, would be replaced.
+
+    If the pack would be reused, the source was only moved, or its disk has another place now.
+    """
+    before = _noted_source(out)
+    if before in ("", str(args.source.resolve())) or _would_be_reused(args, config, out):
+        return
+    raise DataError(f"{out} is the pack of {printable(before)}: give another place as --out, or remove it")
+
+
+def _would_be_reused(args: argparse.Namespace, config: "Config", out: Path) -> bool:
+    from tunit.data.packing.pack import still_packed
+    from tunit.data.packing.pack_settings import pack_settings
+    from tunit.data.packing.search import Search
+    from tunit.data.packing.shards import still_sharded
+
+    settings = pack_settings(config)
+    if args.shards:
+        return still_sharded(Search(args.source.absolute(), settings), out, args.shards)
+    return still_packed(args.source, out, settings) is not None
+
+
+def _noted_source(out: Path) -> str:
+    """The path of the source that a pack names; "" if it names none."""
+    try:
+        return os.fsdecode((out / SOURCE).read_bytes()[:LONGEST_PATH])
+    except OSError:
+        return ""
 
 
 def _note_source(out: Path, source: Path) -> None:
     """Note in a pack which source it is of; where it cannot be noted, such as in a read-only folder, it is not."""
     from tunit.files import write_bytes
 
-    if not (out / SOURCE).exists():
+    if _noted_source(out) != str(source.resolve()):
         with suppress(RunError):
             write_bytes(out / SOURCE, os.fsencode(source.resolve()))
 

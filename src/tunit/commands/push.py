@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.hub import check_name, check_upload, upload
     from tunit.methods.model_file import TENSORS
     from tunit.reporting.model_card import check_licence
-    from tunit.reporting.model_folder import ALL_THUMBNAILS, write_model_folder
+    from tunit.reporting.model_folder import is_thumbnail, write_model_folder
 
     folder = args.model.parent if args.model.name == TENSORS else args.model
     check_name(args.name)
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         thumbnails = write(Path(scratch))
         message = "Upload a model of tunit"
         address = upload(
-            Path(scratch), args.name, private=args.private, message=message, replaced=ALL_THUMBNAILS
+            Path(scratch), args.name, private=args.private, message=message, replaced=is_thumbnail
         )
     show(f"uploaded to {address}{_with(thumbnails)}")
     show(f'next: Translator.load("{args.name}")')

@@ -17,9 +17,8 @@ change some of them: `tunit config default --changes` lists what `default` chang
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add --name VALUE for every setting, grouped by section. For a flag that is not given, `args` has no value."""
-    parser.add_argument_group(
-        "settings", EXPLAINED
-    )  # a heading with a text; the flags follow in their own groups
+    # A heading with a text; the flags follow in their own groups.
+    parser.add_argument_group("settings", EXPLAINED)
     groups: dict[str, Any] = {}
     for name, (section, field) in all_fields().items():
         if section not in groups:

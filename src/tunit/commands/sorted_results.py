@@ -1,5 +1,7 @@
 """Where `tunit domains` writes its files: a folder on this machine, or one in a store."""
 
+import csv
+import io
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from tunit.data.packing.places import Place
 
 
-_GALLERY = re.compile(r"domain_\d+\.png", re.ASCII)
+_GALLERY = re.compile(r"domain_(0|[1-9]\d*)\.png", re.ASCII)
 
 
 class SortedResults:
@@ -50,11 +52,29 @@ class SortedResults:
         """A file that is there now; None if there is none. Raises DataError."""
         return self._place.read(name)
 
-    def galleries(self) -> set[str]:
-        """The names of the galleries of domains that are there now. Raises DataError."""
-        return {name for name in self._place.names() if _GALLERY.fullmatch(name)}
+    def galleries(self, table: str) -> set[str]:
+        """The names of the galleries of domains that are there now. Raises DataError.
+
+        table: the table of an earlier call. If it is there, only the galleries of its domains are meant: other files
+        of such names are not of tunit.
+        """
+        there = {name: found[1] for name in self._place.names() if (found := _GALLERY.fullmatch(name))}
+        data = self.read(table) if there else None
+        if data is None:
+            return set(there)
+        domains = _domains_in(data)
+        return {name for name, number in there.items() if number in domains}
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files that exist."""
         for name in names:
             self._place.remove(name)
+
+
+def _domains_in(table: bytes) -> set[str]:
+    """The domains that a table of `tunit domains` names; none if it is another table."""
+    rows = csv.DictReader(io.StringIO(table.decode("utf-8", "replace"), newline=""))
+    try:
+        return {row.get("domain") or "" for row in rows}
+    except csv.Error:
+        return set()

@@ -265,9 +265,7 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
 
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
-    """The function that measures the model during training; None without --evaluate-every, or if another process
-    measures.
-    """
+    """The function that measures the model; None without --evaluate-every, or if another process measures."""
     given = {
         f"--held-back {args.held_back}": args.held_back is not None,
         f"--features {args.features}": args.features != DEFAULT,

@@ -19,11 +19,12 @@ MOST_PICTURES = 2_000  # at most this many are compared, evenly spread
 WITHIN = 1.96  # a difference of fewer standard errors may be chance
 SAME = 0.5  # from this NMI on, the domains count as largely the same as those of a trivial answer
 OURS = "the domains found"
+# Figure -> title in tables.
 COLUMNS = {
     "accuracy": "accuracy",
     "NMI": "NMI",
     "agreement": "NMI with the domains",
-}  # figure -> title in tables
+}
 
 
 @dataclass

@@ -19,6 +19,7 @@ from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
 from tunit.evaluation.labelled import (
     LABEL_COLUMN,
+    evenly_chosen,
     labelled,
     pack_held,
     square_settings,
@@ -51,7 +52,7 @@ class Evaluator:
     held: held-back pictures; None takes the training pictures. For a run on a published set, the validation pictures
     of the set are used: those in `held` or, if this is None, those in the training's own source. The best score is
     stored in the run, so that a resumed run knows it. Scores are compared only if they were measured with the same
-    feature network on the same pictures. Translations are compared with at most MOST_REAL training pictures.
+    feature network on the same pictures, against as many training pictures: at most MOST_REAL.
     """
 
     def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
@@ -59,6 +60,7 @@ class Evaluator:
         self.network = network
         self.held_source = held
         self._sets: tuple[Labelled, Labelled] | None = None  # held-back and training pictures
+        self._all_real = 0  # how many training pictures there are, of which at most MOST_REAL are in `_sets`
         self._digest: str | None = None  # of the held-back ones
 
     def __call__(self, state: TrainingState) -> dict[str, float]:
@@ -110,7 +112,7 @@ class Evaluator:
             source = self.held_source or (Path(self.run.read_about()["source"]) if part else None)
             if source is None:
                 whole = labelled(packed)
-                held, train = _spread(whole, MOST_HELD), whole
+                held, train = evenly_chosen(whole, MOST_HELD), whole
             else:
                 squares = square_settings(
                     model.image_size, model.fit, model.background, part, data.max_pixels
@@ -119,28 +121,36 @@ class Evaluator:
                 cache = self.run.path / "evaluation" / "held"
                 held = labelled(pack_held(source, cache, squares, label_column=data.label_column))
                 train = training_pictures(self.run.path, held, model) or held
-            real = _spread(train, MOST_REAL)
+            real = evenly_chosen(train, MOST_REAL)
             if len(real.images) < len(train.images):
                 remark(
                     f"evaluations during the training compare with {len(real.images):,} of {len(train.images):,} "
                     "real pictures, evenly spread"
                 )
-            self._sets = held, real
+            self._sets, self._all_real = (held, real), len(train.images)
         return self._sets
 
-    def _measured_with(self) -> dict[str, str]:
-        """What a score depends on besides the model: the feature network, and the held-back pictures and classes."""
-        if self._digest is None and self._sets is not None:
+    def _measured_with(self) -> dict[str, str | int]:
+        """What a score depends on besides the model: the feature network, the held-back pictures and classes, and how
+        many real pictures they are compared with.
+        """
+        if self._sets is None:
+            return {"features": self.network.name}
+        if self._digest is None:
             digest = hashlib.sha256()
             held = self._sets[0]
             digest.update(held.classes.tobytes())
             for i in range(0, len(held.images), HASHED):
                 digest.update(held.images[i : i + HASHED].tobytes())
             self._digest = digest.hexdigest()
-        return {"features": self.network.name} | ({"pictures": self._digest} if self._digest else {})
+        return {"features": self.network.name, "pictures": self._digest, "real": len(self._sets[1].images)}
 
     def _is_comparable(self, best: dict[str, Any]) -> bool:
-        """Whether the best score so far was measured as those of now. (Runs of before do not name the pictures.)"""
+        """Whether the best score so far was measured as those of now.
+
+        Runs of before do not name the pictures, nor the number of real ones, which then were all.
+        """
+        best = {"real": self._all_real} | best
         return all(
             best.get(name) == value
             for name, value in self._measured_with().items()
@@ -165,12 +175,6 @@ class Evaluator:
         before = self._best()
         comparable = before.get("score") == name and self._is_comparable(before)
         return not comparable or not is_number(before.get("value")) or value < before["value"]
-
-
-def _spread(pictures: Labelled, most: int) -> Labelled:
-    """At most this many of the pictures, evenly spread; they are not copied."""
-    step = max(-(-len(pictures.images) // most), 1)
-    return replace(pictures, images=pictures.images[::step], classes=pictures.classes[::step])
 
 
 def plain_values(result: Evaluation) -> dict[str, float]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tunit.errors import ConfigError
 from tunit.evaluation.download import UnreachableError, fetched, sha256_of
 from tunit.evaluation.resnet import load_moco
-from tunit.machine import without_tf32
+from tunit.machine import is_out_of_memory, without_tf32
 from tunit.paths import expand_home
 
 INCEPTION_ADDRESS = (
@@ -133,7 +133,9 @@ def _is_inception(module: nn.Module, device: torch.device) -> bool:
         features = cast(nn.Module, module.layers)(
             torch.zeros(2, 3, INCEPTION_SIDE, INCEPTION_SIDE, device=device)
         )
-    except Exception:  # the network is a program, and can fail in any way
+    except Exception as error:  # the network is a program, and can fail in any way
+        if is_out_of_memory(error):  # this says nothing about the network
+            raise
         return False
     return isinstance(features, Tensor) and features.shape == (2, INCEPTION_WIDTH)
 
@@ -269,9 +271,8 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
         ) from None
     try:
         model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).to(device).eval()
-    except (
-        Exception
-    ) as error:  # the hub's client raises many kinds of errors; all mean that there are no weights
+    # The hub's client raises many kinds of errors; all mean that there are no weights.
+    except Exception as error:
         raise UnreachableError(
             f"the weights {DINOV2} cannot be downloaded ({type(error).__name__}): check the network, or take "
             "random-vgg16"

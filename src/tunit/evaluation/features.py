@@ -44,9 +44,8 @@ def features_of(
     features = torch.cat(parts) if parts else torch.zeros(0, 0)
     check_finite(features, network.name)
     if path:
-        with suppress(
-            RunError, OSError, SafetensorError
-        ):  # without a cache, they are computed again next time
+        # Without a cache, they are computed again next time.
+        with suppress(RunError, OSError, SafetensorError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, {"features": features}, {"network": network.name})
     return features

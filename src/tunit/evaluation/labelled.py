@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.result import Labelled
+from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import Model
 
 AUTO = "auto"
@@ -109,3 +111,35 @@ def with_classes_of(held: Labelled, pictures: Labelled) -> Labelled:
 def _numbered(held: Labelled, images: NDArray[np.uint8], names: list[str]) -> Labelled:
     number = {name: i for i, name in enumerate(held.names)}
     return replace(held, images=images, classes=np.array([number.get(name, -1) for name in names], np.int64))
+
+
+class ChosenRows:
+    """Some of the pictures of a pack, used like an array of them. They are read when a part is asked for.
+
+    A slice of shards, or an array of rows of a memory map, would read all chosen pictures into memory at once.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+        self._images, self._rows = images, rows
+        self.shape: tuple[int, ...] = (len(rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
+        return cast(NDArray[np.uint8], self._images[self._rows[rows]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def evenly_chosen(pictures: Labelled, most: int) -> Labelled:
+    """At most this many of the pictures, evenly spread. They are not read yet."""
+    if len(pictures.images) <= most:
+        return pictures
+    rows = evenly_spread(len(pictures.images), most)
+    images = cast(NDArray[np.uint8], ChosenRows(pictures.images, rows))
+    return replace(pictures, images=images, classes=pictures.classes[rows])

@@ -118,9 +118,8 @@ def _labelled(
     labelled_alone = row.few_labels and method_of(config).labels is Labels.ALL
     pictures = [p for p in split.train if p[0] in labels] if labelled_alone else split.train
     given: dict[str, Any] = {"labels": "csv", "label_column": LABEL}
-    if (
-        row.few_labels and config.data.labelled_ratio
-    ):  # presets in which labelled and unlabelled steps alternate
+    # Presets in which labelled and unlabelled steps alternate.
+    if row.few_labels and config.data.labelled_ratio:
         given["labelled_ratio"] = labelled_share(labels, split)
     if labelled_alone:  # a batch must not be larger than the set
         given["batch_size"] = min(config.optimisers.batch_size, len(pictures))

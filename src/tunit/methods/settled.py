@@ -92,9 +92,8 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
     choice = _shared_choice(result[0] if result else None)
     heads = _shared_heads(result[1] if result else None, state, choice.domains)
     state.set_domains(choice.domains, seed)
-    copy_from_rank_zero(
-        [state.networks.discriminator]
-    )  # as new weights may differ on machines of different kinds
+    # New weights may differ on machines of different kinds.
+    copy_from_rank_zero([state.networks.discriminator])
     set_domain_heads(state, heads)
     state.choice = choice
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,8 +26,7 @@ from tunit.translation.result_files import write_picture
 
 CARD = "README.md"
 THUMBNAILS = "domains"
-_THUMBNAIL = re.compile(r"domain_\d+\.webp", re.ASCII)
-ALL_THUMBNAILS = f"{THUMBNAILS}/domain_*.webp"  # as a pattern for the hub
+_THUMBNAIL = re.compile(rf"{THUMBNAILS}/domain_(0|[1-9]\d*)\.webp", re.ASCII)
 SHOWN = 4  # a thumbnail shows this many pictures of a domain, and this many redrawn in its style
 
 
@@ -140,13 +139,20 @@ def thumbnail(k: int) -> str:
 def thumbnails_in(folder: Path) -> set[str]:
     """The files of thumbnails that a folder holds now, relative to the folder."""
     there = (folder / THUMBNAILS).iterdir() if (folder / THUMBNAILS).is_dir() else ()
-    return {f"{THUMBNAILS}/{path.name}" for path in there if _THUMBNAIL.fullmatch(path.name)}
+    return {name for path in there if is_thumbnail(name := f"{THUMBNAILS}/{path.name}")}
 
 
-def remove_thumbnails(folder: Path, names: Iterable[str]) -> None:
+def is_thumbnail(name: str) -> bool:
+    """Whether a file, relative to a model folder, has the name of a thumbnail."""
+    return _THUMBNAIL.fullmatch(name) is not None
+
+
+def remove_thumbnails(folder: Path, names: Collection[str]) -> None:
     """Remove thumbnails of an earlier model, which show training pictures. Raises UnwritableError."""
+    if not names:  # an empty folder is then not tunit's own
+        return
     for name in names:
         with writable(folder / name):
             (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # other files are there, or the folder never was
+    with suppress(OSError):  # other files are there
         (folder / THUMBNAILS).rmdir()

@@ -1,5 +1,8 @@
 """The studio as a web application: the routes of all parts, behind the guard."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -12,6 +15,7 @@ from tunit.printing import escape
 from tunit.studio import explore, shown, teach, train, translate
 from tunit.studio.frame import address, page, static_answer
 from tunit.studio.guard import Guard, Rules
+from tunit.studio.labels import write_pending_tables
 from tunit.studio.library import Library
 from tunit.studio.refusals import on_any_error, on_http_error, on_known_error
 from tunit.studio.requests import workspace_of
@@ -34,10 +38,18 @@ def create_app(workspace: Workspace, rules: Rules | None = None) -> Starlette:
             HTTPException: on_http_error,
             Exception: on_any_error,
         },
+        lifespan=_until_the_end,
     )
     app.state.workspace = workspace
     app.state.library = Library(workspace)
     return app
+
+
+@asynccontextmanager
+async def _until_the_end(app: Starlette) -> AsyncIterator[None]:
+    """While the studio is open. At its end, by Ctrl-C or SIGTERM, tables of labels are written that wait for that."""
+    yield
+    write_pending_tables()
 
 
 def front(request: Request) -> Response:

@@ -1,7 +1,8 @@
 """The labels that people give to the pictures of a run: a journal of their actions, and a table to train with.
 
   RUN/studio/journal.jsonl    every action, including undo and redo; the labels follow from it
-  RUN/studio/labels.csv       the current labels: picture, label, by; written again a moment after the last action
+  RUN/studio/labels.csv       the current labels: picture, label, by; written again a moment after the last action,
+                              and when the studio ends
 
 The table is for `tunit train labels.csv --labels csv`: pictures without a label have an empty cell, pictures that
 were left out have no row. `by` tells who gave the label: a person, or the model (see `EXAMPLES`).
@@ -35,6 +36,7 @@ PERSON, MODEL = "person", "model"
 # training.
 EXAMPLES = 5
 LOG = logging.getLogger("tunit.studio")
+_PENDING: set["RunLabels"] = set()  # those whose tables lack the last actions
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,22 @@ class RunLabels:
         """Write the table with all actions up to now, as before a training. copy: also write the same there."""
         with self._writing:
             with self._lock:
-                if self._later:
-                    self._later.cancel()
+                later = self._later
+                if later:
+                    later.cancel()
                 now = self._state_of(self._log.refresh())
             if now.number:
                 self._write(now, copy)
+            with self._lock:
+                if self._later is later:  # no further action meanwhile
+                    _PENDING.discard(self)
             return now
 
     def _write_later(self) -> None:
-        """Write the table as soon as there was no action for a while. A studio that ends waits for that."""
+        """Write the table as soon as there was no action for a while, or by `write_pending_tables`."""
         if self._later:
             self._later.cancel()
+        _PENDING.add(self)
         self._later = threading.Timer(IDLE, self._write_now)
         self._later.start()
 
@@ -199,6 +206,12 @@ class RunLabels:
         csv.writer(text).writerows(rows)
         for table in (self.table, *([copy] if copy else ())):
             write_text(table, text.getvalue())
+
+
+def write_pending_tables() -> None:
+    """Write the tables that lack the last actions, as when the studio ends: a signal would kill the timers."""
+    for labels in _PENDING.copy():
+        labels._write_now()
 
 
 def rows_of(now: LabelState, names: Sequence[str], examples: int = EXAMPLES) -> list[tuple[str, str, str]]:

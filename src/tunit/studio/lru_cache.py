@@ -38,9 +38,8 @@ class LRUCache(Generic[Value]):
                 with self._lock:
                     self._making.pop(key, None)
                 raise
-            with (
-                self._lock
-            ):  # both at once: without a lock and a value another thread would make a second value
+            # Both at once: without a lock and a value another thread would make a second value.
+            with self._lock:
                 self._making.pop(key, None)
                 self._values[key] = value
                 while len(self._values) > self._most:

@@ -74,25 +74,39 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
     count = max(1, config.run.processes)
     modest = all(_value(config, name) <= most for name, most in _MODEST.items() if name not in _OF_A_STEP)
     small = modest and config.data.image_size <= 512 and not all_of_it
-    state = bytes_of_rows(config, pictures) if small else _state_bytes(config, pictures)
-    if config.run.device.startswith("cuda"):
+    on_gpu = config.run.device.startswith("cuda")
+    state = bytes_of_rows(config, pictures, on_gpu=on_gpu)
+    if not small:
+        state += _state_bytes(config)
+    if on_gpu:
         return state + _batch_bytes(config) // count
     here = processes_here(count)
     return here * state + _batch_bytes(config) * here // count
 
 
-def bytes_of_rows(config: Config, pictures: int) -> int:
-    """Bytes that the method keeps for each picture, for all of them: SEMIT's soft labels, E's neighbours."""
-    own_state = method_of(config).own_state
+def bytes_of_rows(config: Config, pictures: int, *, on_gpu: bool = False) -> int:
+    """Bytes that the method keeps for each picture, for all of them: SEMIT's soft labels, E's neighbours.
+
+    on_gpu: only of what is in a GPU's memory if training uses one, which E's neighbours are not.
+    """
+    own_state, meta = method_of(config).own_state, torch.device("meta")
+    if own_state is None:
+        return 0
     with only_shapes():
-        own = own_state(pictures, config, torch.device("meta")) if own_state else None
-    return sum(tensor.nbytes for tensor in own.named().values()) if own else 0
+        own = own_state(pictures, config, meta)
+    tensors = own.named() if own else {}
+    if on_gpu and tensors:
+        few = own_state(2, config, meta)  # with memory, except for what is made on the given device
+        there = {name for name, tensor in few.named().items() if tensor.is_meta} if few else set()
+        tensors = {name: tensor for name, tensor in tensors.items() if name in there}
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _state_bytes(config: Config, pictures: int) -> int:
+def _state_bytes(config: Config) -> int:
     """Bytes that networks and queue will need; they are built on the meta device to count them."""
     with only_shapes():
-        state = new_state(config, torch.device("meta"), pictures)
+        state = new_state(config, torch.device("meta"))
+    state.own = None  # counted by `bytes_of_rows`
     total = state.queue.nbytes + sum(t.nbytes for t in state.own_tensors().values())
     learning = state.optimisers.named().keys()
     for name, network in state.networks.named().items():

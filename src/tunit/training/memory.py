@@ -122,7 +122,8 @@ def fits_in(
     processes = config.run.processes
     here = processes_here(processes)
     kept = pictures if pictures and pictures <= room_for_pictures(device, here) else 0
-    kept += bytes_of_rows(config, pictures // (3 * config.data.image_size**2))
+    number = pictures // (3 * config.data.image_size**2)
+    kept += bytes_of_rows(config, number, on_gpu=device.type == "cuda")
     if device.type != "cuda":
         first, second = (step_bytes(config, size, joint=joint) for size in _TRIED)
         each = (second - first) / (_TRIED[1] - _TRIED[0])

@@ -40,9 +40,8 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
                 headers.left = _MAX_HEADERS
                 info = archive.next()
                 if info is None:
-                    if headers.block.strip(
-                        b"\0"
-                    ):  # tarfile takes a damaged header for the end of the archive
+                    # Tarfile takes a damaged header for the end of the archive.
+                    if headers.block.strip(b"\0"):
                         raise tarfile.ReadError("a damaged header")
                     return
                 after = int(cast(Any, archive).offset)  # where the next header begins

@@ -71,6 +71,12 @@ def pack_shards(
     return pictures_of(index, images, reused=reused)
 
 
+def still_sharded(search: Search, where: Path | str, each: int) -> bool:
+    """Whether `pack_shards` would reuse the shards that are there. Raises the same DataErrors."""
+    index = _index_at(place_of(where), check=False)
+    return index is not None and _same(index, search, each)
+
+
 def is_sharded(source: Path | str) -> bool:
     """Whether a source is a data set packed as shards. Any URL counts as one."""
     folder = path_or_url(source)
