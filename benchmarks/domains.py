@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from machine import write
-from tunit.clustering.partition import agreed_groups, repeated_k_means
+from tunit.clustering.partition import agreed_groups, k_means_in_pieces, repeated_k_means
 from tunit.config import Config, read_config
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
@@ -114,7 +114,9 @@ def domains_of(training: Training) -> np.ndarray:
 
 
 def divisions(outputs: GuideOutput, classes: np.ndarray, seed: int) -> dict[str, Any]:
-    """The accuracy of each clustering into the number of classes, and of the groups on which all of them agree."""
+    """The accuracy of each clustering into the number of classes, of the groups on which all of them agree, and of those
+    that are joined from pieces.
+    """
     number = outputs.heads.shape[2]
     heads = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
     codes = repeated_k_means(outputs.styles.numpy(), number, seed)
@@ -124,6 +126,8 @@ def divisions(outputs: GuideOutput, classes: np.ndarray, seed: int) -> dict[str,
         single[f"k-means on {name}"] = repeated_k_means(cue.numpy(), number, seed)
     groups = {f"agreed {name}": agreed_groups(some, number) for name, some in single.items()}
     groups["agreed"] = agreed_groups([*heads, *codes, *features], number)
+    pieces = [k_means_in_pieces(some.numpy(), number, seed) for some in (outputs.styles, outputs.features)]
+    groups["joined"] = agreed_groups([*pieces[0], *pieces[1]], number)
     return {
         name: [round(clustering_accuracy(one, classes), 4) for one in some] for name, some in single.items()
     } | {name: round(clustering_accuracy(some, classes), 4) for name, some in groups.items()}

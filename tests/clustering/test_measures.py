@@ -11,7 +11,7 @@ from tunit.clustering.measures import (
     choose_measures,
     distance_from_separate_groups,
     edges_of,
-    modularity,
+    normalised_cut,
     reduced,
     reduced_cues,
 )
@@ -79,24 +79,6 @@ def test_perfect_codes_are_not_rejected_for_a_worse_cue():
     names, scores = choose_measures(codes, {"colours": worse}, 10)
     assert scores["codes"] < 1e-6 < 0.05 < scores["colours"]
     assert "codes" in names
-
-
-def test_modularity_equals_newmans_double_sum():
-    generator = torch.Generator().manual_seed(0)
-    table = torch.stack([(i + 1 + torch.randperm(19, generator=generator)[:3]) % 20 for i in range(20)])
-    groups = torch.randint(3, (20,), generator=generator)
-    edges = np.zeros((20, 20))
-    for picture, others in enumerate(table.tolist()):
-        for other in others:
-            edges[picture, other] = edges[other, picture] = 1
-    degree, total = edges.sum(1), edges.sum()
-    expected = sum(
-        edges[i, j] - degree[i] * degree[j] / total
-        for i in range(20)
-        for j in range(20)
-        if groups[i] == groups[j]
-    )
-    assert modularity(table, groups) == pytest.approx(expected / total, abs=1e-12)
 
 
 def test_separate_groups_share_no_edges_but_noise_has_many():
@@ -194,3 +176,42 @@ def test_codes_are_preferred_to_a_cue_that_is_hardly_better(monkeypatch, codes, 
     monkeypatch.setattr(measures, "distance_from_separate_groups", lambda names, groups: scores[names])
     cues = {"colours": torch.full((9, 1), 2.0), "shapes": torch.full((9, 1), 3.0)}
     assert choose_measures(torch.ones(9, 1), cues, 8)[0] == chosen
+
+
+def test_normalised_cut_equals_a_literal_sum():
+    generator = torch.Generator().manual_seed(1)
+    table = torch.stack([(i + 1 + torch.randperm(19, generator=generator)[:3]) % 20 for i in range(20)])
+    groups = torch.randint(4, (20,), generator=generator)
+    edges = {frozenset((i, j)) for i, others in enumerate(table.tolist()) for j in others}
+    expected = 0.0
+    for k in range(4):
+        ends = [(i, j) for edge in edges for i, j in (tuple(edge), tuple(edge)[::-1]) if groups[i] == k]
+        expected += sum(bool(groups[i] != groups[j]) for i, j in ends) / len(ends)
+    assert normalised_cut(table, groups) == pytest.approx(expected, abs=1e-12)
+
+
+def modularity(table, groups):
+    """Newman's double sum (PNAS 2006)."""
+    edges = np.zeros((len(table),) * 2)
+    for picture, others in enumerate(table.tolist()):
+        edges[picture, others] = edges[others, picture] = 1
+    degree, total = edges.sum(1), edges.sum()
+    same = groups[:, None].numpy() == groups[None].numpy()
+    return ((edges - degree[:, None] * degree[None] / total) * same).sum() / total
+
+
+def test_normalised_cut_does_not_prefer_equal_sizes_as_modularity_does():
+    """Parts of 40, 10 and 4 pictures without edges between them; halving the large one and merging the small ones."""
+    parts = torch.arange(3).repeat_interleave(torch.tensor([40, 10, 4]))
+    first = torch.tensor([0, 40, 50])[parts]
+    table = torch.stack(
+        [first + (torch.arange(54) - first + i) % torch.tensor([40, 10, 4])[parts] for i in (1, 2)], 1
+    )
+    equal = torch.where(parts == 0, (torch.arange(54) >= 20).long(), 2)
+    assert normalised_cut(table, parts) == 0 < normalised_cut(table, equal)
+    assert modularity(table, parts) < modularity(table, equal)
+
+
+def test_an_empty_group_counts_as_not_separated():
+    table = torch.tensor([[1], [0], [3], [2]])
+    assert normalised_cut(table, torch.tensor([0, 0, 2, 2])) == 1

@@ -8,9 +8,14 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
-from tunit.clustering.measures import modularity
+from tunit.clustering.measures import normalised_cut
 from tunit.clustering.neighbours import find_neighbours
-from tunit.clustering.partition import agreed_groups, best_partition, repeated_k_means
+from tunit.clustering.partition import (
+    agreed_groups,
+    best_partition,
+    k_means_in_pieces,
+    repeated_k_means,
+)
 
 
 @pytest.fixture
@@ -22,14 +27,17 @@ def seen():
     return find_neighbours([codes], 10), codes.numpy(), kinds.numpy()
 
 
-def test_the_division_of_highest_modularity_is_chosen(seen):
+def test_the_division_with_the_smallest_cut_is_chosen(seen):
     graph, _, kinds = seen
-    merged = np.where(kinds == 2, 1, kinds)
-    best, scores = best_partition(graph, {"merged": merged, "right": kinds, "one": np.zeros(120, np.int64)})
+    mixed = np.where(np.arange(120) % 40 < 5, (kinds + 1) % 3, kinds)
+    merged = np.where(kinds == 2, 1, kinds)  # no edge is cut, but one group is missing
+    divisions = {"mixed": mixed, "merged": merged, "right": kinds, "one": np.zeros(120, np.int64)}
+    best, scores = best_partition(graph, divisions)
     assert best == "right"
-    assert scores["right"] == pytest.approx(2 / 3, abs=0.01)  # three equal parts with no edges between
-    assert scores["merged"] == pytest.approx(modularity(graph, torch.from_numpy(merged)), abs=1e-12)
-    assert scores["one"] == pytest.approx(0, abs=1e-12)
+    assert scores["right"] == pytest.approx(0, abs=0.01)  # three parts with no edges between
+    assert scores["merged"] == pytest.approx(1, abs=0.01)
+    assert scores["one"] == 2
+    assert scores["mixed"] == normalised_cut(graph, torch.from_numpy(mixed)) > 0.1
 
 
 def test_of_equally_good_divisions_the_first_is_chosen(seen):
@@ -69,6 +77,31 @@ def test_repeated_k_means_starts_anew_each_time_and_repeats_with_its_seed(seen):
     first, again = repeated_k_means(codes, 6, 1), repeated_k_means(codes, 6, 1)
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert any(adjusted_rand_score(first[0], other) < 1 for other in first[1:])
+
+
+def test_kinds_of_very_different_sizes_are_joined_from_pieces():
+    """k-means itself cuts the large kind in two and mixes small ones, in most runs in the same way."""
+    rng = np.random.default_rng(0)
+    sizes = [400, 200, 60, 40, 30, 20]
+    kinds = np.arange(6).repeat(sizes)
+    places = np.array([[0, 0], [9, 0], [0, 9], [5, 9], [9, 9], [9, 5]], float)
+    codes = (
+        places[kinds]
+        + rng.standard_normal((len(kinds), 2)) * np.array([1.3, 1.0, 0.5, 0.5, 0.5, 0.5])[kinds, None]
+    )
+    joined = agreed_groups(k_means_in_pieces(codes, 6, 0), 6)
+    assert adjusted_rand_score(joined, kinds) > 0.98
+    assert adjusted_rand_score(agreed_groups(repeated_k_means(codes, 6, 0), 6), kinds) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("pictures", "number", "expected"), [(400, 10, (30, 60)), (160, 10, (30, 32)), (30, 10, (10, 10))]
+)
+def test_pieces_are_three_to_six_times_as_many_but_hold_five_pictures(pictures, number, expected):
+    codes = np.random.default_rng(0).standard_normal((pictures, 4))
+    found = [int(groups.max()) + 1 for groups in k_means_in_pieces(codes, number, 0)]
+    assert (found[0], found[-1]) == expected
+    assert found == sorted(found)
 
 
 def test_the_memory_does_not_grow_with_the_number_of_groups():

@@ -9,8 +9,8 @@ and near n for a random graph.
 References:
     [1] von Luxburg. A tutorial on spectral clustering, Statistics and Computing 2007 (propositions 2 and 4).
     [2] Halko, Martinsson, Tropp. Finding structure with randomness, SIAM Review 2011 (how the PCA is found).
-    [3] Newman. Modularity and community structure in networks, PNAS 2006.
-    [4] Knyazev. Toward the optimal preconditioned eigensolver: LOBPCG, SIAM J. Sci. Comput. 2001.
+    [3] Knyazev. Toward the optimal preconditioned eigensolver: LOBPCG, SIAM J. Sci. Comput. 2001.
+    [4] Shi, Malik. Normalized cuts and image segmentation, PAMI 2000.
 """
 
 import warnings
@@ -35,7 +35,7 @@ MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pi
 # better one alone, and codes alone are preferred to a cue alone in the same way. LEAST_TIE covers rounding errors if
 # both sums are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
-# The search for eigenvalues [4] has this many vectors more than eigenvalues are wanted, a tolerance, and a limit of
+# The search for eigenvalues [3] has this many vectors more than eigenvalues are wanted, a tolerance, and a limit of
 # its iterations. It needs at least 5 pictures for each vector; of fewer pictures, all eigenvalues are computed.
 SPARE_VECTORS, TOLERANCE, ITERATIONS, PICTURES_PER_VECTOR = 5, 1e-6, 200, 5
 
@@ -93,17 +93,19 @@ def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
     return one_way.maximum(one_way.T)
 
 
-def modularity(neighbours: Tensor, groups: Tensor) -> float:
-    """Modularity [3]: how well groups (N,) divide the graph of N pictures, from -1/2 to below 1; about 0 at random.
+def normalised_cut(neighbours: Tensor, groups: Tensor) -> float:
+    """Normalised cut [4]: how badly groups (N,) divide the graph of N pictures, from 0 to their number.
 
-    It is the share of edges within groups, minus the share to expect in a random graph in which every picture has the
-    same number of edges as here. neighbours: (N, k) int64, the neighbours of each picture.
+    For each group it is the share of its edges' ends whose edge leaves the group; the shares of all groups are added.
+    Unlike modularity (Newman 2006) it does not prefer groups of equal size: separate parts of the graph give 0,
+    however large they are. neighbours: (N, k) int64, the neighbours of each picture. A number without pictures counts
+    as 1, the worst.
     """
     edges = edges_of(neighbours).tocoo()
     group = groups.cpu().numpy()
-    within = edges.data[group[edges.row] == group[edges.col]].sum() / edges.data.sum()
-    ends = np.bincount(group[edges.row], edges.data) / edges.data.sum()
-    return float(within - np.square(ends).sum())
+    ends = np.bincount(group[edges.row], edges.data)
+    leaving = np.bincount(group[edges.row], edges.data * (group[edges.row] != group[edges.col]), len(ends))
+    return float(np.where(ends > 0, leaving / np.maximum(ends, 1), 1.0).sum())
 
 
 def distance_from_separate_groups(neighbours: Tensor, groups: int) -> float:
@@ -128,7 +130,7 @@ def largest_eigenvalues(matrix: sparse.csr_matrix, wanted: int) -> NDArray[np.fl
 
     The eigenvalues must be at least -1. Methods that start from a single vector, such as Lanczos's, find only some
     of the copies of a repeated eigenvalue, and a graph with n separate parts has the eigenvalue 1 n times. So this
-    starts from a block of vectors [4].
+    starts from a block of vectors [3].
     """
     number, vectors = matrix.shape[0], wanted + SPARE_VECTORS
     if number < PICTURES_PER_VECTOR * vectors:

@@ -3,11 +3,11 @@
 Heads trained by mutual information, and k-means on codes, features or cues, all end in local optima: each merges some
 kinds and splits others, but usually not the same ones. So two pictures count as the nearer, the more clusterings put
 them into one group ("evidence accumulation" [3]), and most mistakes of a single clustering are outvoted. Several
-divisions are compared by the modularity of their groups on the graph of nearest neighbours
-(tunit.clustering.measures), which needs no labels. The graph is best made before the heads are trained: heads also
-shape the style codes, so a later graph favours them. methods/settled.py has such a graph only if E has learnt from
-neighbours (`--neighbours`) and there are at most 5,000 pictures; otherwise it makes the graph afterwards, from the
-style codes that E has by then.
+divisions are compared by the normalised cut of the graph of nearest neighbours (tunit.clustering.measures), which
+needs no labels and, unlike modularity, does not prefer groups of equal size. The graph is best made before the heads
+are trained: heads also shape the style codes, so a later graph favours them. methods/settled.py has such a graph only
+if E has learnt from neighbours (`--neighbours`) and there are at most 5,000 pictures; otherwise it makes the graph
+afterwards, from the style codes that E has by then.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
@@ -25,20 +25,28 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.measures import modularity
+from tunit.clustering.measures import normalised_cut
 
 RESTARTS = 4  # how often k-means starts; the result with the smallest sum of squared distances is kept
 REPEATS = 32  # runs of k-means, from different starts, whose groups are combined
+# How many pieces kinds are cut into, before they are joined again: from 3 to 6 times the number of groups that is
+# wanted, but at most one for FEWEST_IN_PIECE pictures.
+PIECES, FEWEST_IN_PIECE = (3, 6), 5
 
 
 def best_partition(graph: Tensor, divisions: Mapping[str, Integers]) -> tuple[str, dict[str, float]]:
-    """The name of the division of N pictures with the highest modularity on a graph, and the modularity of each.
+    """The name of the division of N pictures with the smallest normalised cut of a graph, and the cut of each.
 
-    graph: (N, k) int64, the neighbours of each picture. divisions: the group of each picture (N,), by name. If
-    several are equally good, the first is taken.
+    graph: (N, k) int64, the neighbours of each picture. divisions: the group of each picture (N,), by name. If a
+    division has fewer groups than others, each group that it lacks counts as 1. If several are equally good, the
+    first is taken.
     """
-    scores = {name: modularity(graph, torch.from_numpy(groups)) for name, groups in divisions.items()}
-    return max(scores, key=lambda name: scores[name]), scores
+    most = max(int(groups.max()) + 1 for groups in divisions.values())
+    scores = {
+        name: normalised_cut(graph, torch.from_numpy(groups)) + most - (int(groups.max()) + 1)
+        for name, groups in divisions.items()
+    }
+    return min(scores, key=lambda name: scores[name]), scores
 
 
 def agreed_groups(clusterings: Sequence[Integers], number: int) -> Integers:
@@ -60,6 +68,21 @@ def agreed_groups(clusterings: Sequence[Integers], number: int) -> Integers:
 def repeated_k_means(vectors: NDArray[np.floating], k: int, seed: int) -> list[Integers]:
     """The groups (N,) of REPEATS runs of k-means on N vectors, each from one random start."""
     return [k_means(vectors, k, seed + i, restarts=1).labels_.astype(np.int64) for i in range(REPEATS)]
+
+
+def k_means_in_pieces(vectors: NDArray[np.floating], number: int, seed: int) -> list[Integers]:
+    """As `repeated_k_means`, but into several times as many groups as `number`: from run to run more of them.
+
+    k-means prefers groups of equal size: it cuts a large kind in two rather than let small kinds apart. If there are
+    many groups, it cuts every kind into pieces, in each run others, which `agreed_groups` joins again [3].
+    """
+    most = max(number, len(vectors) // FEWEST_IN_PIECE)
+    fewest, largest = (min(times * number, most) for times in PIECES)
+    numbers = np.linspace(fewest, largest, REPEATS).round().astype(int)
+    return [
+        k_means(vectors, k, seed + i, restarts=1).labels_.astype(np.int64)
+        for i, k in enumerate(numbers.tolist())
+    ]
 
 
 def k_means(

@@ -25,7 +25,7 @@ from tunit.clustering.cues import Integers, Vectors
 from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced_cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
-from tunit.clustering.partition import agreed_groups, best_partition, repeated_k_means
+from tunit.clustering.partition import agreed_groups, best_partition, k_means_in_pieces, repeated_k_means
 from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
@@ -125,10 +125,10 @@ def partition(
     """The best division (N,) of the pictures into `number` groups (see tunit.clustering.partition).
 
     Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
-    agree; for each cue, the groups on which repeated k-means on this cue agrees; and the groups that are `given`, if
-    any. The best division has the highest modularity on a graph of neighbours. The graph is made of the neighbours
-    that E has learnt from. If there are none, or if `outputs` has only some of the pictures, it is made of neighbours
-    by E's present codes.
+    agree; those on which k-means into several times as many groups agrees; for each cue, the groups on which repeated
+    k-means on this cue agrees; and the groups that are `given`, if any. The best division has the smallest normalised
+    cut of a graph of neighbours. The graph is made of the neighbours that E has learnt from. If there are none, or if
+    `outputs` has only some of the pictures, it is made of neighbours by E's present codes.
     """
     own = state.own
     if isinstance(own, Neighbourhood) and own.is_found and len(outputs.rows) == len(pictures.names):
@@ -136,10 +136,13 @@ def partition(
     else:
         graph = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
     voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
-    for vectors in (outputs.styles, outputs.features):
-        voters += repeated_k_means(vectors.numpy(), number, seed)
+    pieces: list[Integers] = []
+    for vectors in (outputs.styles.numpy(), outputs.features.numpy()):
+        voters += repeated_k_means(vectors, number, seed)
+        pieces += k_means_in_pieces(vectors, number, seed)
     divisions = {} if given is None else {"given": given}
     divisions["agreed"] = agreed_groups(voters, number)
+    divisions["joined"] = agreed_groups(pieces, number)
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
     return divisions[best_partition(graph, divisions)[0]]
