@@ -114,8 +114,8 @@ def domains_of(training: Training) -> np.ndarray:
 
 
 def divisions(outputs: GuideOutput, classes: np.ndarray, seed: int) -> dict[str, Any]:
-    """The accuracy of each clustering into the number of classes, of the groups on which all of them agree, and of those
-    that are joined from pieces.
+    """The accuracy of each clustering into the number of classes, of the groups on which all of them agree, and of
+    those that are joined from pieces.
     """
     number = outputs.heads.shape[2]
     heads = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
