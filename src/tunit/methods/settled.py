@@ -125,10 +125,10 @@ def partition(
     """The best division (N,) of the pictures into `number` groups (see tunit.clustering.partition).
 
     Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
-    agree; those on which k-means into several times as many groups agrees; for each cue, the groups on which repeated
-    k-means on this cue agrees; and the groups that are `given`, if any. The best division has the smallest normalised
-    cut of a graph of neighbours. The graph is made of the neighbours that E has learnt from. If there are none, or if
-    `outputs` has only some of the pictures, it is made of neighbours by E's present codes.
+    agree; those on which k-means into several times as many groups agrees; both, without heads, for each cue; and the
+    groups that are `given`, if any. The best division has the smallest normalised cut of a graph of neighbours. The
+    graph is made of the neighbours that E has learnt from. If there are none, or if `outputs` has only some of the
+    pictures, it is made of neighbours by E's present codes.
     """
     own = state.own
     if isinstance(own, Neighbourhood) and own.is_found and len(outputs.rows) == len(pictures.names):
@@ -145,6 +145,7 @@ def partition(
     divisions["joined"] = agreed_groups(pieces, number)
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
+        divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
     return divisions[best_partition(graph, divisions)[0]]
 
 
