@@ -86,6 +86,8 @@ def main() -> None:
                 except ConfigError:
                     print(f"{table.name}, {row.name}: no preset {preset} here")
                     continue
+                if config.augment.crop_area == (0, 0):  # to be chosen from pictures; here there are none
+                    config = config.with_overrides({"crop_area": (0.1, 0.7)})
                 labelled = (
                     row.labels != NONE
                     and preset == row.preset

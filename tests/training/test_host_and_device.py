@@ -62,7 +62,9 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_step_never_waits_for_the_device(phase: Phase, settings: dict[str, Any]) -> None:
-    config = tiny_config("default", both_views=True, random_operations=2, domains=3, **settings)
+    config = tiny_config(
+        "default", crop_area=(0.1, 0.7), both_views=True, random_operations=2, domains=3, **settings
+    )
     state = new_state(config, META, 20)
     images = np.zeros((20, 32, 32, 3), np.uint8)
     batches = Batches(images, np.full(20, -1), config.augment, seed=0, device=META, resident_bytes=2**30)
