@@ -93,17 +93,17 @@ def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
     return one_way.maximum(one_way.T)
 
 
-def normalised_cut(neighbours: Tensor, groups: Tensor) -> float:
+def normalised_cut(neighbours: Tensor, groups: Tensor, number: int = 0) -> float:
     """Normalised cut [4]: how badly groups (N,) divide the graph of N pictures, from 0 to their number.
 
     For each group it is the share of its edges' ends whose edge leaves the group; the shares of all groups are added.
     Unlike modularity (Newman 2006) it does not prefer groups of equal size: separate parts of the graph give 0,
-    however large they are. neighbours: (N, k) int64, the neighbours of each picture. A number without pictures counts
-    as 1, the worst.
+    however large they are. neighbours: (N, k) int64, the neighbours of each picture. number: how many groups there
+    should be, if more than there are. A group without pictures counts as 1, the worst.
     """
     edges = edges_of(neighbours).tocoo()
     group = groups.cpu().numpy()
-    ends = np.bincount(group[edges.row], edges.data)
+    ends = np.bincount(group[edges.row], edges.data, number)
     leaving = np.bincount(group[edges.row], edges.data * (group[edges.row] != group[edges.col]), len(ends))
     return float(np.where(ends > 0, leaving / np.maximum(ends, 1), 1.0).sum())
 

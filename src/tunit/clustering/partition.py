@@ -43,8 +43,7 @@ def best_partition(graph: Tensor, divisions: Mapping[str, Integers]) -> tuple[st
     """
     most = max(int(groups.max()) + 1 for groups in divisions.values())
     scores = {
-        name: normalised_cut(graph, torch.from_numpy(groups)) + most - (int(groups.max()) + 1)
-        for name, groups in divisions.items()
+        name: normalised_cut(graph, torch.from_numpy(groups), most) for name, groups in divisions.items()
     }
     return min(scores, key=lambda name: scores[name]), scores
 
@@ -67,7 +66,7 @@ def agreed_groups(clusterings: Sequence[Integers], number: int) -> Integers:
 
 def repeated_k_means(vectors: NDArray[np.floating], k: int, seed: int) -> list[Integers]:
     """The groups (N,) of REPEATS runs of k-means on N vectors, each from one random start."""
-    return [k_means(vectors, k, seed + i, restarts=1).labels_.astype(np.int64) for i in range(REPEATS)]
+    return _runs_of_k_means(vectors, [k] * REPEATS, seed)
 
 
 def k_means_in_pieces(vectors: NDArray[np.floating], number: int, seed: int) -> list[Integers]:
@@ -78,11 +77,12 @@ def k_means_in_pieces(vectors: NDArray[np.floating], number: int, seed: int) -> 
     """
     most = max(number, len(vectors) // FEWEST_IN_PIECE)
     fewest, largest = (min(times * number, most) for times in PIECES)
-    numbers = np.linspace(fewest, largest, REPEATS).round().astype(int)
-    return [
-        k_means(vectors, k, seed + i, restarts=1).labels_.astype(np.int64)
-        for i, k in enumerate(numbers.tolist())
-    ]
+    return _runs_of_k_means(vectors, np.linspace(fewest, largest, REPEATS).round().astype(int).tolist(), seed)
+
+
+def _runs_of_k_means(vectors: NDArray[np.floating], numbers: Sequence[int], seed: int) -> list[Integers]:
+    """One run of k-means for each number of groups."""
+    return [k_means(vectors, k, seed + i, restarts=1).labels_.astype(np.int64) for i, k in enumerate(numbers)]
 
 
 def k_means(

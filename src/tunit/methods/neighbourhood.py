@@ -37,8 +37,8 @@ class Neighbourhood:
 
     @property
     def is_found(self) -> bool:
-        """Whether there was a search: no picture is among the neighbours that a search finds for it."""
-        return not torch.equal(self.table[:, 0], torch.arange(len(self.table)))
+        """Whether there was a search: no picture, so not the first, is among the neighbours that it finds for it."""
+        return bool(self.table[0, 0] != 0)
 
     def named(self) -> dict[str, Tensor]:
         """The table by its name in checkpoints."""
