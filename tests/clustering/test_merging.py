@@ -4,13 +4,17 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from tunit.clustering import merging, number
+from tunit.clustering.measures import edges_of
 from tunit.clustering.merging import (
     CONFIRMED,
     ENOUGH,
+    LINKED,
     SHARE_OF_USUAL,
     SURELY_APART,
+    linked,
     merge_pairs,
     merge_unconfirmed,
     merge_unseparated,
@@ -44,12 +48,32 @@ def literal_merges(groups, apart, enough):
     return merged
 
 
+def graph_of(points, k=10):
+    """The graph of the k nearest neighbours, and the same as a literal matrix."""
+    distances = np.square(points[:, None] - points[None]).sum(2)
+    np.fill_diagonal(distances, np.inf)
+    nearest = distances.argsort(1)[:, :k]
+    literal = np.zeros_like(distances)
+    np.put_along_axis(literal, nearest, 1.0, axis=1)
+    return edges_of(torch.from_numpy(nearest)), np.maximum(literal, literal.T)
+
+
 def literal_unseparated(points, groups, usual):
+    graph = graph_of(points)[1]
+
     def enough(one, other, left):
         compared = 2 * min(len(one), len(other))
         return min(1.0, compared / ENOUGH) * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
 
-    return literal_merges(groups, lambda one, other: separation(points[one], points[other]), enough)
+    def apart(one, other):
+        ends = min(graph[one].sum(), graph[other].sum())
+        return (
+            separation(points[one], points[other])
+            if graph[np.ix_(one, other)].sum() >= LINKED * ends
+            else 1e9
+        )
+
+    return literal_merges(groups, apart, enough)
 
 
 def literal_levels(points, most, seed):
@@ -96,7 +120,8 @@ def test_levels_equal_those_of_the_slow_program(kinds, axes, most):
 @pytest.mark.parametrize("seed", range(4))
 def test_up_to_50_groups_are_merged_as_by_the_slow_program(seed):
     points, cut, _ = halves(7, 40, 3, seed)
-    assert np.array_equal(merge_unseparated(points, cut, 1.5, needed), literal_unseparated(points, cut, 1.5))
+    merged = merge_unseparated(points, cut, 1.5, needed, graph_of(points)[0])
+    assert np.array_equal(merged, literal_unseparated(points, cut, 1.5))
     cues = [points, np.random.default_rng(seed).normal(size=(len(points), 2))]
     expected = literal_merges(
         cut,
@@ -121,11 +146,23 @@ def test_of_more_groups_only_near_ones_are_compared_with_the_same_result(monkeyp
     monkeypatch.setattr(merging, "held_out_separation", counted)
     expected = literal_unseparated(points, cut, 1.5)
     assert expected.max() < cut.max()
-    assert np.array_equal(merge_unseparated(points, cut, 1.5, needed), expected)
+    assert np.array_equal(merge_unseparated(points, cut, 1.5, needed, graph_of(points)[0]), expected)
     assert len(calls) < 30 * 29 / 2 / 2
     calls.clear()
     assert np.array_equal(merge_unconfirmed([points], cut, seed=0), of)
     assert len(calls) < 30 * 29 / 2 / 2
+
+
+def test_groups_without_edges_between_them_stay_apart_whatever_the_dip_says(monkeypatch):
+    """Pieces of two kinds. A limit that no separation reaches would merge all; the graph keeps the kinds apart."""
+    monkeypatch.setattr(merging, "SURELY_APART", 1e9)
+    points, cut, of = halves(2, 60, 4, seed=0)
+    edges, literal = graph_of(points)
+    assert np.array_equal(merge_unseparated(points, cut, 1e9, needed, edges), of)
+    one, other, far = (np.flatnonzero(cut == i) for i in range(3))
+    share = literal[np.ix_(one, other)].sum() / min(literal[one].sum(), literal[other].sum())
+    assert linked(edges, one, other) == pytest.approx(share) and share > 0.05
+    assert linked(edges, one, far) < LINKED
 
 
 def test_pairs_are_merged_until_all_are_separate():

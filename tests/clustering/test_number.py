@@ -60,6 +60,19 @@ def test_data_without_groups_give_one_domain(codes):
     assert choice.domains == 1 and not found.any()
 
 
+@pytest.mark.parametrize("apart", [1.5, 2.0])
+def test_kinds_whose_pictures_differ_more_than_the_kinds_are_not_cut_across(apart):
+    """Three bars side by side, three to four times as long as they are apart: Ward's groups cut across them."""
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(np.arange(3), 100)
+    codes = np.column_stack([rng.uniform(0, 6, 300), apart * kinds, np.zeros(300)])
+    codes += rng.normal(0, 0.15, codes.shape)
+    wards = levels(codes, 3, seed=0)[3].groups
+    assert adjusted_rand_score(kinds, wards) < 0.9
+    choice, found = choose_number(codes.astype(np.float32), MOST, seed=0)
+    assert choice.domains == 3 and adjusted_rand_score(kinds, found) == 1
+
+
 def test_the_number_never_exceeds_the_limit():
     codes, _ = heaps([40] * 8)
     assert choose_number(codes, 5, seed=0)[0].domains <= 5

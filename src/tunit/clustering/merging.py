@@ -1,7 +1,7 @@
 """Compare the chosen groups once more, pair by pair, and merge those that are not clearly two kinds.
 
-There are two reasons for too many groups. First, if two long clusters lie side by side, Ward's clustering may cut
-each of them into pieces before it separates one from the other. Second, the pictures of one kind may differ
+There are two reasons for too many groups. First, if two long clusters lie side by side, a clustering may cut each of
+them into pieces before it separates one from the other. Second, the pictures of one kind may differ
 continuously, as from light to dark. If E is trained for many domains by mutual information, it can cut such a kind in
 two, and in E's codes the halves end as far apart as two kinds. Simple cues such as colours and outlines are not
 trained, so in them such a kind stays one cluster.
@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from tunit.clustering.cues import Integers
 from tunit.clustering.separation import Points, held_out_separation, largest_separation, separation
@@ -20,6 +21,9 @@ from tunit.clustering.separation import Points, held_out_separation, largest_sep
 # small groups is never high, so the limit is proportionally lower if the smaller group has fewer than ENOUGH / 2
 # pictures.
 SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
+# Groups are also apart if less than this share of their edges leads from one to the other. Between two halves of one
+# cluster there are many more.
+LINKED = 0.001
 # A cue confirms that two groups are two kinds if their separation by the cue is at least CONFIRMED. (By chance a
 # separation exceeds 1 in only 5 % of cases.) On some sets no cue tells the kinds apart; then cues are not used. They
 # are used only if the best cue of a pair reaches KNOWN times the largest possible separation for at least a share
@@ -36,16 +40,18 @@ Rows = Integers  # (n,): the pictures of one group
 
 
 def merge_unseparated(
-    points: Points, groups: Integers, usual: float, needed: Callable[[int], float]
+    points: Points, groups: Integers, usual: float, needed: Callable[[int], float], edges: csr_matrix
 ) -> Integers:
     """Merge groups (N,) that `points` (N, axes) do not separate, and renumber the rest from 0.
 
     usual: the median separation of groups on this set. needed: for a number of groups k, the separation that is
-    evidence for k groups.
+    evidence for k groups. edges: (N, N), the graph of nearest neighbours of `points`.
     """
 
     def apart(one: Rows, other: Rows) -> float:
-        """The separation of two groups."""
+        """The separation of two groups; infinite if the graph separates them."""
+        if linked(edges, one, other) < LINKED:
+            return float("inf")
         return separation(points[one], points[other])
 
     def enough(smaller: Integers, left: int) -> Points:
@@ -55,6 +61,14 @@ def merge_unseparated(
 
     rows = _rows_of(groups)
     return merge_pairs(groups, apart, enough, _compared(_near_pairs([points], rows), rows, apart))
+
+
+def linked(edges: csr_matrix, one: Rows, other: Rows) -> float:
+    """How much two groups are connected in a graph (N, N): the share of the edges' ends in one group whose edge ends
+    in the other, for the group in which this share is larger.
+    """
+    fewest = min(edges[one].sum(), edges[other].sum())
+    return float(edges[one][:, other].sum() / fewest) if fewest else 0.0
 
 
 def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> Integers:

@@ -55,11 +55,14 @@ def agreed_groups(clusterings: Sequence[Integers], number: int) -> Integers:
     separate them; the groups are merged by average linkage. Returns (N,), from 0 to number - 1. The memory grows with
     the square of N: about 550 MB for 5,000 pictures.
     """
+    number = min(number, len(clusterings[0]))
+    if number == 1:
+        return np.zeros(len(clusterings[0]), np.int64)
     together = np.zeros((len(clusterings[0]),) * 2, np.float32)
     for each in clusterings:  # one by one, so that the memory does not grow with the number of groups
         together += each[:, None] == each[None]
     distances = np.clip(1 - together / np.float32(len(clusterings)), 0, 1)
-    merged = AgglomerativeClustering(min(number, len(distances)), metric="precomputed", linkage="average")
+    merged = AgglomerativeClustering(number, metric="precomputed", linkage="average")
     groups: Integers = merged.fit_predict(distances).astype(np.int64)
     return groups
 
