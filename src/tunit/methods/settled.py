@@ -25,7 +25,13 @@ from tunit.clustering.cues import Integers, Vectors
 from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced_cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
-from tunit.clustering.partition import agreed_groups, best_partition, k_means_in_pieces, repeated_k_means
+from tunit.clustering.partition import (
+    REPEATS,
+    agreed_groups,
+    best_partition,
+    k_means_in_pieces,
+    repeated_k_means,
+)
 from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
@@ -44,6 +50,9 @@ from tunit.process_group import on_rank_zero
 from tunit.reading import Record, parse_json
 
 MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over the set
+JOININGS = (
+    3  # how often groups are joined from pieces: which pieces end together depends on the random starts
+)
 NEVER = -30.0  # the logit of a domain without pictures
 PENALTY = 1.0  # scikit-learn's C for the fitted head
 # An upper limit of the mean probability that a head fitted to groups gives to the likeliest domain. Groups are
@@ -125,24 +134,25 @@ def partition(
     """The best division (N,) of the pictures into `number` groups (see tunit.clustering.partition).
 
     Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
-    agree; those on which k-means into several times as many groups agrees; both, without heads, for each cue; and the
-    groups that are `given`, if any. The best division has the smallest normalised cut of a graph of neighbours. The
-    graph is made of the neighbours that E has learnt from. If there are none, or if `outputs` has only some of the
-    pictures, it is made of neighbours by E's present codes.
+    agree; those on which k-means into several times as many groups agrees, JOININGS times with other random starts;
+    for each cue, one of each sort, without heads; and the groups that are `given`, if any. The best division has the
+    smallest normalised cut of a graph of neighbours. The graph is made of the neighbours that E has learnt from. If
+    there are none, or if `outputs` has only some of the pictures, it is made of neighbours by E's present codes.
     """
     own = state.own
     if isinstance(own, Neighbourhood) and own.is_found and len(outputs.rows) == len(pictures.names):
         graph = own.table
     else:
         graph = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
+    both = outputs.styles.numpy(), outputs.features.numpy()
     voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
-    pieces: list[Integers] = []
-    for vectors in (outputs.styles.numpy(), outputs.features.numpy()):
-        voters += repeated_k_means(vectors, number, seed)
-        pieces += k_means_in_pieces(vectors, number, seed)
+    voters += [groups for vectors in both for groups in repeated_k_means(vectors, number, seed)]
     divisions = {} if given is None else {"given": given}
     divisions["agreed"] = agreed_groups(voters, number)
-    divisions["joined"] = agreed_groups(pieces, number)
+    for i in range(JOININGS):
+        starts = seed + i * REPEATS
+        pieces = [groups for vectors in both for groups in k_means_in_pieces(vectors, number, starts)]
+        divisions[f"joined {i + 1}"] = agreed_groups(pieces, number)
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
         divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
