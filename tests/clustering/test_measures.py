@@ -11,6 +11,7 @@ from tunit.clustering.measures import (
     choose_measures,
     distance_from_separate_groups,
     edges_of,
+    modularity,
     normalised_cut,
     reduced,
     reduced_cues,
@@ -79,6 +80,13 @@ def test_perfect_codes_are_not_rejected_for_a_worse_cue():
     names, scores = choose_measures(codes, {"colours": worse}, 10)
     assert scores["codes"] < 1e-6 < 0.05 < scores["colours"]
     assert "codes" in names
+
+
+def test_modularity_equals_newmans_double_sum():
+    generator = torch.Generator().manual_seed(0)
+    table = torch.stack([(i + 1 + torch.randperm(19, generator=generator)[:3]) % 20 for i in range(20)])
+    groups = torch.randint(3, (20,), generator=generator)
+    assert modularity(table, groups) == pytest.approx(literal_modularity(table, groups), abs=1e-12)
 
 
 def test_separate_groups_share_no_edges_but_noise_has_many():
@@ -190,7 +198,7 @@ def test_normalised_cut_equals_a_literal_sum():
     assert normalised_cut(table, groups) == pytest.approx(expected, abs=1e-12)
 
 
-def modularity(table, groups):
+def literal_modularity(table, groups):
     """Newman's double sum (PNAS 2006)."""
     edges = np.zeros((len(table),) * 2)
     for picture, others in enumerate(table.tolist()):

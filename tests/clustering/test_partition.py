@@ -8,7 +8,7 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
-from tunit.clustering.measures import normalised_cut
+from tunit.clustering.measures import modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.partition import (
     agreed_groups,
@@ -38,6 +38,31 @@ def test_the_division_with_the_smallest_cut_is_chosen(seen):
     assert scores["merged"] == pytest.approx(1, abs=0.01)
     assert scores["one"] == 2
     assert scores["mixed"] == normalised_cut(graph, torch.from_numpy(mixed)) > 0.1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_series_of_near_copies_is_not_kept_at_the_cost_of_a_kind(seed):
+    """40 near-copies are a separate part of the graph, while the three kinds overlap a little."""
+    rng = np.random.default_rng(seed)
+    kinds = np.repeat(np.arange(3), 200)
+    codes = 2 * np.eye(3, 10)[kinds] + rng.standard_normal((600, 10))
+    codes = np.concatenate([codes, codes[5] + 0.05 * rng.standard_normal((40, 10))])
+    kinds = np.concatenate([kinds, np.zeros(40, np.int64)])
+    series = np.where(np.arange(640) >= 600, 2, np.where(kinds == 2, 1, kinds))
+    graph = find_neighbours([torch.from_numpy(codes)], 10)
+    best, cuts = best_partition(graph, {"series": series, "kinds": kinds})
+    assert cuts["series"] < cuts["kinds"] and best == "kinds"
+
+
+def test_small_kinds_that_no_edge_leaves_are_kept_at_the_cost_of_equal_sizes():
+    kinds = np.repeat(np.arange(3), [400, 20, 20])
+    rng = np.random.default_rng(0)
+    codes = 30 * np.eye(3)[kinds] + np.column_stack([rng.uniform(0, 20, 440), rng.standard_normal((440, 2))])
+    graph = find_neighbours([torch.from_numpy(codes)], 10)
+    equal = np.where(kinds > 0, 2, (codes[:, 0] > 40).astype(np.int64))
+    divisions = {"equal": equal, "kinds": kinds}
+    assert modularity(graph, torch.from_numpy(equal)) > modularity(graph, torch.from_numpy(kinds))
+    assert best_partition(graph, divisions)[0] == "kinds"
 
 
 def test_of_equally_good_divisions_the_first_is_chosen(seen):

@@ -11,6 +11,7 @@ References:
     [2] Halko, Martinsson, Tropp. Finding structure with randomness, SIAM Review 2011 (how the PCA is found).
     [3] Knyazev. Toward the optimal preconditioned eigensolver: LOBPCG, SIAM J. Sci. Comput. 2001.
     [4] Shi, Malik. Normalized cuts and image segmentation, PAMI 2000.
+    [5] Newman. Modularity and community structure in networks, PNAS 2006.
 """
 
 import warnings
@@ -93,13 +94,27 @@ def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
     return one_way.maximum(one_way.T)
 
 
+def modularity(neighbours: Tensor, groups: Tensor) -> float:
+    """Modularity [5]: how well groups (N,) divide the graph of N pictures, from -1/2 to below 1; about 0 at random.
+
+    It is the share of edges within groups, minus the share to expect in a random graph in which every picture has the
+    same number of edges as here. It prefers groups of equal size. neighbours: (N, k) int64, the neighbours of each
+    picture.
+    """
+    edges = edges_of(neighbours).tocoo()
+    group = groups.cpu().numpy()
+    within = edges.data[group[edges.row] == group[edges.col]].sum() / edges.data.sum()
+    ends = np.bincount(group[edges.row], edges.data) / edges.data.sum()
+    return float(within - np.square(ends).sum())
+
+
 def normalised_cut(neighbours: Tensor, groups: Tensor, number: int = 0) -> float:
     """Normalised cut [4]: how badly groups (N,) divide the graph of N pictures, from 0 to their number.
 
     For each group it is the share of its edges' ends whose edge leaves the group; the shares of all groups are added.
-    Unlike modularity (Newman 2006) it does not prefer groups of equal size: separate parts of the graph give 0,
-    however large they are. neighbours: (N, k) int64, the neighbours of each picture. number: how many groups there
-    should be, if more than there are. A group without pictures counts as 1, the worst.
+    Unlike `modularity` it does not prefer groups of equal size: separate parts of the graph give 0, however large
+    they are. neighbours: (N, k) int64, the neighbours of each picture. number: how many groups there should be, if
+    more than there are. A group without pictures counts as 1, the worst.
     """
     edges = edges_of(neighbours).tocoo()
     group = groups.cpu().numpy()

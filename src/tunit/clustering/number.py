@@ -28,10 +28,10 @@ from torch import Tensor
 
 from tunit.clustering.choice import Candidate, Choice
 from tunit.clustering.cues import Integers, Vectors
-from tunit.clustering.measures import GRAPH_NEIGHBOURS, edges_of
+from tunit.clustering.measures import GRAPH_NEIGHBOURS, edges_of, normalised_cut
 from tunit.clustering.merging import merge_unconfirmed, merge_unseparated
 from tunit.clustering.neighbours import find_neighbours
-from tunit.clustering.partition import agreed_groups, best_partition, k_means, k_means_in_pieces
+from tunit.clustering.partition import agreed_groups, k_means, k_means_in_pieces
 from tunit.clustering.separation import Points, separation
 
 # k-means makes at most this many groups (cells), which are then merged. If more domains than that may be found, there
@@ -49,8 +49,7 @@ AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # relative to a clear split, whose weight is 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed from at most this many pictures
-# The graph by which groups are compared has at least one neighbour for so many pictures: if the number of neighbours
-# did not grow with the set, hardly any edge would cross a cut through the middle of a large kind.
+# In the graph of pictures each has a neighbour for so many pictures, so that edges cross any cut through a large kind.
 PICTURES_PER_NEIGHBOUR = 100
 CANDIDATES = 6  # how many numbers of domains are reported
 
@@ -94,8 +93,8 @@ def choose_number(
     }
     total = _totals(votes)
     chosen = max(ks, key=lambda k: total[k])
-    neighbours = min(max(GRAPH_NEIGHBOURS, len(points) // PICTURES_PER_NEIGHBOUR), len(points) - 1)
-    graph = find_neighbours([torch.from_numpy(points)], neighbours)
+    k = min(max(GRAPH_NEIGHBOURS, len(points) // PICTURES_PER_NEIGHBOUR), len(points) - 1)
+    graph = find_neighbours([torch.from_numpy(points)], k)
     split = best_groups(points, whole[chosen].groups, graph, seed)
     usual = float(np.median([whole[k].apart for k in range(2, chosen + 1)])) if chosen > 1 else 0.0
     separated = merge_unseparated(points, split, usual, needed, edges_of(graph))
@@ -195,16 +194,17 @@ def split_evidence(run: dict[int, Level], most: int) -> Points:
 def best_groups(points: Points, groups: Integers, graph: Tensor, seed: int) -> Integers:
     """The groups (N,) of Ward's method, or as many others if these are better.
 
-    Where pictures of one kind differ more than kinds do, Ward's groups cut across the kinds. The others are joined
-    from pieces by agreement (tunit.clustering.partition). The smaller normalised cut is better; if both are equally
-    good, Ward's method also knows how far apart groups are that no clustering joins.
+    Where pictures of one kind differ more than kinds do, Ward's groups cut across kinds. The others are joined from
+    pieces by agreement (tunit.clustering.partition). The smaller cut is better; if both are equal, Ward's method also
+    knows how far apart groups are that no clustering joins.
     """
     number = int(groups.max()) + 1
     if number == 1:
         return groups
+    wards = refined(points, groups)
     joined = agreed_groups(k_means_in_pieces(points, number, seed), number)
-    divisions = {"Ward": refined(points, groups), "joined": joined}
-    return divisions[best_partition(graph, divisions)[0]]
+    cuts = [normalised_cut(graph, torch.from_numpy(some)) for some in (joined, wards)]
+    return joined if cuts[0] < cuts[1] else wards
 
 
 def refined(points: Points, groups: Integers) -> Integers:

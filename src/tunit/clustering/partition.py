@@ -3,11 +3,14 @@
 Heads trained by mutual information, and k-means on codes, features or cues, all end in local optima: each merges some
 kinds and splits others, but usually not the same ones. So two pictures count as the nearer, the more clusterings put
 them into one group ("evidence accumulation" [3]), and most mistakes of a single clustering are outvoted. Several
-divisions are compared by the normalised cut of the graph of nearest neighbours (tunit.clustering.measures), which
-needs no labels and, unlike modularity, does not prefer groups of equal size. The graph is best made before the heads
-are trained: heads also shape the style codes, so a later graph favours them. methods/settled.py has such a graph only
-if E has learnt from neighbours (`--neighbours`) and there are at most 5,000 pictures; otherwise it makes the graph
-afterwards, from the style codes that E has by then.
+divisions are compared on the graph of nearest neighbours, which needs no labels (tunit.clustering.measures). Neither
+measure is enough alone: modularity prefers groups of equal size, and cuts a large kind in two rather than let small
+kinds apart; the normalised cut would rather merge two kinds that overlap than keep a series of near-copies, which is
+a separate part of the graph, with its kind. So modularity decides, unless the cut is clearly against it.
+
+The graph is best made before the heads are trained: heads also shape the style codes, so a later graph favours them.
+methods/settled.py has such a graph only if E has learnt from neighbours (`--neighbours`) and there are at most 5,000
+pictures; otherwise it makes the graph afterwards, from the style codes that E has by then.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
@@ -25,8 +28,11 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.measures import normalised_cut
+from tunit.clustering.measures import modularity, normalised_cut
 
+CLEARLY_SMALLER = (
+    0.5  # a normalised cut overrules modularity if it is less than this share of the other's cut
+)
 RESTARTS = 4  # how often k-means starts; the result with the smallest sum of squared distances is kept
 REPEATS = 32  # runs of k-means, from different starts, whose groups are combined
 # How many pieces kinds are cut into, before they are joined again: from 3 to 6 times the number of groups that is
@@ -35,17 +41,19 @@ PIECES, FEWEST_IN_PIECE = (3, 6), 5
 
 
 def best_partition(graph: Tensor, divisions: Mapping[str, Integers]) -> tuple[str, dict[str, float]]:
-    """The name of the division of N pictures with the smallest normalised cut of a graph, and the cut of each.
+    """The name of the best division of N pictures, and the normalised cut of each.
 
-    graph: (N, k) int64, the neighbours of each picture. divisions: the group of each picture (N,), by name. If a
-    division has fewer groups than others, each group that it lacks counts as 1. If several are equally good, the
-    first is taken.
+    graph: (N, k) int64, the neighbours of each picture. divisions: the group of each picture (N,), by name. The best
+    one has the largest modularity, unless the smallest cut is less than CLEARLY_SMALLER times the cut of that one.
+    If a division has fewer groups than others, each group that it lacks counts as a cut of 1. If several are equally
+    good, the first is taken.
     """
     most = max(int(groups.max()) + 1 for groups in divisions.values())
-    scores = {
-        name: normalised_cut(graph, torch.from_numpy(groups), most) for name, groups in divisions.items()
-    }
-    return min(scores, key=lambda name: scores[name]), scores
+    each = {name: torch.from_numpy(groups) for name, groups in divisions.items()}
+    cuts = {name: normalised_cut(graph, groups, most) for name, groups in each.items()}
+    balanced = max(each, key=lambda name: modularity(graph, each[name]))
+    separate = min(cuts, key=lambda name: cuts[name])
+    return separate if cuts[separate] < CLEARLY_SMALLER * cuts[balanced] else balanced, cuts
 
 
 def agreed_groups(clusterings: Sequence[Integers], number: int) -> Integers:

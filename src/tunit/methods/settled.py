@@ -135,9 +135,9 @@ def partition(
 
     Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
     agree; those on which k-means into several times as many groups agrees, JOININGS times with other random starts;
-    for each cue, one of each sort, without heads; and the groups that are `given`, if any. The best division has the
-    smallest normalised cut of a graph of neighbours. The graph is made of the neighbours that E has learnt from. If
-    there are none, or if `outputs` has only some of the pictures, it is made of neighbours by E's present codes.
+    for each cue, one of each sort, without heads; and the groups that are `given`, if any. Which one is best, the
+    graph of neighbours tells from which E has learnt. If there is none, or if `outputs` has only some of the
+    pictures, the graph is made of neighbours by E's present codes.
     """
     own = state.own
     if isinstance(own, Neighbourhood) and own.is_found and len(outputs.rows) == len(pictures.names):
