@@ -43,8 +43,8 @@ class NetworkConfig:
     candidate_heads: int = setting(
         0,
         "additional domain heads of E; after E has trained alone without labels, the best of all heads becomes its "
-        "domain head, or, with --domains auto or --neighbours, a new head is fitted to the groups on which heads and "
-        "k-means agree",
+        "domain head; with --domains auto or --neighbours, a new head is fitted instead, to the best of several "
+        "divisions of the pictures, one of which uses these heads",
         low=0,
         high=100,
     )
