@@ -49,7 +49,7 @@ AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # relative to a clear split, whose weight is 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed from at most this many pictures
-# In the graph of pictures each has a neighbour for so many pictures, so that edges cross any cut through a large kind.
+# In the graph each picture has a neighbour for so many pictures, so that edges cross any cut through a large kind.
 PICTURES_PER_NEIGHBOUR = 100
 CANDIDATES = 6  # how many numbers of domains are reported
 
