@@ -133,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
     if wants_video(args):
         return translate_video(args, _style_of_video)
+    _check_is_folder(args.out)
     if args.engine == "ray":  # workers may run in other folders
         args.sources = [absolute(path) for path in args.sources]
         args.reference = args.reference and [absolute(path) for path in args.reference]
@@ -178,6 +179,19 @@ def run(args: argparse.Namespace) -> int:
     of_all = f" into {len(domains)} domains" if args.domain == ALL else ""
     show(f"translated {written:,} {noun}{of_all}: {args.out}; {summary}")
     return 0
+
+
+def _check_is_folder(out: Path | str) -> None:
+    """Raises ConfigError if --out looks like the name of a picture: a folder of this name would surprise people."""
+    from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of
+    from tunit.errors import ConfigError
+
+    name = str(out).rstrip("/").rpartition("/")[2]
+    if suffix_of(name) in PICTURE_SUFFIXES and not (isinstance(out, Path) and out.exists()):
+        raise ConfigError(
+            f"--out {out} ends in {suffix_of(name)}, but is the folder for the results, which get the names of "
+            "their sources: give the name of a folder"
+        )
 
 
 def _style_of_video(
