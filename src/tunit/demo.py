@@ -210,9 +210,7 @@ def _begin(out: Path, config: Config, minutes: float, overwrite: bool, say: Say)
 
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:
-    """Raises RunError if something other than a demo is at `out`, if it must not be overwritten, or if a run below is
-    still in training.
-    """
+    """Raises RunError if `out` is not an earlier demo that may be replaced, or if a run below is in training."""
     if not RunFolder(out).exists():
         return
     if not _is_demo(out):
@@ -220,21 +218,17 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
     if not overwrite:
         raise RunError(f"{out} exists already: give another --out, or --overwrite the earlier demo")
     for parent, _, files in os.walk(out):
-        # This process may hold the lock of `out` itself.
-        owner = owner_of(Path(parent, LOCK)) if LOCK in files and Path(parent) != out else None
-        if owner:
-            raise in_training(RunFolder(Path(parent)), owner)
+        run = RunFolder(Path(parent))
+        if LOCK in files and run.path != out and (owner := owner_of(run.path / LOCK)):  # `out` is our own
+            raise in_training(run, owner)
 
 
 def _is_demo(out: Path) -> bool:
     """Whether a demo has begun in this folder. Development versions before 0.1.0 left no mark, only figures."""
-    if is_file(out / MARK):
-        return True
     try:
-        Record(read_json(out / "summary.json")).number("translation_error_ratio")
+        return is_file(out / MARK) or Record(read_json(out / "summary.json")).number("translation_error_ratio") >= 0
     except UnreadableError:
         return False
-    return is_file(out / "creatures" / "factors.csv")
 
 
 def _remove_earlier(out: Path) -> None:
