@@ -226,7 +226,10 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
 def _is_demo(out: Path) -> bool:
     """Whether a demo has begun in this folder. Development versions before 0.1.0 left no mark, only figures."""
     try:
-        return is_file(out / MARK) or Record(read_json(out / "summary.json")).number("translation_error_ratio") >= 0
+        return (
+            is_file(out / MARK)
+            or Record(read_json(out / "summary.json")).number("translation_error_ratio") >= 0
+        )
     except UnreadableError:
         return False
 
