@@ -445,6 +445,14 @@ def test_a_bad_picture_is_an_error_or_is_skipped_and_reported(model, translator,
     mean = (style_of(model, noise(1)) + style_of(model, noise(2))) / 2
     torch.testing.assert_close(translator.style(folder, report=reported.append), mean)
     assert len(translator.classify(folder, report=reported.append).domains) == 2
+    reported.clear()
+    listed = [folder / "a.png", folder / "missing.jpg", tmp_path / "nowhere", folder / "c.png"]
+    assert [
+        np.asarray(one).tolist() for one in translator.translate(listed, domain=0, report=reported.append)
+    ] == [np.asarray(one).tolist() for one in results]
+    assert [item.name for item in reported] == [str(listed[1]), str(listed[2])]
+    with pytest.raises(DataError, match=r"missing\.jpg"):
+        translator.translate(listed, domain=0)
 
 
 def test_a_single_bad_picture_is_always_an_error(translator, tmp_path):

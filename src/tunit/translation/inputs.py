@@ -29,7 +29,7 @@ from tunit.data.packing.fit import FIT_MODES, fit_picture, padded_box
 from tunit.data.packing.on_ray import ray_map
 from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.data.packing.squares import Squaring, fitted
-from tunit.errors import ConfigError, DataError
+from tunit.errors import ConfigError, DataError, StoreError
 from tunit.paths import expand_home, path_or_url
 from tunit.printing import printable
 
@@ -77,7 +77,14 @@ def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[t
 def _each(pictures: Iterable[Picture], report: Report | None) -> Iterator[tuple[str, Picture]]:
     for number, picture in enumerate(pictures):
         if isinstance(picture, str | Path):
-            yield from ((item.name, item) for item in _open_path(picture, report))
+            try:
+                found = list(_open_path(picture, report))
+            except DataError as error:  # there is no such path, or no picture in it
+                if report is None or isinstance(error, StoreError):
+                    raise
+                report(LeftOut(str(picture), UNREADABLE, str(error)))
+                continue
+            yield from ((item.name, item) for item in found)
         else:
             yield picture.name if isinstance(picture, PictureSource) else f"picture {number}", picture
 
