@@ -140,6 +140,18 @@ def test_without_proc_the_start_of_a_process_is_told_by_ps(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("run", "name"),
+    [
+        ("birds", "birds taught"), ("cats (1)", "cats 1 taught"), ("a,b+c", "a b c taught"), ("(+)", "run taught"),
+        ("x" * 80, "x" * 50 + " taught"), ("-cats.", "cats taught"), ("Vögel 2", "Vögel 2 taught"),
+    ],
+)  # fmt: skip
+def test_the_name_that_teach_suggests_is_one_that_is_taken(run, name):
+    assert command_lines.suggested_name(run) == name
+    assert command_lines.check_name(name) == name
+
+
+@pytest.mark.parametrize(
     ("host", "remedy"),
     [
         ("3f2a9c1d77aa", "is trained on the machine 3f2a9c1d77aa: stop it there"),

@@ -251,7 +251,7 @@ def check_resize(resize: Resize) -> Resize:
         return resize
     try:
         side = int(resize)
-        if not isinstance(resize, str) and side != resize:
+        if isinstance(resize, bool) or (not isinstance(resize, str) and side != resize):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"size {resize!r} is not a size: use {ORIGINAL} or a number of pixels") from None
