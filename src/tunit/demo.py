@@ -225,20 +225,16 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
 
 def _is_demo(out: Path) -> bool:
     """Whether a demo has begun in this folder. Development versions before 0.1.0 left no mark, only figures."""
+    if is_file(out / MARK):
+        return True
     try:
-        return (
-            is_file(out / MARK)
-            or Record(read_json(out / "summary.json")).number("translation_error_ratio") >= 0
-        )
+        return Record(read_json(out / "summary.json")).number("translation_error_ratio") >= 0
     except UnreadableError:
         return False
 
 
 def _remove_earlier(out: Path) -> None:
-    """Remove what an earlier demo wrote, and nothing else: people may have put other runs or results beside it.
-
-    What the studio keeps beside the demo's run stays, too, as it does with `tunit train --overwrite`.
-    """
+    """Remove only what an earlier demo wrote; labels from the studio stay, as with `tunit train --overwrite`."""
     for name in WRITTEN:
         path = out / name
         if name == "run" and path.is_dir() and not path.is_symlink():

@@ -22,9 +22,9 @@ from tunit.commands.picture_arguments import (
     counted,
     files_of,
     find_sources,
+    in_reading_order,
     load_translator,
     progress,
-    reading_order,
 )
 from tunit.commands.redrawing import Results, named_apart, place_for, redraw_all, work_on
 from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     names = plan_names([source.name for source in sources], args.format or "png")
     sources = named_apart(sources, names)
     results = Results(args.out, folders, dict(zip(sources, names, strict=True)))
-    order = reading_order(sources)
+    order = in_reading_order(sources)
     work = work_on(args, results, order, references)
     keep = files_of([*sources, *references])
     ours = results.ours(work)
@@ -214,4 +214,4 @@ def _styles(
     if len(references) == 1:
         report = None  # a single reference that cannot be read is an error
     with progress(len(references), "references") as advance:
-        return translator.style(counted(reading_order(references), advance), report=report)[None]
+        return translator.style(counted(in_reading_order(references), advance), report=report)[None]

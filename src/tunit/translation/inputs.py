@@ -127,9 +127,7 @@ def squares(
     max_pixels: a file with more pixels is refused before decoding. opacity: also return the opacity.
     engine: "ray" decodes files on a cluster.
     """
-
     how = Squaring(size, fit, background, max_pixels=max_pixels, opacity=opacity)
-
     square_of = partial(_square_of, how)
     for are_files, items in groupby(pictures, lambda item: isinstance(item[1], PictureSource)):
         found: Iterator[tuple[Picture, Square | LeftOut]]
