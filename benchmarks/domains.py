@@ -183,7 +183,7 @@ def trivial_answers(source: str) -> dict[str, dict[str, float]]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean, standard deviation, minimum and maximum of the last measurements, by data set and preset."""
+    """Mean, standard deviation and minimum of the last measurements, by data set and preset."""
     found = {}
     for key in sorted({(row["set"], row["preset"]) for row in rows}):
         last = [row["looks"][-1]["accuracy"] for row in rows if (row["set"], row["preset"]) == key]

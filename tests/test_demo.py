@@ -60,12 +60,81 @@ def test_the_demo_does_not_change_a_folder_that_is_not_its_own(tmp_path, capsys)
     assert (tmp_path / "mine" / "file").read_text() == "x"
 
 
+class Stopped(Exception):
+    """The demo has come to its training."""
+
+
+@pytest.fixture
+def earlier(tmp_path, tiny_demo, monkeypatch):
+    """The folder of an earlier demo, with labels of the studio; the next demo stops before it trains."""
+
+    def stop(*arguments):
+        raise Stopped
+
+    out = tmp_path / "demo"
+    monkeypatch.setattr(demo, "start_run", stop)
+    with pytest.raises(Stopped):
+        demo.run_demo(out, say=lambda text: None)
+    (out / "creatures" / "factors.csv").write_text("earlier")
+    for path in ("run/run.json", "run/checkpoints/step_1", "run/studio/labels.csv", "report.html"):
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_text("earlier")
+    return out
+
+
+def files_in(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_only_what_the_earlier_demo_wrote_is_replaced(earlier):
+    mine = {"my cats/model.safetensors", "translated/00001.png", "thesis.txt", ".hidden"}
+    for name in mine:
+        (earlier / name).parent.mkdir(exist_ok=True)
+        (earlier / name).write_text("mine")
+    with pytest.raises(Stopped):
+        demo.run_demo(earlier, overwrite=True, say=lambda text: None)
+    kept = {name for name in files_in(earlier) if not name.startswith("creatures/")}
+    assert kept == mine | {"run/studio/labels.csv", ".tunit-demo"}
+    assert all((earlier / name).read_text() == "mine" for name in mine)
+    assert (earlier / "creatures" / "factors.csv").read_text() != "earlier"
+
+
+def test_a_link_to_a_run_elsewhere_is_removed_but_not_what_it_leads_to(earlier, tmp_path):
+    (earlier / "run").rename(tmp_path / "elsewhere")
+    (earlier / "run").symlink_to(tmp_path / "elsewhere")
+    before = files_in(tmp_path / "elsewhere")
+    with pytest.raises(Stopped):
+        demo.run_demo(earlier, overwrite=True, say=lambda text: None)
+    assert files_in(tmp_path / "elsewhere") == before
+    assert not (earlier / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["run", "my cats", "tries/second"])
+def test_nothing_is_replaced_while_a_run_in_the_folder_is_in_training(earlier, place, capsys):
+    (earlier / place).mkdir(parents=True, exist_ok=True)
+    with lock(earlier / place / ".lock"):
+        before = files_in(earlier)
+        assert main(["demo", "--out", str(earlier), "--overwrite"]) == 2
+        assert files_in(earlier) == before
+    assert f"{earlier / place} is being trained by process" in capsys.readouterr().err
+
+
+def test_a_folder_with_other_creatures_is_not_an_earlier_demo(tmp_path, capsys):
+    assert main(["creatures", str(tmp_path / "creatures"), "--number", "3", "--size", "32"]) == 0
+    (tmp_path / "summary.json").write_text("{}")
+    before = files_in(tmp_path)
+    for more in ([], ["--overwrite"]):
+        assert main(["demo", "--out", str(tmp_path), *more]) == 2
+        assert f"{tmp_path} exists already, and is not an earlier demo" in capsys.readouterr().err
+    assert files_in(tmp_path) == before
+
+
 @pytest.mark.parametrize("stage", ["write_creatures", "fitting_schedule"])
 def test_an_earlier_demo_is_kept_until_the_new_one_can_start(tmp_path, stage, monkeypatch, capsys):
     out = tmp_path / "demo"
     (out / "creatures").mkdir(parents=True)
-    for name in ("creatures/factors.csv", "summary.json"):
-        (out / name).write_text("earlier")
+    (out / "creatures" / "factors.csv").write_text("earlier")
+    (out / "summary.json").write_text('{"translation_error_ratio": 0.6}')
 
     def stop(*arguments):
         raise KeyboardInterrupt

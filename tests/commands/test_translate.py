@@ -376,6 +376,19 @@ def test_a_result_whose_name_is_a_folder_is_refused(tmp_path):
         claim_names(tmp_path / "out", ["a.png"], overwrite=True)
 
 
+@pytest.mark.parametrize("name", ["result.png", "a.b.JPG", "sub/result.webp"])
+def test_the_name_of_a_picture_is_no_folder_of_results_unless_it_exists(run, tmp_path, capsys, name):
+    write(tmp_path / "cat.jpg", 1)
+    out = tmp_path / "out" / name
+    assert translate(run, tmp_path / "cat.jpg", "--domain", "0", "--out", out) == 2
+    said = capsys.readouterr().err
+    assert f"--out {out} ends in" in said and "give the name of a folder" in said
+    assert not (tmp_path / "out").exists()
+    out.mkdir(parents=True)
+    assert translate(run, tmp_path / "cat.jpg", "--domain", "0", "--out", out) == 0
+    assert files(out) == ["cat.png"]
+
+
 def test_a_file_where_a_sub_folder_is_needed_is_one_sentence(run, tmp_path, capsys):
     write(tmp_path / "in" / "sub" / "a.png", 1)
     (tmp_path / "out").mkdir()

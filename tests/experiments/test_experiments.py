@@ -16,7 +16,7 @@ from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.experiments import driver, label_sources
 from tunit.experiments.driver import run_table
-from tunit.experiments.experiment import LABEL_SOURCES, chosen
+from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, NONE, chosen
 from tunit.experiments.label_sources import RESTARTS, few_of
 from tunit.experiments.outcome import write_outcome
 from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
@@ -107,7 +107,7 @@ def test_few_labels_are_spread_evenly_over_classes_and_depend_on_the_seed(share)
 
 @pytest.mark.parametrize(("table", "row"), SEPARATE_ROWS, ids=lambda value: value.name)
 def test_every_row_has_a_preset_labels_and_a_config(table, row):
-    assert row.labels in LABEL_SOURCES
+    assert row.labels in (NONE, CLASSES, IMAGES, FEATURES, FIRST)
     split = Split([("1", "a"), ("2", "b")], [])
     for preset in filter(None, (row.preset, row.first)):
         config = config_of(row, preset, Plan("data", "out"), split, 5)

@@ -11,7 +11,8 @@ from tunit.errors import RunError
 from tunit.experiments import driver
 from tunit.experiments.driver import run_row
 from tunit.experiments.paper_tables import TABLE1
-from tunit.experiments.plan import Plan, smoke
+from tunit.experiments.plan import Plan, config_of, smoke
+from tunit.experiments.reuse import check_same_settings
 
 ROWS = {row.name: row for row in TABLE1.rows}
 
@@ -78,6 +79,39 @@ def test_the_command_refuses_at_once_and_leaves_the_table_as_it_is(plan, tmp_pat
     assert "was begun with --features random-vgg16, and --features is inception now" in err
     assert len(err.splitlines()) == 1
     assert (tmp_path / "table1.md").read_text() == "results"
+
+
+def test_the_table_keeps_the_rows_of_earlier_calls(plan, tmp_path, monkeypatch, capsys):
+    """Rows A and G, then D, then calls in which B fails, the last with other settings than those of A, D and G."""
+    figures = {"A": 11.25, "G": 22.5, "D": 33.75}
+
+    def measured(table, row, plan, seed, say):
+        if row.name == "B":
+            raise RunError("broken")
+        folder, split = plan.folder(table, row, seed), plan.pictures()
+        check_same_settings(folder, row, plan, config_of(row, row.preset, plan, split, seed), split)
+        outcome = {
+            "row": row.name, "seed": seed, "figures": {"mFID": figures[row.name]}, "notes": [], "pictures": [12, 3],
+            "features": plan.features, "settings": {"image size": 32, "steps": 8, "batch size": 4},
+        }  # fmt: skip
+        (folder / "outcome.json").write_text(json.dumps(outcome))
+        return outcome
+
+    monkeypatch.setattr(driver, "run_row", measured)
+    words = ["reproduce", "table1", "--data", plan.data, "--out", tmp_path, "--base", plan.base]
+
+    def shown(*more, code):
+        assert main([str(word) for word in (*words, *more)]) == code
+        lines = (tmp_path / "table1.md").read_text().splitlines()
+        cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+        return {row[0]: row[2] for row in cells if row[0] in "ABCDEFG"}
+
+    assert shown("--only", "A,G", code=0) == {"A": "11.2", "G": "22.5"}
+    all_three = {"A": "11.2", "D": "33.8", "G": "22.5"}
+    assert shown("--only", "D", code=0) == all_three
+    assert shown("--only", "B", code=2) == all_three
+    assert shown("--only", "B", "--sources", "5", code=2) == all_three
+    assert "G is left out of the table: " in capsys.readouterr().err
 
 
 def test_settings_of_the_machine_and_of_other_rows_may_differ(plan, tmp_path, monkeypatch):

@@ -72,6 +72,20 @@ def test_numbers_are_short(value, text):
     assert number(value) == text
 
 
+@pytest.mark.parametrize("length", [3, 24, 25, 45, 200])
+def test_a_long_name_of_a_row_leaves_room_for_its_bar(length):
+    name = "m" * length
+    svg = re.search(r"<svg.*?</svg>", bar_chart("FID", [(name, [3.0, 5.0]), ("b", [8.0])]), re.S).group()
+    tree = ET.fromstring(svg)
+    first, second = (float(bar.get("width")) for bar in tree.iter("rect"))
+    assert first == pytest.approx(second / 2, abs=0.1)
+    assert second > 80
+    places = [(float(text.get("x")), text.get("text-anchor"), len(text.text)) for text in tree.iter("text")]
+    for x, anchor, letters in places:
+        assert (x >= 6.2 * letters if anchor else x + 6.2 * letters <= WIDTH) and 0 <= x <= WIDTH
+    assert [text.find("title").text for text in tree.iter("text") if text.get("text-anchor")] == [name, "b"]
+
+
 def test_bar_lengths_are_values_with_a_line_for_the_spread_over_seeds():
     chart = bar_chart("t", [("a", [20.0]), ("b", [30.0, 50.0]), ("none", [])])
     svg = ET.fromstring(chart[chart.index("<svg") : chart.index("</svg>") + 6])

@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tunit.data.packing.packed import open_packed
 from tunit.reporting.style_map import MOST_LAID_OUT, laid_out, spread
 from tunit.studio import explore, output_thread, run_output
 from tunit.studio.app import create_app
-from tunit.studio.library import Library
+from tunit.studio.library import OUTPUTS, Library
 from tunit.studio.lru_cache import LRUCache, stamp_of
 from tunit.studio.workspace import Workspace
 from tunit.translation.translator import Translator
@@ -168,6 +169,33 @@ def test_a_failed_computation_is_one_sentence_and_is_tried_again(runs, monkeypat
     again = library.output(run)
     again.wait()
     assert again.output is not None
+
+
+def test_however_many_runs_are_asked_for_in_turn_each_has_one_thread_and_gets_its_output(runs, monkeypatch):
+    """Six runs, more than outputs are kept: as six open pages ask, while the first run is still looked at."""
+    library, may_go_on, begun = Library(Workspace(runs, device="cpu")), threading.Event(), []
+    bird = library.workspace.run("birds")
+    six = [replace(bird, key=f"run{i}", path=bird.path.parent / f"run{i}") for i in range(6)]
+    monkeypatch.setattr(library, "_stamps", lambda run: ((1, 1, 1), (1, 1, 1)))
+    monkeypatch.setattr(library, "translator", lambda run: Library.translator(library, bird))
+    monkeypatch.setattr(library, "pictures", lambda run: Library.pictures(library, bird))
+
+    def look(thread, model, packed):
+        begun.append(thread)
+        may_go_on.wait(60)
+        return object()
+
+    monkeypatch.setattr(output_thread.OutputThread, "_read_or_compute", look)
+    first = [library.output(run) for run in six]
+    for _ in range(5):
+        assert [library.output(run) for run in six] == first
+    may_go_on.set()
+    for thread in first:
+        thread.wait()
+    assert all(library.output(run).output for run in six)
+    assert begun == first
+    library.output(replace(bird, key="run6", path=bird.path.parent / "run6")).wait()
+    assert len(library._threads) == OUTPUTS
 
 
 def test_some_pictures_are_shown_before_all_have_been_looked_at(runs, truth, monkeypatch):

@@ -5,6 +5,7 @@ report why they ended.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from tiny_run import flags, write_pictures
 from tunit.config.presets import read_config
 from tunit.errors import ConfigError, RunError
+from tunit.files import lock
 from tunit.studio import command_lines, jobs
 from tunit.training.run_folder import RunFolder
 
@@ -135,6 +137,35 @@ def test_without_proc_the_start_of_a_process_is_told_by_ps(monkeypatch):
     monkeypatch.setattr(jobs.os, "kill", lambda process, number: None)
     assert jobs.born(7) == "Sat Nov 28 04:29:04 2026"
     assert jobs.born(8) is jobs.born(9) is None
+
+
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [
+        ("birds", "birds taught"), ("cats (1)", "cats 1 taught"), ("a,b+c", "a b c taught"), ("(+)", "run taught"),
+        ("x" * 80, "x" * 50 + " taught"), ("-cats.", "cats taught"), ("Vögel 2", "Vögel 2 taught"),
+    ],
+)  # fmt: skip
+def test_the_name_that_teach_suggests_is_one_that_is_taken(run, name):
+    assert command_lines.suggested_name(run) == name
+    assert command_lines.check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("host", "remedy"),
+    [
+        ("3f2a9c1d77aa", "is trained on the machine 3f2a9c1d77aa: stop it there"),
+        (socket.gethostname(), "is trained by the first process of a container: stop that container"),
+    ],
+)
+def test_the_first_process_of_a_container_is_never_stopped_from_here(tmp_path, monkeypatch, host, remedy):
+    """As after `docker run tunit train`: the training is process 1 there."""
+    monkeypatch.setattr(os, "kill", lambda *words: pytest.fail("a signal was sent"))
+    with lock(tmp_path / ".lock"):
+        (tmp_path / ".lock").write_text(json.dumps({"host": host, "process": 1}))
+        assert jobs.state_of(tmp_path).state == jobs.TRAINING
+        with pytest.raises(RunError, match=remedy):
+            jobs.stop(tmp_path)
 
 
 def test_a_training_on_another_machine_is_not_stopped_here(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from tunit.data.finding.find import find_pictures
 from tunit.errors import ConfigError, RunError
 from tunit.files import UnwritableError
 from tunit.studio import labels as labels_module
-from tunit.studio.action_log import StaleError
+from tunit.studio.action_log import ActionLog, StaleError
 from tunit.studio.labels import ModelOutput, RunLabels, split_in_two
 
 NAMES = [f"{i}.png" for i in range(8)]
@@ -206,6 +206,12 @@ def test_an_incomplete_last_line_is_removed_and_a_damaged_line_reported(labels, 
     path.write_bytes(lines[0] + b"what\n" + lines[2])
     with pytest.raises(RunError, match="damaged at line 2"):
         RunLabels(tmp_path, LOOKED).state()
+
+
+def test_a_journal_that_cannot_be_read_says_so(tmp_path):
+    (tmp_path / "journal.jsonl").mkdir()
+    with pytest.raises(RunError, match=r"journal\.jsonl cannot be read \(.*directory"):
+        ActionLog(tmp_path / "journal.jsonl").refresh()
 
 
 def test_a_journal_of_other_pictures_is_refused(labels, tmp_path):

@@ -2,11 +2,16 @@
 
 import json
 import shutil
+import time
 
 import pytest
+from starlette.testclient import TestClient
 
+from tunit.studio.app import create_app
 from tunit.studio.names import domain_names
 from tunit.studio.workspace import Workspace
+
+ADDRESS = "http://127.0.0.1:8765"
 
 
 @pytest.fixture
@@ -60,3 +65,22 @@ def test_labels_of_the_training_are_used_as_names(runs, tmp_path):
         "picture,label,hash\na.png,jay,1\nb.png,crow,2\nc.png,,3\n"
     )
     assert domain_names(Workspace(tmp_path, device="cpu").run("birds")) == {0: "crow", 1: "jay"}
+
+
+def test_labels_that_cannot_be_sent_to_a_page_are_escaped(runs, tmp_path):
+    """Labels may be names of folders: here a byte that is not UTF-8, a change of direction, and a line break."""
+    shutil.copytree(
+        runs / "birds", tmp_path / "birds", ignore=shutil.ignore_patterns("studio", "checkpoints")
+    )
+    rows = [b"a.png,caf\xe9,1", "b.png,d\u202ef,2".encode(), b'c.png,"e\nf",3']
+    (tmp_path / "birds" / "pictures.csv").write_bytes(b"\n".join([b"picture,label,hash", *rows, b""]))
+    workspace = Workspace(tmp_path, device="cpu")
+    names = {0: r"caf\xe9", 1: r"d\u202ef", 2: r"e\nf"}
+    assert domain_names(workspace.run("birds")) == names
+    with TestClient(create_app(workspace), base_url=ADDRESS) as client:
+        until = time.monotonic() + 60
+        while (answer := client.get("/runs/birds/explore/pictures")).status_code == 202:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert answer.status_code == 200
+    assert set(names.values()) <= {domain["name"] for domain in answer.json()["domains"]}

@@ -314,6 +314,25 @@ def test_pictures_linked_from_outside_the_folders_are_refused(root, tmp_path, fa
         assert client.post("/train/start", data=fields).status_code == 200
 
 
+def test_links_are_checked_in_folders_that_links_lead_to(root, tmp_path, fake):
+    """photos/more leads to given/other, which is allowed; other/out leads out. Links in a circle end."""
+    folder = write_pictures(tmp_path / "given" / "photos", number=2)
+    other = write_pictures(tmp_path / "given" / "other", number=1)
+    write_pictures(tmp_path / "outside", number=1)
+    (folder / "more").symlink_to(other)
+    (other / "circle").symlink_to(folder)
+    fields = {"folder": "0/photos", "preset": "small", "name": "new"}
+    with TestClient(
+        create_app(Workspace(root, (tmp_path / "given",), device="cpu")), base_url=ADDRESS
+    ) as client:
+        (other / "out").symlink_to(tmp_path / "outside")
+        for address in ("/train/look", "/train/start"):
+            error = client.post(address, data=fields).json()["error"]
+            assert error.startswith(f"{folder / 'more' / 'out'} is a link that leads out of the folders")
+        (other / "out").unlink()
+        assert client.post("/train/start", data=fields).status_code == 200
+
+
 def test_the_doctor_reports_the_same_as_prepare(own, runs):
     broken = runs.parent / "pictures" / "crows" / "broken.png"
     broken.write_bytes(b"\x89PNG no more")

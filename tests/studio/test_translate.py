@@ -1,5 +1,6 @@
 """Translate: sources in styles of all kinds, compared with the public API; and everything that can be wrong."""
 
+import base64
 import io
 import json
 import struct
@@ -14,13 +15,15 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tiny_model import noise
+from tiny_model import noise, tiny_model
 from tunit.data.packing.packed import open_packed
+from tunit.methods.model_file import save_model
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 from tunit.translation.translator import Translator
 from tunit.translation.walk import between
 
+ADDRESS = "http://127.0.0.1:8765"
 BASE = "/runs/birds/translate"
 
 
@@ -72,16 +75,33 @@ def test_an_uploaded_source_in_the_style_of_an_uploaded_reference(client, transl
 
 
 def test_the_square_sent_by_the_page_gives_the_same_as_the_picture(client, domain):
-    import base64
-
     about = post(client, "prepare", png_of(SOURCE)).json()
-    square = base64.b64decode(about["square"].split(",")[1])
+    square = base64.b64decode(about["picture"].split(",")[1])
     assert Image.open(io.BytesIO(square)).size == (32, 32)
     assert about["size"] == [64, 48]
     assert about["aspect"] == pytest.approx(64 / 48)
     style = json.dumps([{"domain": domain}])
     first = pixels_of(post(client, "draw", square, style=style))
     assert np.array_equal(first, pixels_of(post(client, "draw", png_of(SOURCE), style=style)))
+
+
+@pytest.mark.parametrize("shape", [(20, 64), (64, 21), (33, 32), (1, 90), (48, 48)])
+def test_padding_is_not_part_of_the_source_that_the_page_keeps(tmp_path, shape):
+    """Through the page, results have the pixels that the translator itself gives for the file."""
+    (tmp_path / "padded").mkdir()
+    save_model(tmp_path / "padded", tiny_model("pad"))
+    picture = noise(3, *shape)
+    expected = Translator.load(tmp_path / "padded", device="cpu").translate(
+        Image.fromarray(picture), domain=0
+    )
+    with TestClient(create_app(Workspace(tmp_path, device="cpu")), base_url=ADDRESS) as client:
+        url, style = "/runs/padded/translate", json.dumps([{"domain": 0}])
+        about = client.post(f"{url}/prepare", files={"source": ("x.png", png_of(picture))}).json()
+        kept = base64.b64decode(about["picture"].split(",")[1])
+        drawn = client.post(f"{url}/draw", data={"style": style}, files={"source": ("source.png", kept)})
+    assert Image.open(io.BytesIO(kept)).size == expected.size
+    assert about["aspect"] == pytest.approx(expected.width / expected.height)
+    assert np.abs(pixels_of(drawn).astype(int) - np.asarray(expected)).max() <= 1
 
 
 def test_a_mix_of_a_domain_a_picture_and_a_code_with_a_strength(client, translator, domain, runs):
@@ -103,8 +123,6 @@ def test_the_sources_size_and_transparency(client, translator, domain):
 
 
 def test_every_domain_at_once(client, translator, runs):
-    import base64
-
     images = open_packed(runs / "birds" / "data").images
     results = post(client, "grid", row="2").json()["results"]
     assert [one["domain"] for one in results] == [k for k, n in enumerate(translator.domain_sizes) if n]

@@ -63,8 +63,9 @@ def test_nothing_is_remembered_unless_it_is_asked_for_nor_of_several_pictures(ca
             made.clear()
             translator.translate([noise(1), noise(2)], domain=0)
             assert made == ["enc", "dec"]
-    with pytest.raises(ConfigError, match="remember is -1: take at least 0"):
-        Translator(model, remember=-1)
+    for wrong in (-1, "3", 1.5, True):
+        with pytest.raises(ConfigError, match=f"remember is {wrong!r}: take a whole number, at least 0"):
+            Translator(model, remember=wrong)
 
 
 def test_several_styles_of_one_picture_are_those_of_the_networks():

@@ -333,6 +333,13 @@ def test_a_style_code_may_be_a_tensor_an_array_or_a_list(translator):
         assert (np.asarray(image) == expected).all()
 
 
+def test_one_code_where_several_are_taken_is_one_sentence(translator):
+    with pytest.raises(
+        ConfigError, match=r"several style codes are \(M, 8\), and this is one: give code\[None\]"
+    ):
+        translator.redraw(noise(1), torch.zeros(8))
+
+
 def test_a_style_code_may_be_of_whole_numbers(translator):
     expected = np.asarray(translator.translate(noise(1), style=torch.arange(8.0)))
     for same in (list(range(8)), np.arange(8, dtype=np.uint8), torch.arange(8)):
@@ -352,6 +359,9 @@ def test_a_style_code_may_be_of_whole_numbers(translator):
         ({"domain": 0, "resize": (3, 4)}, r"size \(3, 4\) is not a size"),
         ({"domain": 0, "resize": 20.5}, "size 20.5 is not a size"),
         ({"domain": 0, "resize": math.inf}, "size inf is not a size"),
+        ({"domain": 0, "resize": True}, "size True is not a size"),
+        ({"style": [math.nan] * 8}, "a style code has a value that is not finite"),
+        ({"style": [1e39] + [0] * 7}, "a style code has a value that is not finite"),
         ({"domain": 0, "fit": ["crop"]}, "is unknown: use one of"),
         ({"style": "tiger"}, "a str is no style code: give an array of 8 numbers"),
         ({"style": [[1.0], [1.0, 2.0]]}, "a list is no style code"),
@@ -445,6 +455,14 @@ def test_a_bad_picture_is_an_error_or_is_skipped_and_reported(model, translator,
     mean = (style_of(model, noise(1)) + style_of(model, noise(2))) / 2
     torch.testing.assert_close(translator.style(folder, report=reported.append), mean)
     assert len(translator.classify(folder, report=reported.append).domains) == 2
+    reported.clear()
+    listed = [folder / "a.png", folder / "missing.jpg", tmp_path / "nowhere", folder / "c.png"]
+    assert [
+        np.asarray(one).tolist() for one in translator.translate(listed, domain=0, report=reported.append)
+    ] == [np.asarray(one).tolist() for one in results]
+    assert [item.name for item in reported] == [str(listed[1]), str(listed[2])]
+    with pytest.raises(DataError, match=r"missing\.jpg"):
+        translator.translate(listed, domain=0)
 
 
 def test_a_single_bad_picture_is_always_an_error(translator, tmp_path):

@@ -123,6 +123,40 @@ def test_a_video_in_a_folder_keeps_its_size_and_uneven_times(run, tmp_path):
     assert times[-1] - times[-2] == pytest.approx(4 / float(RATE), abs=1e-3)
 
 
+@pytest.mark.parametrize(("ratio", "wide"), [("3/2", 108), ("2/3", 48), ("1", 72), ("90", 72)])
+def test_pixels_that_are_not_square_are_shown_as_players_do(run, tmp_path, ratio, wide):
+    """72 x 48 pixels, each `ratio` as wide as high, except where that is not possible."""
+    with av.open(str(tmp_path / "dvd.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 72, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(ratio)
+        frame = av.VideoFrame.from_ndarray(noise(1, 48, 72), format="rgb24")
+        frame.pts = 0
+        container.mux([*stream.encode(frame), *stream.encode()])
+    out = tmp_path / "out.mp4"
+    assert translate(run, tmp_path / "dvd.mkv", "--domain", 0, "--size", "original", "--out", out) == 0
+    (source,), (result,) = seen(tmp_path / "dvd.mkv")[0], seen(out)[0]
+    assert result.shape == (48, wide, 3)
+    square = Image.fromarray(source.astype(np.uint8)).resize((wide, 48), Image.Resampling.LANCZOS)
+    expected = Translator.load(run, device="cpu").translate(square, domain=0, resize="original")
+    assert apart(result, expected) <= LOSS
+
+
+def test_a_cover_is_not_taken_for_the_film(run, tmp_path):
+    with av.open(str(tmp_path / "d.mkv"), "w") as container:
+        cover, film = container.add_stream("mjpeg", rate=1), container.add_stream("libx264", rate=RATE)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        film.width, film.height, film.pix_fmt = *SIDES, "yuv420p"
+        for stream, number, size in ((cover, 1, (32, 32)), (film, 5, SIDES)):
+            for i in range(number):
+                frame = av.VideoFrame(*size, stream.pix_fmt)
+                frame.pts = i
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    assert translate(run, tmp_path / "d.mkv", "--domain", 0, "--out", tmp_path / "out.mp4") == 0
+    assert len(seen(tmp_path / "out.mp4")[0]) == 5
+
+
 def test_a_video_turned_by_a_phone_is_upright(run, clip, tmp_path):
     data = bytearray(clip.read_bytes())
     place = data.index(struct.pack(">3i", 1 << 16, 0, 0), data.index(b"tkhd"))

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="SEED", help="seed of the pictures and the training [0]"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo in --out")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what an earlier demo wrote in --out"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -21,15 +21,14 @@ from tunit.commands.picture_arguments import (
     add_model_arguments,
     counted,
     find_sources,
+    in_reading_order,
     load_translator,
     progress,
-    reading_order,
-    say,
 )
 from tunit.commands.sorted_results import SortedResults
 from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.paths import path_or_url
-from tunit.printing import show, show_table
+from tunit.printing import remark, show, show_table
 
 if TYPE_CHECKING:
     from tunit.data.finding.found import PictureSource
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     translator = load_translator(args)
     check_tells(translator.model)
     galleries = [f"domain_{k}.png" for k in range(translator.number_of_domains)]
-    order = reading_order(pictures)
+    order = in_reading_order(pictures)
     work = _work_on(args, out, translator, order)
     results = SortedResults(out)
     older = results.galleries(TABLE) - set(galleries)  # of an earlier model with more domains
@@ -111,8 +110,8 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
         _print_table(tally)
         _tell_number(args.model, translator.number_of_domains)
-        for remark in remarks(tally.sizes):
-            say(remark)
+        for problem in remarks(tally.sizes):
+            remark(problem)
         with results.staged() as stage:
             _write(stage, tally)
             if args.leave_out_outliers is not None:
@@ -202,7 +201,7 @@ def _tally_of(
 
     tally = Tally(translator.number_of_domains, per_domain)
     if work.done:
-        say(f"going on after {work.done:,} of {len(order):,} pictures")
+        remark(f"going on after {work.done:,} of {len(order):,} pictures")
     for source, found in work.finished():
         if found.left_out is not None:
             leave_out(found.left_out, report)
@@ -284,7 +283,7 @@ def _write_kept(path: Path, paths: dict[str, Path], tally: Tally, limit: float) 
     write_bytes(path, "".join(f"{name}\n" for name in kept).encode("utf-8", "surrogateescape"))
     if broken := len(below) - len(kept):
         noun = "picture, whose path has" if broken == 1 else "pictures, whose paths have"
-        say(f"{KEPT} lacks {broken:,} {noun} line breaks: rename what has them, and call again")
+        remark(f"{KEPT} lacks {broken:,} {noun} line breaks: rename what has them, and call again")
     show(f"{len(below):,} of {len(tally.rows):,} pictures have an outlier score below {limit}: {KEPT}")
 
 

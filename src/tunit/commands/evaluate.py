@@ -20,7 +20,7 @@ from tunit.commands.measuring_arguments import add_features, add_measuring, chec
 from tunit.commands.numbers import seed, whole
 from tunit.commands.picture_arguments import add_device, add_max_pixels
 from tunit.config.sections import LARGEST_SIDE, MOST
-from tunit.printing import show, show_table
+from tunit.printing import remark, show, show_table
 
 if TYPE_CHECKING:
     from tunit.evaluation.intervals import Figure
@@ -140,7 +140,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate_run(args: argparse.Namespace) -> int:
-    from tunit.commands.picture_arguments import say
     from tunit.data.layouts import make_part
     from tunit.evaluation.of_run import FOLDER, RESULT, evaluate_run
 
@@ -163,7 +162,7 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         device=args.device,
         out=out,
         show=print_evaluation,
-        say=say,
+        say=remark,
     )
     show("", f"written to {out}")
     return 0
@@ -172,7 +171,6 @@ def _evaluate_run(args: argparse.Namespace) -> int:
 def _compare_folders(args: argparse.Namespace) -> int:
     import tempfile
 
-    from tunit.commands.picture_arguments import say
     from tunit.destination import check_file
     from tunit.errors import DataError
     from tunit.evaluation.comparison import check_enough, compare_sets
@@ -200,12 +198,12 @@ def _compare_folders(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("real", "fake"):
             packs[name] = pack_held(getattr(args, name), Path(scratch) / name, squares, labels="none")
-            say_what_is_missing(packs[name], getattr(args, name), say)
+            say_what_is_missing(packs[name], getattr(args, name), remark)
         try:
             check_enough(len(packs["real"].names), len(packs["fake"].names))
             sets = []
             for name, packed in packs.items():
-                say(f"features of {getattr(args, name)} by {network.name}")
+                remark(f"features of {getattr(args, name)} by {network.name}")
                 with result.timed(f"{name} features"):
                     sets.append(features_of(packed.images, network))
             with result.timed("comparison"):

@@ -132,7 +132,7 @@ def find_sources(
             last = error
             continue
         for note in here.notes:
-            say(note)
+            remark(note)
         for item in here.left_out:
             leave_out(item, report)
         pictures = _outside(here.pictures, source, out)
@@ -161,11 +161,11 @@ def _outside(
     return [picture for picture in pictures if not Path(picture.name).is_relative_to(within)]
 
 
-def reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
+def in_reading_order(pictures: "Sequence[PictureSource]") -> "list[PictureSource]":
     """The pictures in the order in which archives are read fastest; other files stay in their order."""
-    from tunit.data.finding.found import reading_order as order
+    from tunit.data.finding.found import reading_order
 
-    return [pictures[i] for i in order(pictures)]
+    return [pictures[i] for i in reading_order(pictures)]
 
 
 def files_of(pictures: "Sequence[PictureSource]") -> list[Path]:
@@ -196,21 +196,3 @@ def counted(pictures: "Sequence[PictureSource]", advance: Callable[[], None]) ->
     for picture in pictures:
         yield picture
         advance()
-
-
-def say(text: str) -> None:
-    """Print a remark about the progress, separate from the results."""
-    remark(text)
-
-
-__all__ = [
-    "add_device",
-    "add_max_pixels",
-    "add_model_arguments",
-    "counted",
-    "files_of",
-    "find_sources",
-    "progress",
-    "reading_order",
-    "say",
-]

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.numbers import whole
-from tunit.commands.picture_arguments import say
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.errors import DataError, RunError
 from tunit.paths import is_url, path_or_url
-from tunit.printing import printable, show
+from tunit.printing import printable, remark, show
 
 if TYPE_CHECKING:
     from tunit.config import Config
@@ -102,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
             show(f"  {left.reason}: {left.name} ({left.detail})")
     elif pictures.left_out:
         show(summarise_left_out(pictures.left_out))
-    if remark := dark_set(pictures):
-        say(remark)
+    if problem := dark_set(pictures):
+        remark(problem)
     return 0
 
 

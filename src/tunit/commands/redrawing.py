@@ -9,7 +9,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tunit.commands.picture_arguments import counted, progress, say
+from tunit.commands.picture_arguments import counted, progress
+from tunit.printing import remark
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -253,7 +254,7 @@ def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Repo
     from tunit.translation.inputs import leave_out
 
     if work.done:
-        say(f"going on after {work.done:,} of {len(order):,} sources")
+        remark(f"going on after {work.done:,} of {len(order):,} sources")
     written = 0
     for _, found in work.finished():
         if found.left_out is None:
@@ -266,11 +267,11 @@ def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Repo
 def _tell(lost: set[str], animated: set[str]) -> None:
     """Report what the results lack compared with their sources."""
     if lost:
-        say(
+        remark(
             f"the results of {len(lost):,} transparent sources are opaque, because of their format: use --format png"
         )
     if animated:
-        say(
+        remark(
             f"{len(animated):,} sources are animations, of which only the first picture was redrawn: give a GIF by "
             "itself and a name such as out.mp4 as --out for a video"
         )

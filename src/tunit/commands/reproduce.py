@@ -11,8 +11,8 @@
 --picture-column). A fifth of every class is held back for the measurements unless --held-back is given. Finished runs
 are skipped and stopped runs are resumed; with other settings they need another --out. With --steps, the phases keep
 their shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes DIR/TABLE.md and
-DIR/TABLE.html: our figures (mean and spread over the seeds) next to the paper's; for table2 also reports with maps of
-the styles.
+DIR/TABLE.html, with all rows that are finished: our figures (mean and spread over the seeds) next to the paper's; for
+table2 also reports with maps of the styles.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from tunit.commands.measuring_arguments import add_features, add_measuring, check_preprocessing
 from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, settings_of
-from tunit.printing import show
+from tunit.printing import remark, show
 
 if TYPE_CHECKING:
     from tunit.experiments.experiment import Table
@@ -95,7 +95,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit reproduce`."""
-    from tunit.commands.picture_arguments import say
     from tunit.config import suggestion
     from tunit.destination import check_folder
     from tunit.errors import ConfigError
@@ -118,12 +117,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"{args.table} has no row {unknown!r}{suggestion(unknown, names)} ({', '.join(names)})"
         )
-    plan = _plan_of(args)
+    plan = smoke(_plan_of(args)) if args.smoke else _plan_of(args)
     check_folder(args.out)
     # Report problems with the pictures once, not for every row.
     plan.pictures()
     try:
-        outcomes = run_table(table, smoke(plan) if args.smoke else plan, only=only, jobs=args.jobs, say=say)
+        outcomes = run_table(table, plan, only=only, jobs=args.jobs, say=remark)
     except Interrupted as stop:
         show("the same command again goes on here: finished rows are kept")
         return stop.exit_code
@@ -152,20 +151,23 @@ def _plan_of(args: argparse.Namespace) -> "Plan":
 
 
 def _write(table: "Table", plan: "Plan", outcomes: "Outcomes", expected: int) -> None:
-    """Write the table, print it, and write the reports with maps of styles.
+    """Write the table with all rows that are finished, print it, and write the reports with maps of styles.
 
-    Raises RunError, after that, if fewer than the expected number of trainings succeeded.
+    Raises RunError, after that, if fewer than the expected number of trainings succeeded in this call.
     """
     from tunit.errors import RunError
+    from tunit.experiments.driver import with_finished
     from tunit.experiments.outcome import run_shown, write_outcome
     from tunit.experiments.summary import rows_run
     from tunit.reporting.write import write_report
 
-    markdown, page = write_outcome(table, plan, outcomes)
-    show(*markdown.read_text("utf-8").split("\n"), f"written to {markdown} and {page}")
-    for row in rows_run(table, outcomes):
+    finished = with_finished(table, plan, list(outcomes), remark)
+    if finished:
+        markdown, page = write_outcome(table, plan, finished)
+        show(*markdown.read_text("utf-8").split("\n"), f"written to {markdown} and {page}")
+    for row in rows_run(table, finished):
         if row.name in table.map_of:
-            show(f"map of styles, {row.name}: {write_report(run_shown(table, plan, row, outcomes))}")
+            show(f"map of styles, {row.name}: {write_report(run_shown(table, plan, row, finished))}")
     if len(outcomes) < expected:
         raise RunError(
             f"{expected - len(outcomes)} of {expected} trainings failed (see above): solve the problem and call again"

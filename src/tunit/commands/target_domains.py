@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunit.commands.picture_arguments import reading_order, say
+from tunit.commands.picture_arguments import in_reading_order
+from tunit.printing import remark
 
 if TYPE_CHECKING:
     from tunit.data.finding.found import PictureSource
@@ -35,7 +36,7 @@ def _domains(written: str, translator: "Translator") -> list[int]:
     filled = [k for k, size in enumerate(sizes) if size]
     if filled and len(filled) < len(sizes):
         empty = ", ".join(str(k) for k, size in enumerate(sizes) if not size)
-        say(
+        remark(
             f"none of the {sum(sizes):,} training pictures that gave the average styles is in these domains, so "
             f"there is nothing to translate into: {empty}"
         )
@@ -71,7 +72,7 @@ def of_domain(
             f"'{method.name}' assigns none: leave out --from-label, and give only sources of that label"
         )
     kept, others = set(), 0  # a source that cannot be read is neither
-    for batch, _, guidance in translator.guided(iter(reading_order(sources)), report=report):
+    for batch, _, guidance in translator.guided(iter(in_reading_order(sources)), report=report):
         of_label = (guidance.logits.argmax(1) == domain).tolist()
         kept |= {source for source, is_kept in zip(batch, of_label, strict=True) if is_kept}
         others += of_label.count(False)
@@ -81,5 +82,5 @@ def of_domain(
             "--from-label to translate all sources"
         )
     if others:
-        say(f"{others} of {len(sources)} sources have other labels and are not translated")
+        remark(f"{others} of {len(sources)} sources have other labels and are not translated")
     return [source for source in sources if source in kept]

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from tunit.commands.measuring_arguments import DEFAULT, add_features
 from tunit.commands.numbers import whole
-from tunit.commands.picture_arguments import say
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
 from tunit.paths import expand_home, path_or_url
-from tunit.printing import command, show, shown
+from tunit.printing import command, remark, show, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,7 +199,7 @@ def _with_warnings(
         """Print what was packed, and the warnings."""
         announce(pictures)
         for warning in warnings:
-            say(f"warning: {warning}")
+            remark(f"warning: {warning}")
 
     return announce_and_warn
 
@@ -259,7 +258,7 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
         if pictures.left_out:
             show(summarise_left_out(pictures.left_out))
         if warning := dark_set(pictures):
-            say(warning)
+            remark(warning)
 
     return announce
 

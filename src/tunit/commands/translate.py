@@ -22,9 +22,9 @@ from tunit.commands.picture_arguments import (
     counted,
     files_of,
     find_sources,
+    in_reading_order,
     load_translator,
     progress,
-    reading_order,
 )
 from tunit.commands.redrawing import Results, named_apart, place_for, redraw_all, work_on
 from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
@@ -133,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
     if wants_video(args):
         return translate_video(args, _style_of_video)
+    _check_is_folder(args.out)
     if args.engine == "ray":  # workers may run in other folders
         args.sources = [absolute(path) for path in args.sources]
         args.reference = args.reference and [absolute(path) for path in args.reference]
@@ -153,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     names = plan_names([source.name for source in sources], args.format or "png")
     sources = named_apart(sources, names)
     results = Results(args.out, folders, dict(zip(sources, names, strict=True)))
-    order = reading_order(sources)
+    order = in_reading_order(sources)
     work = work_on(args, results, order, references)
     keep = files_of([*sources, *references])
     ours = results.ours(work)
@@ -180,6 +181,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_is_folder(out: Path | str) -> None:
+    """Raises ConfigError if --out looks like the name of a picture: a folder of this name would surprise people."""
+    from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of
+    from tunit.errors import ConfigError
+
+    name = str(out).rstrip("/").rpartition("/")[2]
+    if suffix_of(name) in PICTURE_SUFFIXES and not (isinstance(out, Path) and out.exists()):
+        raise ConfigError(
+            f"--out {out} ends in {suffix_of(name)}, but is the folder for the results, which get the names of "
+            "their sources: give the name of a folder"
+        )
+
+
 def _style_of_video(
     args: argparse.Namespace,
     translator: "Translator",
@@ -200,4 +214,4 @@ def _styles(
     if len(references) == 1:
         report = None  # a single reference that cannot be read is an error
     with progress(len(references), "references") as advance:
-        return translator.style(counted(reading_order(references), advance), report=report)[None]
+        return translator.style(counted(in_reading_order(references), advance), report=report)[None]

@@ -93,7 +93,8 @@ def _read_outcome(path: Path) -> dict[str, Any]:
         outcome = Record(read_json(path, LARGEST_OUTCOME))
         for name in ("row", "features"):
             outcome.text(name)
-        outcome.whole("seed"), outcome.texts("notes")
+        outcome.whole("seed")
+        outcome.texts("notes")
         if len(outcome.wholes("pictures")) != 2:
             raise UnreadableError("its entry 'pictures' is not two numbers")
         settings = outcome.record("settings")
@@ -210,6 +211,29 @@ def run_table(
     else:
         found = in_processes(_guarded, [(table, row, plan, seed, show) for row, seed in tasks], jobs)
     return [outcome for outcome in found if outcome is not None]
+
+
+def with_finished(
+    table: Table, plan: Plan, outcomes: list[dict[str, Any]], say: Say = show
+) -> list[dict[str, Any]]:
+    """The outcomes of this call, and those of other rows and seeds that earlier calls have finished.
+
+    A row that was run with other settings is left out, with a message.
+    """
+    known, found, split = {(o["row"], o["seed"]) for o in outcomes}, list(outcomes), _split_of(table, plan)
+    for row in table.rows:
+        for path in sorted(plan.folder(table, row, 0).parent.glob("seed-*/outcome.json")):
+            try:
+                outcome = _read_outcome(path)
+                if (row.name, outcome["seed"]) in known:
+                    continue
+                config = config_of(row, row.preset, plan, split, outcome["seed"])
+                check_same_settings(path.parent, row, plan, config, split)
+            except RunError as error:
+                say(f"{row.name} is left out of the table: {error}")
+                continue
+            found.append(outcome)
+    return found
 
 
 def _check_begun(table: Table, plan: Plan, tasks: list[tuple[Experiment, int]]) -> None:

@@ -13,7 +13,6 @@ CLASSES = "classes"  # the true ones
 IMAGES = "k-means on images"
 FEATURES = "k-means on features"
 FIRST = "domains of the first training"
-LABEL_SOURCES = (NONE, CLASSES, IMAGES, FEATURES, FIRST)
 
 Paper = dict[str, dict[str, float]]  # data set -> figure -> value
 

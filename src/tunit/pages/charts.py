@@ -10,6 +10,7 @@ WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24
 # Pixels of a bar chart: the height of a row, the space for its value, and the width of a letter of its name.
 ROW_HEIGHT, VALUE_WIDTH, LETTER_WIDTH = 20, 52, 6.2
+LONGEST_NAME = 24  # letters that are shown of a row's name
 POINTS = 400  # the most points of a line
 LARGEST = 1e300  # larger values are not drawn, because differences of two may not be finite
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, steps, values
@@ -92,14 +93,15 @@ def bar_chart(
     top = max((max(values) for _, values in known), default=0.0)
     if top <= 0:
         return ""
-    left = LETTER_WIDTH * max(len(name) for name, _ in known) + 8
+    left = LETTER_WIDTH * max(len(_shortened(name)) for name, _ in known) + 8
     scale = (WIDTH - left - VALUE_WIDTH) / top
     parts = []
     for i, (name, values) in enumerate(known):
         y, mean = ROW_HEIGHT * i, sum(values) / len(values)
         length = max(0.0, mean * scale)
         parts.append(
-            f'<text x="{left - 6:.1f}" y="{y + 14}" text-anchor="end">{escape(name)}</text>'
+            f'<text x="{left - 6:.1f}" y="{y + 14}" text-anchor="end">{escape(_shortened(name))}'
+            f"<title>{escape(name)}</title></text>"
             f'<rect class="mark s{colour}" x="{left:.1f}" y="{y + 4}" width="{length:.1f}" height="12" rx="2"/>'
         )
         end = left + max(length, max(values) * scale) + 5
@@ -116,6 +118,10 @@ def bar_chart(
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label, quote=True)}">'
         f"{''.join(parts)}</svg></figure>"
     )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -48,6 +48,7 @@ PARALLEL = "module."  # prefix of every name of a network that was trained on se
 # something else than an E that was trained with these settings.
 NOT_PUBLISHED = {
     "standardise": "E standardises its pictures (--standardise)",
+    "whole_statistics": "E's batch norms have the statistics of whole pictures (--whole-statistics)",
     "normalise_style": "style codes have one length (--normalise-style)",
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tunit.errors import RunError
-from tunit.files import flush_folder, writable
+from tunit.files import flush_folder, reason_of, writable
 from tunit.reading import UnreadableError, parse_json
 
 LARGEST = 1 << 28  # bytes: about 100,000 actions on hundreds of pictures each
@@ -44,11 +44,19 @@ class ActionLog:
         self._lock = threading.Lock()
 
     def refresh(self) -> list[Entry]:
-        """Read what was added since the last call. Returns all entries. Raises RunError if the file is damaged."""
+        """Read what was added since the last call. Returns all entries.
+
+        Raises RunError if the file is damaged or cannot be read.
+        """
         with self._lock:
-            if self.path.exists():
-                with writable(self.path), self.path.open("rb") as file:
-                    self._read_on(file)
+            try:
+                if self.path.exists():
+                    with self.path.open("rb") as file:
+                        self._read_on(file)
+            except OSError as error:
+                raise RunError(
+                    f"{self.path} cannot be read ({reason_of(error)}): check its permissions, and that it is a file"
+                ) from None
             return self.entries
 
     def append(self, entry: Entry, seen: int) -> None:

@@ -143,6 +143,12 @@ def environment() -> dict[str, str]:
     }
 
 
+def suggested_name(run: str) -> str:
+    """A name for a new run that is trained by what was taught about the run of this name."""
+    plain = " ".join(re.sub(r"[^\w .-]", " ", run).split()).strip(" .-")
+    return f"{plain[:50].rstrip(' .-') or 'run'} taught"
+
+
 def check_name(name: str) -> str:
     """The name of a new run, without spaces around it. Raises ConfigError if it cannot be a name."""
     name = name.strip()

@@ -145,6 +145,10 @@ def stop(run: Path) -> None:
     host, process = found
     if host != socket.gethostname():
         raise RunError(f"{run.name} is trained on the machine {printable(host)}: stop it there")
+    if (
+        process == 1
+    ):  # of a container; another container may have the same name, so it may be this very studio
+        raise RunError(f"{run.name} is trained by the first process of a container: stop that container")
     path = run / STUDIO / STOP
     with _STOPPING:
         if _was_asked(run, host, process):
@@ -275,7 +279,7 @@ def _owner(run: Path) -> tuple[str, int] | None:
         return None
     try:
         record = Record(read_json(run / LOCK))
-        return record.text("host"), record.whole("process", 2)
+        return record.text("host"), record.whole("process", 1)
     except UnreadableError:
         return None
 

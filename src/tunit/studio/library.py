@@ -14,15 +14,16 @@ from PIL import Image
 from tunit.data.finding.naming import INDEX
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError, RunError
-from tunit.methods.model_file import TENSORS
+from tunit.methods.model_file import TENSORS, Model
 from tunit.studio.lru_cache import LRUCache, Stamp, stamp_of
 from tunit.studio.output_thread import OutputThread
 from tunit.studio.workspace import Run, Workspace
 from tunit.translation.translator import Translator
 
-MODELS, PACKS, OUTPUTS = 3, 4, 4  # how many of each are kept in memory
+MODELS, PACKS, OUTPUTS = 3, 4, 4  # how many of each are kept in memory; outputs: beside those in the making
 REMEMBERED = 16  # pictures whose content codes each model keeps: half a megabyte each at 128 px
 THUMBNAIL = 96  # pixels
+Key = tuple[Path, Stamp]
 QUALITY = 88  # of WebP files
 
 
@@ -33,8 +34,8 @@ class Library:
         self.workspace = workspace
         self._translators: LRUCache[Translator] = LRUCache(MODELS)
         self._packs: LRUCache[PackedPictures] = LRUCache(PACKS)
-        self._outputs: LRUCache[OutputThread] = LRUCache(OUTPUTS)
-        self._beginning = threading.Lock()  # held while a thread is begun
+        self._threads: dict[Key, OutputThread] = {}  # the one that was used last is at the end
+        self._beginning = threading.Lock()  # held while _threads is read or changed
 
     def translator(self, run: Run) -> Translator:
         """The run's current model. Raises RunError if there is none."""
@@ -64,27 +65,49 @@ class Library:
         """The thread that computes E's output for the run's pictures, started if necessary.
 
         In a training a new model follows every few minutes. A thread that still works with the one before may end
-        first: there is one thread at a time for each run, and each of them ends, however fast the models follow.
+        first: there is one thread at a time for each run, and each of them ends, however fast the models follow, and
+        however many runs are asked for.
         Raises RunError if that is impossible.
         """
         stamp, key = self._stamps(run)[0], self._pack_key(run)
-        translator, packed = self.translator(run), self.pictures(run)
-        if packed.images.shape[1] != translator.image_size:
-            raise RunError(
-                f"{run.name} has pictures of {packed.images.shape[1]} pixels and a model for "
-                f"{translator.image_size}: train it again"
-            )
         with self._beginning:
-            thread = self._outputs.get(key, lambda: OutputThread(run, translator.model, packed, stamp))
-            if thread.has_ended and thread.stamp != stamp:
-                before = thread.known
-                self._outputs.forget(key)
-                thread = self._outputs.get(
-                    key, lambda: OutputThread(run, translator.model, packed, stamp, before)
+            thread = self._usable(key, stamp)
+        if thread is None:
+            translator, packed = (
+                self.translator(run),
+                self.pictures(run),
+            )  # outside of the lock, as it takes long
+            if packed.images.shape[1] != translator.image_size:
+                raise RunError(
+                    f"{run.name} has pictures of {packed.images.shape[1]} pixels and a model for "
+                    f"{translator.image_size}: train it again"
                 )
+            with self._beginning:
+                thread = self._usable(key, stamp) or self._begin(key, run, translator.model, packed, stamp)
         if thread.error:
-            self._outputs.forget(key)  # the next request tries again
+            with self._beginning:
+                self._threads.pop(key, None)  # the next request tries again
             raise RunError(thread.error)
+        return thread
+
+    def _usable(self, key: Key, stamp: Stamp) -> OutputThread | None:
+        """The thread of this key, unless it has ended with an earlier model than that of `stamp`."""
+        thread = self._threads.get(key)
+        if thread is None or (thread.has_ended and thread.stamp != stamp):
+            return None
+        self._threads[key] = self._threads.pop(key)  # to the end, as the one that was used last
+        return thread
+
+    def _begin(self, key: Key, run: Run, model: Model, packed: PackedPictures, stamp: Stamp) -> OutputThread:
+        """A new thread. Of those that have ended, only the ones that were used last are kept; one that still works is
+        always kept, because without it the next request would start a second one.
+        """
+        before = self._threads.pop(key, None)
+        ended = [each for each, thread in self._threads.items() if thread.has_ended]
+        for each in ended[: max(len(ended) - OUTPUTS + 1, 0)]:
+            del self._threads[each]
+        thread = OutputThread(run, model, packed, stamp, before.known if before else None)
+        self._threads[key] = thread
         return thread
 
     def pixels(self, run: Run, row: int) -> NDArray[np.uint8]:
@@ -104,10 +127,10 @@ class Library:
     def _stamps(self, run: Run) -> tuple[Stamp, Stamp]:
         return stamp_of(run.path / TENSORS), stamp_of(run.folder.data / INDEX)
 
-    def _model_key(self, run: Run) -> tuple[Path, Stamp]:
+    def _model_key(self, run: Run) -> Key:
         return run.path, self._stamps(run)[0]
 
-    def _pack_key(self, run: Run) -> tuple[Path, Stamp]:
+    def _pack_key(self, run: Run) -> Key:
         return run.path, self._stamps(run)[1]
 
 

@@ -5,6 +5,7 @@ import logging
 from tunit.destination import STUDIO
 from tunit.errors import TunitError
 from tunit.methods.model_file import ABOUT
+from tunit.printing import printable
 from tunit.reading import Record, read_json
 from tunit.studio.action_log import ActionLog
 from tunit.studio.actions import assignment_after
@@ -16,8 +17,11 @@ LOG = logging.getLogger("tunit.studio")
 
 
 def domain_names(run: Run) -> dict[int, str]:
-    """Number of a domain -> its name: the names given in Teach or, if there are none, the labels of the training."""
-    names = dict(enumerate(label_names(run.path)))
+    """Number of a domain -> its name: the names given in Teach or, if there are none, the labels of the training.
+
+    Labels may be names of folders, with any character; those that cannot be shown, or sent to a page, are escaped.
+    """
+    names = {k: printable(label) for k, label in enumerate(label_names(run.path))}
     return names | {k: name for k, name in _taught(run).items() if name}
 
 

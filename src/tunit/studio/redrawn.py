@@ -40,9 +40,9 @@ class Source:
         """The model."""
         return self.library.translator(self.run)
 
-    def prepare(self) -> Prepared | None:
-        """An uploaded picture as the networks see it; None for a picture of the run, which is a square already."""
-        return None if isinstance(self.picture, int) else prepared(self.picture, self.translator)
+    def prepare(self, picture: PictureSource) -> Prepared:
+        """An uploaded picture as the networks see it."""
+        return prepared(picture, self.translator)
 
     def redrawn(self, styles: Tensor, strength: float, *, own_size: bool = False) -> list[Image.Image]:
         """The picture redrawn in each of the styles (M, style width)."""

@@ -14,11 +14,6 @@ EXAMPLES = 4  # sources that are redrawn in each domain's average style
 _WEBP = FOR_EVER | {"content-type": "image/webp"}
 
 
-def picture_address(run_key: str, row: int, version: str, *, small: bool = True) -> str:
-    """The address of a run's picture. It contains the version, so that browsers do not show an outdated picture."""
-    return f"/runs/{run_key}/{'thumbnail' if small else 'picture'}/{row}?v={version}"
-
-
 def picture(request: Request) -> Response:
     """A picture of a run, in the size of the networks' input."""
     return _picture(request, None)

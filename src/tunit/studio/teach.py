@@ -19,7 +19,7 @@ from tunit.printing import escape, printable
 from tunit.reading import UnreadableError, parse_json
 from tunit.studio.action_log import StaleError
 from tunit.studio.actions import Action
-from tunit.studio.command_lines import FewLabels, check_method, check_name
+from tunit.studio.command_lines import FewLabels, check_method, check_name, suggested_name
 from tunit.studio.frame import page, why_not
 from tunit.studio.labels import EXAMPLES, LabelState, RunLabels
 from tunit.studio.opened_labels import labels_of, ready_labels, with_part
@@ -39,7 +39,7 @@ def show(request: Request) -> Response:
     notice, body = why_not(run, "teach"), ""
     if not notice:
         data = {"run": run.key, "version": library.version(run), "examples": EXAMPLES}
-        body = _BODY.format(examples=EXAMPLES, steps=STEPS, name=escape(f"{run.path.name} taught"[:60]))
+        body = _BODY.format(examples=EXAMPLES, steps=STEPS, name=escape(suggested_name(run.path.name)))
         body += data_script("page-data", data)
     script = "teach.js" if body else ""
     return page(

@@ -70,20 +70,29 @@ def folder_at(workspace: Workspace, address: str) -> Path:
 def check_links(workspace: Workspace, folder: Path) -> None:
     """Raises DataError if a link in a folder leads out of the folders that were given to the studio.
 
-    Training would follow it, and the studio must not show pictures that its owner did not give it.
+    Training would follow it, and the studio must not show pictures that its owner did not give it. Folders that links
+    lead to are checked, too.
     """
-    left = MOST_ENTRIES
-    for parent, folders, files in os.walk(folder):
-        left -= len(folders) + len(files)
-        if left < 0:
-            raise DataError(f"{folder} holds more than {MOST_ENTRIES:,} files: train at the command line")
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            if path.is_symlink() and not any(is_inside(path, root) for root in workspace.pictures):
-                raise DataError(
-                    f"{path} is a link that leads out of the folders of this studio: remove it, or give the folder "
-                    "that it leads to by --pictures"
-                )
+    left, folders, walked = MOST_ENTRIES, [folder], set[Path]()
+    while folders:
+        for parent, below, files in os.walk(folders.pop()):
+            real = Path(parent).resolve()
+            if real in walked:
+                below.clear()
+                continue
+            walked.add(real)
+            left -= len(below) + len(files)
+            if left < 0:
+                raise DataError(f"{folder} holds more than {MOST_ENTRIES:,} files: train at the command line")
+            for path in (Path(parent, name) for name in (*below, *files)):
+                if not path.is_symlink():
+                    continue
+                if not any(is_inside(path, root) for root in workspace.pictures):
+                    raise DataError(
+                        f"{path} is a link that leads out of the folders of this studio: remove it, or give the "
+                        "folder that it leads to by --pictures"
+                    )
+                folders.append(path)
 
 
 def check_pictures(folder: Path, preset: str) -> tuple[bool, list[str]]:

@@ -58,28 +58,28 @@ def _page_data(library: Library, run: Run) -> dict[str, Any]:
 
 
 async def prepare(request: Request) -> Response:
-    """The square of an uploaded picture, with its style code and its domain, for the page to keep."""
+    """A source as the networks see it, with its style code and its domain, for the page to keep."""
     run, library = run_of(request), library_of(request)
     source = await _source_of(request, library, run, await form_of(request))
     return JSONResponse(await run_in_threadpool(_prepared, source))
 
 
 def _prepared(source: Source) -> dict[str, Any]:
-    found = source.prepare()
+    """What the page keeps of a source; the picture has no padding, and is made the same square again."""
     if isinstance(source.picture, int):
         pixels = source.library.pixels(source.run, source.picture)
-        name, size, aspect = source.library.pictures(source.run).names[source.picture], None, 1.0
+        name = source.library.pictures(source.run).names[source.picture]
+        about: dict[str, Any] = {"picture": data_uri(Image.fromarray(pixels)), "aspect": 1.0, "size": None}
     else:
-        assert found is not None
-        pixels, name, size = found.pixels, source.picture.name, found.square.shown
-        is_stretched = source.translator.model.fit == "stretch"
-        aspect = size[0] / size[1] if is_stretched else 1.0
+        found = source.prepare(source.picture)
+        pixels, name, picture = found.pixels, source.picture.name, found.shown
+        size = found.square.shown
+        # A stretched picture is a square, but is shown with the proportions that it had.
+        width, height = size if source.translator.model.fit == "stretch" else picture.size
+        about = {"picture": data_uri(picture), "aspect": width / height, "size": size}
     answer = classified(source.translator.guide(pixels))  # for every method: the domain may have no meaning
-    return {
+    return about | {
         "name": shown(name)[1:-1],
-        "square": data_uri(Image.fromarray(pixels)),
-        "aspect": aspect,
-        "size": size,
         "code": [round(value, 6) for value in answer.styles[0].tolist()],
         "domain": int(answer.domains[0]),
         "confidence": float(answer.confidences[0]),

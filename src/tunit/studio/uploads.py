@@ -83,10 +83,5 @@ def prepared(source: PictureSource, translator: Translator) -> Prepared:
         with decoding():
             square = to_square(source, how)
     except PictureError as error:
-        raise unusable(source.name, error) from None
+        raise DataError(f"{source.name} cannot be used ({error}): take another picture") from None
     return Prepared(to_uint8(square.x[None])[0].numpy(), square)
-
-
-def unusable(name: str, error: PictureError) -> DataError:
-    """The error for a picture that cannot be decoded."""
-    return DataError(f"{name} cannot be used ({error}): take another picture")

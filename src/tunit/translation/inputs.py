@@ -29,7 +29,7 @@ from tunit.data.packing.fit import FIT_MODES, fit_picture, padded_box
 from tunit.data.packing.on_ray import ray_map
 from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.data.packing.squares import Squaring, fitted
-from tunit.errors import ConfigError, DataError
+from tunit.errors import ConfigError, DataError, StoreError
 from tunit.paths import expand_home, path_or_url
 from tunit.printing import printable
 
@@ -77,7 +77,14 @@ def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[t
 def _each(pictures: Iterable[Picture], report: Report | None) -> Iterator[tuple[str, Picture]]:
     for number, picture in enumerate(pictures):
         if isinstance(picture, str | Path):
-            yield from ((item.name, item) for item in _open_path(picture, report))
+            try:
+                found = list(_open_path(picture, report))
+            except DataError as error:  # there is no such path, or no picture in it
+                if report is None or isinstance(error, StoreError):
+                    raise
+                report(LeftOut(str(picture), UNREADABLE, str(error)))
+                continue
+            yield from ((item.name, item) for item in found)
         else:
             yield picture.name if isinstance(picture, PictureSource) else f"picture {number}", picture
 
@@ -120,9 +127,7 @@ def squares(
     max_pixels: a file with more pixels is refused before decoding. opacity: also return the opacity.
     engine: "ray" decodes files on a cluster.
     """
-
     how = Squaring(size, fit, background, max_pixels=max_pixels, opacity=opacity)
-
     square_of = partial(_square_of, how)
     for are_files, items in groupby(pictures, lambda item: isinstance(item[1], PictureSource)):
         found: Iterator[tuple[Picture, Square | LeftOut]]
@@ -244,7 +249,7 @@ def check_resize(resize: Resize) -> Resize:
         return resize
     try:
         side = int(resize)
-        if not isinstance(resize, str) and side != resize:
+        if isinstance(resize, bool) or (not isinstance(resize, str) and side != resize):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"size {resize!r} is not a size: use {ORIGINAL} or a number of pixels") from None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from tunit.errors import ConfigError
+from tunit.translation.values import whole_number
 
 Value = TypeVar("Value")
 
@@ -19,9 +19,7 @@ class OutputCache:
     """
 
     def __init__(self, most: int) -> None:
-        if most < 0:
-            raise ConfigError(f"remember is {most}: take at least 0")
-        self._most = most
+        self._most = whole_number(most, "remember is {}: take a whole number, at least 0", 0)
         self._pictures: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
     def get(self, what: str, x: Tensor, make: Callable[[], Value]) -> Value:

@@ -47,13 +47,18 @@ def style_codes(styles: Codes, width: int) -> Tensor:
     Raises ConfigError if they have another form.
     """
     codes = _tensor(styles, width)
+    if codes.ndim == 1:
+        raise ConfigError(f"several style codes are (M, {width}), and this is one: give code[None]")
     if codes.ndim != 2 or codes.shape[1] != width:
         raise ConfigError(
             f"style codes of shape {tuple(codes.shape[1:])} do not fit: this model's are ({width},)"
         )
     if codes.dtype == torch.bool or codes.is_complex():
         raise ConfigError(f"style codes of type {codes.dtype} do not fit: give real numbers")
-    return codes.float().cpu()
+    codes = codes.float().cpu()
+    if not bool(codes.isfinite().all()):
+        raise ConfigError("a style code has a value that is not finite: give finite numbers")
+    return codes
 
 
 def style_code(style: Codes, width: int) -> Tensor:

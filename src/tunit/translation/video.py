@@ -31,6 +31,7 @@ WRITTEN: dict[str, tuple[str, str, dict[str, str]]] = {
     ".webm": ("webm", "libvpx-vp9", {"crf": "24", "b": "0"}),
 }
 MOST_BATCH = 8  # pictures of a video in memory at a time; they may be large
+WIDEST = 4  # width of a pixel by its height; other values of damaged files are taken as 1
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,gif"
 _TURNED = {
     90: Image.Transpose.ROTATE_90,
@@ -122,19 +123,26 @@ class _Clip:
         if not container.streams.video:
             raise DataError(f"{source} holds only sound: give a video")
         self.source, self.container = source, container
-        self.video = container.streams.video[0]
+        self.video = container.streams.best("video")  # the first may be a cover
         self.sound = container.streams.audio[0] if container.streams.audio else None
         self.rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
         self.times: deque[int | None] = deque()  # times of the pictures that `pictures` has returned
         self.packets: deque[Any] = deque()  # packets of sound
-        width, height = self.video.codec_context.width, self.video.codec_context.height
+        width, height = self._in_square_pixels(
+            self.video.codec_context.width, self.video.codec_context.height
+        )
         if width * height > max_pixels:
             raise DataError(
                 f"{source} has {width} x {height} pixels, more than {max_pixels:,}: raise --max-pixels to allow it"
             )
 
+    def _in_square_pixels(self, width: int, height: int) -> tuple[int, int]:
+        """The size with which players show a picture. Pixels of DVDs, for example, are not square."""
+        ratio = self.video.sample_aspect_ratio or 1
+        return (max(1, round(width * ratio)), height) if 1 / WIDEST <= ratio <= WIDEST else (width, height)
+
     def pictures(self) -> Iterator[Image.Image]:
-        """Each picture, upright. Raises DataError if there is none."""
+        """Each picture, upright, with square pixels. Raises DataError if there is none."""
         number = 0
         for packet in self.container.demux([stream for stream in (self.video, self.sound) if stream]):
             if self.sound is not None and packet.stream.index == self.sound.index:
@@ -145,6 +153,8 @@ class _Clip:
                 number += 1
                 self.times.append(frame.pts)
                 image = image_of(frame)
+                size = self._in_square_pixels(*image.size)
+                image = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
                 turn = _TURNED.get(round(frame.rotation))
                 yield image if turn is None else image.transpose(turn)
         if not number:

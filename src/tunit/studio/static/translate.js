@@ -23,7 +23,7 @@ function told({ domain, row, code, weight }) {
 function fields(more = {}) {
   const form = new FormData();
   if (source.row !== undefined) form.append("row", source.row);
-  else form.append("source", source.blob, "square.png");
+  else form.append("source", source.blob, "source.png");
   for (const [name, value] of Object.entries(more)) form.append(name, value);
   return form;
 }
@@ -33,10 +33,10 @@ async function prepared(given) {
   if (typeof given === "number") form.append("row", given);
   else form.append("source", given, given.name || "pasted.png");
   const about = await post(`${base}/translate/prepare`, form);
-  const bytes = Uint8Array.from(atob(about.square.split(",")[1]), (char) => char.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(about.picture.split(",")[1]), (char) => char.charCodeAt(0));
   const blob = new Blob([bytes], { type: "image/png" });
   const own = typeof given === "number" ? { row: given } : { file: given };
-  return { ...about, ...own, blob, url: about.square };
+  return { ...about, ...own, blob, url: about.picture };
 }
 
 /** Do what the user asked for; if it fails, the notice already says why. */
