@@ -95,7 +95,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         compile_parts(method.compiled_parts(state.networks), device)
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
-        copy_guide(state, expand_home(config.method.guide_from), config)
+        copy_guide(state, expand_home(config.method.guide_from), config, pictures)
         if method.adopt:  # rank 0's result goes to all with the other weights
             on_rank_zero(partial(method.adopt, state, pictures))
     if not checkpoints:  # machines of different kinds may have drawn slightly different weights
