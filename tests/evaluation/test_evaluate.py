@@ -11,6 +11,7 @@ from scipy import linalg
 
 from tiny_model import DOMAINS, noise, tiny_model, to_input
 from tunit.data.batching.augment import to_uint8
+from tunit.data.creatures.picture_set import sample_creatures
 from tunit.errors import DataError
 from tunit.evaluation import evaluate
 from tunit.evaluation.clusters import clustering_accuracy
@@ -18,7 +19,8 @@ from tunit.evaluation.evaluate import compare_sets, evaluate_model, mean_of
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
 from tunit.evaluation.protocol import class_pairings
-from tunit.evaluation.result import Labelled
+from tunit.evaluation.result import Evaluation, Labelled
+from tunit.evaluation.truth import EXACT_ERROR, truth_test_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUMBER = 36
@@ -265,3 +267,15 @@ def test_of_a_method_that_learns_no_domains_only_translations_are_measured(pictu
     assert "mFID" in result.figures
     assert not {"accuracy", "confidence", "reference's domain reached"} & result.figures.keys()
     assert result.trivial.rows == {}
+
+
+def test_without_an_error_of_the_naive_answer_there_is_no_ratio():
+    """The creatures of each pair are alike, so the source is the exact answer."""
+    result = Evaluation()
+    test = truth_test_of(tuple((creature, creature) for creature in sample_creatures(2, 3)), 32)
+    evaluate._against_truth(result, tiny_model(), test)
+    assert list(result.figures) == [EXACT_ERROR]
+    assert result.figures[EXACT_ERROR] > 0
+    assert result.notes == [
+        "exact truth: no ratio, because the sources or the references are the exact answers"
+    ]

@@ -99,6 +99,17 @@ def idle(preset, **settings):
             {"temperature": 0.1},
             "--temperature 0.1 has no effect: method is semit, which does not use it",
         ),
+        *(
+            (preset, {name: value}, f"{said} has no effect: method is {method}, which does not use it")
+            for preset, method, name, value, said in (
+                ("paper", "tunit", "octave_share", 0.3, "--octave-share 0.3"),
+                ("paper", "tunit", "funit_adversarial_factor", 0.4, "--funit-adversarial-factor 0.4"),
+                ("table1-a", "funit", "octave_share", 0.3, "--octave-share 0.3"),
+                ("table1-a", "funit", "whole_statistics", True, "--whole-statistics true"),
+                ("semit", "semit", "queue_length", 2048, "--queue-length 2048"),
+                ("semit", "semit", "both_views", True, "--both-views true"),
+            )
+        ),
         (
             "paper",
             {"discriminator_augment_colours": True},
@@ -119,6 +130,7 @@ def test_settings_with_an_effect_or_of_a_preset_are_not_named():
     )  # the preset sets many that funit does not read
     assert idle("default", overclusters=0, candidate_heads=0) == []  # switched off on purpose
     assert idle("semit", classification_weight=2.0, discriminator_rate=1e-3) == []
+    assert idle("semit", octave_share=0.3, funit_adversarial_factor=0.4) == []
 
 
 def test_every_setting_in_the_tables_exists():

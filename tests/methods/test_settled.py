@@ -104,6 +104,35 @@ def test_domains_are_those_that_e_gives_to_whole_pictures_in_training(pictures, 
     assert ((found, saved) == (1, 1)) == whole_statistics
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
+def test_settled_domains_keep_the_numbers_that_d_has_learnt(pictures, order):
+    """After --from, E tells the kinds apart already, and D's last layer has the order of its domains."""
+    config = config_of(candidate_heads=1, neighbours=3)
+    state = state_of(config)
+    settle_domains(state, pictures, config)
+    for guide in (state.networks.guide, state.networks.guide_average):
+        for parameter in guide.domain_head.parameters():
+            parameter.data = parameter.data[list(order)].clone()
+    before = domains_of(state, pictures)
+    settle_domains(state, pictures, config)
+    assert (domains_of(state, pictures) == before).all()
+
+
+def test_d_judges_pictures_by_their_labels_as_by_the_domains_before(pictures):
+    """E's former domains and the labels are the same kinds, in another order."""
+    config = config_of(candidate_heads=1, neighbours=3)
+    state = state_of(config)
+    settle_domains(state, pictures, config)
+    x, before = to_float(torch.from_numpy(pictures.images)), torch.from_numpy(domains_of(state, pictures))
+    torch.nn.init.normal_(state.networks.discriminator.head.bias, generator=torch.Generator().manual_seed(0))
+    labels = (before + 1) % 3
+    with torch.no_grad():
+        judged = state.networks.discriminator.judge(x, before)
+        settled.fit_to_labels(state, replace_labels(pictures, labels.numpy()))
+        assert (domains_of(state, pictures) == labels.numpy()).all()
+        torch.testing.assert_close(state.networks.discriminator.judge(x, labels), judged)
+
+
 def test_the_graph_from_training_decides_not_that_of_the_codes(pictures):
     """E's codes divide the pictures by colour. The neighbours from training divide them into halves that no colour
     shows.

@@ -177,6 +177,31 @@ def test_an_e_that_learnt_from_other_input_is_refused(tmp_path, origin, changed,
         start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)
 
 
+@pytest.mark.parametrize(
+    ("settings", "labels", "words"),
+    [
+        ({"domains": 5}, None, "has 3 domains, and this run has 5: add --domains 3"),
+        ({"guide_width": 8}, None, "has other shapes: set --guide-width, --style-width and the heads as in"),
+        (
+            {"domains": 5},
+            [0, 1, 2, 3, 4, 4],
+            "has 3 domains, and the labels have 5 classes: give a run with at",
+        ),
+        ({"domains": 5}, [0, 1, 1, 2, 2, 2], "has 3 domains, and this run has 5: add --domains 3"),
+        (
+            {"method": "funit", "guide_only_until": 0, "labels": "folders"},
+            [0, 1, 1, 2, 2, 2],
+            "is of the method tunit, and this run is of funit: give a run of that method",
+        ),
+    ],
+)
+def test_why_the_e_of_another_run_does_not_fit_is_said(origin, pictures, settings, labels, words):
+    config = tiny_config(**STEPS | {"guide_from": str(origin), "average_from": 0} | settings)
+    given = labelled(pictures, labels or [-1] * 6, 5)
+    with pytest.raises(RunError, match=words):
+        make_ready(config.resolved_schedule(), given, None)
+
+
 def test_the_command_continues_from_another_run(tmp_path, origin, capsys):
     new = write_pictures(tmp_path / "new", 18, seed=3)
     words = ["train", str(new), "--from", str(origin), "--out", str(tmp_path / "run"), "--quiet"]

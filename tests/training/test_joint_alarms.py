@@ -19,8 +19,9 @@ from tunit.training.evidence import Evidence, Line, OutputSummary, outline_of
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.remedies import remedy_for
+from tunit.training.run_folder import RunFolder
 from tunit.training.translation_check import TranslationSummary, summary_of, translation_summary
-from tunit.training.watch import Watch, alarms_of
+from tunit.training.watch import Watch, alarms_of, watch_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -277,6 +278,24 @@ def test_an_e_that_has_not_trained_cannot_lose_domains(tmp_path, alone, early):
         watch._evidence.summary = OutputSummary(alone + after, [3, 3, 1, 1], None, 1.0)
         watch.judge(alone + after, {}, config)
         assert (watch._evidence.first_counts is not None) == (early or after == 300)
+
+
+@pytest.mark.parametrize(
+    ("about", "early"),
+    [
+        ({}, False),
+        ({"start_from": {"run": "x", "anew": []}}, True),
+        ({"start_from": {"run": "x", "anew": ["guide.domain_head.weight"]}}, False),
+    ],
+)
+def test_an_e_of_another_run_has_its_domains_from_the_beginning(tmp_path, about, early):
+    """Unless its domain head is new, because the number of domains differs."""
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    config = tiny_config(steps=2000, guide_only_until=0, average_from=0, domains=4)
+    watch = watch_of(RunFolder(tmp_path), SimpleNamespace(labels=np.full(8, -1), names=["x"] * 8))
+    watch._evidence.summary = OutputSummary(100, [3, 3, 1, 1], None, 1.0)
+    watch.judge(100, {}, config)
+    assert (watch._evidence.first_counts is not None) == early
 
 
 def test_without_a_loss_of_its_own_e_cannot_be_drowned():

@@ -100,6 +100,29 @@ def test_on_a_cpu_the_need_is_proportional_to_the_batch(monkeypatch):
         assert fitting_batch(config.with_overrides({"batch_size": 2}), CPU) == 2
 
 
+@pytest.mark.parametrize("micro_batch", [1, 2, 4, 16])
+def test_on_a_cpu_the_batch_is_as_large_as_fits_with_micro_batches(micro_batch, monkeypatch):
+    """Whether a micro-batch is smaller than the batches that are tried, or as large, or larger than all."""
+    config = tiny_config(micro_batch=micro_batch, batch_size=32)
+    need = {size: step_bytes(config, size) for size in (8, 16, 32)}
+    for size, bytes_ in need.items():
+        for share in (1.05, 0.95):
+            monkeypatch.setattr(memory, "available_bytes", lambda free=bytes_ * share: free / memory.ROOM)
+            assert fits_in(config, CPU)(size) == (share > 1)
+
+
+def test_a_micro_batch_larger_than_the_batch_is_never_tried(monkeypatch):
+    tried, step = [], memory.try_step
+
+    def noted(config, device, size, joint=True):
+        tried.append(size)
+        return step(config, device, size, joint=joint)
+
+    monkeypatch.setattr(memory, "try_step", noted)
+    fitting_batch(tiny_config(micro_batch=512, batch_size=8), CPU)
+    assert max(tried) == 4
+
+
 def test_the_batch_of_E_alone_is_halved_until_it_fits(monkeypatch):
     config = tiny_config(batch_size=4, guide_only_batch_size=256)
     room = step_bytes(config, 64, joint=False)

@@ -116,7 +116,12 @@ def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
     with result.timed("exact truth"):
         error = translation_error(model, truth)
     result.figures[EXACT_ERROR] = error.translation
-    result.figures[ERROR_RATIO] = error.ratio
+    if error.naive:
+        result.figures[ERROR_RATIO] = error.ratio
+    else:
+        result.notes.append(
+            "exact truth: no ratio, because the sources or the references are the exact answers"
+        )
 
 
 def _beside_trivial(

@@ -57,9 +57,17 @@ class TruthResult:
     translations: Pictures  # (N, S, S, 3)
 
     @property
+    def naive(self) -> float:
+        """The error of the better naive answer."""
+        return min(self.source, self.reference)
+
+    @property
     def ratio(self) -> float:
-        """Error of the translations divided by the error of the better naive answer: 0 is perfect, 1 is useless."""
-        return self.translation / min(self.source, self.reference)
+        """Error of the translations divided by that of the better naive answer: 0 is perfect, 1 is useless.
+
+        There is none if the naive answer has no error.
+        """
+        return self.translation / self.naive
 
 
 def make_truth_test(number: int, size: int, seed: int) -> TruthTest:

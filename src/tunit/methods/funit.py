@@ -177,13 +177,14 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
     set_rates_of_baseline(state.optimisers, state.step, config)
 
 
-# Of TUNIT's E, of its losses and of its optimiser. The class encoder has none of these.
+# Of TUNIT's E, of its losses, views and optimiser. The class encoder has none of these.
 UNUSED = (
     *("head_std", "overclusters", "candidate_heads", "standardise", "normalise_style", "style_size"),
     *("mutual_information_weight", "marginal_balance", "overcluster_weight", "guide_style_weight"),
     *("joint_guide_factor", "labelled_guide_factor", "generator_style_weight", "temperature"),
     *("guide_rate", "guide_only_rate", "guide_warm_up", "guide_betas", "guide_weight_decay"),
     *("domains_from", "neighbours", "neighbours_from", "neighbours_every"),
+    *("whole_statistics", "queue_length", "both_views"),
 )
 
 FUNIT = Method(

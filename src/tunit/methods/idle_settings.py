@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from tunit.config import AUTO, Config, find_field
 from tunit.config.fields import word_of
+from tunit.config.methods import method_sections
 from tunit.methods.registry import method_of
 from tunit.printing import shown
 
@@ -43,7 +44,9 @@ def idle_settings(config: Config, given: Collection[str]) -> list[str]:
 def _why_idle(config: Config, name: str) -> str:
     """Why a setting has no effect; an empty text if it has one."""
     method = method_of(config)
-    if name in method.unused_settings:
+    section = find_field(name)[0]
+    of_others = section in method_sections() and section not in method.settings
+    if of_others or name in method.unused_settings:
         return f"method is {method.name}, which does not use it"
     if name == "most_domains" and config.networks.domains != AUTO:
         return f"domains is {config.networks.domains}, and only with auto is their number found"

@@ -44,22 +44,21 @@ from tunit.methods.inference import (
     some_whole_pictures,
 )
 from tunit.methods.neighbourhood import ENCODED, Neighbourhood
+from tunit.methods.numbering import numbers_by_agreement, reorder_last_layer
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
 from tunit.process_group import on_rank_zero
 from tunit.reading import Record, parse_json
 
 MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over the set
-JOININGS = (
-    3  # how often groups are joined from pieces: which pieces end together depends on the random starts
-)
+# How often groups are joined from pieces: which pieces end together depends on the random starts.
+JOININGS = 3
 NEVER = -30.0  # the logit of a domain without pictures
 PENALTY = 1.0  # scikit-learn's C for the fitted head
 # An upper limit of the mean probability that a head fitted to groups gives to the likeliest domain. Groups are
 # guesses, and a head that is sure of them leaves E no gradient by which it could correct them.
 CONFIDENCE = 0.75
 BISECTIONS = 40
-
 
 Head: TypeAlias = tuple[Tensor, Tensor]  # weights (domains, features) and biases (domains,)
 
@@ -108,7 +107,10 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
 
 
 def settle_domains(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """Replace the domain heads by heads that are fitted to the best clustering of the pictures (see `partition`)."""
+    """Replace the domain heads by heads that are fitted to the best clustering of the pictures (see `partition`).
+
+    The new domains are numbered like E's former ones, because D may have learnt these in another run (--from).
+    """
     seed = seed_of(config.run.seed, "domains", 0) % 2**32
     domains = config.networks.domains
     if domains == 1 or len(pictures.names) <= domains:
@@ -118,6 +120,7 @@ def settle_domains(state: TrainingState, pictures: PackedPictures, config: Confi
         """The new domain heads; rank 0 calls this."""
         outputs = outputs_of(state, pictures, config)
         groups = partition(outputs, domains, None, state, pictures, seed)
+        groups = numbers_by_agreement(groups, outputs.heads[0].argmax(1).numpy(), domains)[groups]
         return fitted_heads(features_of_both(state, pictures, outputs.rows), groups, domains, CONFIDENCE)
 
     set_domain_heads(state, _shared_heads(on_rank_zero(fitted), state, domains))
@@ -163,7 +166,7 @@ def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
     """Fit the domain heads of E and its EMA to the labelled pictures, if every domain has such a picture.
 
     A trained E has domains of its own, in another order than the labels. To learn the new order in training steps
-    takes long, and meanwhile the mutual information holds on to the old one.
+    takes long, and meanwhile the mutual information holds on to the old one. D's last layer is put in the new order.
     """
     labelled, domains = np.flatnonzero(pictures.labels >= 0), state.networks.guide_average.domains
     if domains == 1 or len(np.unique(pictures.labels[labelled])) < domains:
@@ -172,7 +175,11 @@ def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
     firsts = labelled[np.unique(pictures.labels[labelled], return_index=True)[1]]
     rows = np.union1d(labelled[evenly_spread(len(labelled), MOST_PICTURES)], firsts)
     labels = pictures.labels[rows]
-    set_domain_heads(state, fitted_heads(features_of_both(state, pictures, rows), labels, domains))
+    features = features_of_both(state, pictures, rows)
+    weight, bias = (values.detach().cpu() for values in both_guides(state)[1].domain_head.parameters())
+    before = (features[1] @ weight.T + bias).argmax(1).numpy()
+    reorder_last_layer(state.networks.discriminator, numbers_by_agreement(labels, before, domains))
+    set_domain_heads(state, fitted_heads(features, labels, domains))
 
 
 def fitted_heads(

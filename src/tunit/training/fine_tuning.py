@@ -120,8 +120,8 @@ def write_beginning(
     return {"run": str(origin.resolve()), "checkpoint": path.name, "step": theirs.step, "anew": sorted(fresh)}
 
 
-def copy_guide(state: TrainingState, run: Path, config: Config) -> None:
-    """Copy E of another run into E and its EMA.
+def copy_guide(state: TrainingState, run: Path, config: Config, pictures: PackedPictures) -> None:
+    """Copy E of another run into E and its EMA. pictures: those of the new run.
 
     Raises RunError if that run has no model, if the shapes of its E differ, or if its E has learnt from pictures or
     for style codes that were treated otherwise than in the config.
@@ -139,7 +139,23 @@ def copy_guide(state: TrainingState, run: Path, config: Config) -> None:
         try:
             guide.load_state_dict(weights)
         except RuntimeError:
-            raise RunError(
-                f"the guiding network of {run} has other shapes: set --domains, --guide-width, --style-width and the "
-                "heads as in that run"
-            ) from None
+            classes = int(pictures.labels.max(initial=-1)) + 1
+            sentence = f"the guiding network of {run} {_why_it_does_not_fit(model.config, config, classes)}"
+            raise RunError(sentence) from None
+
+
+def _why_it_does_not_fit(theirs: Config, ours: Config, classes: int) -> str:
+    """What differs between an E and that of this run, and what to do, as the end of a sentence."""
+    method, domains = theirs.method.method, theirs.networks.initial_domains
+    if method != ours.method.method:
+        return (
+            f"is of the method {method}, and this run is of {ours.method.method}: give a run of that method"
+        )
+    if domains == ours.networks.initial_domains:
+        return "has other shapes: set --guide-width, --style-width and the heads as in that run"
+    if domains >= classes:
+        return f"has {domains} domains, and this run has {ours.networks.initial_domains}: add --domains {domains}"
+    return (
+        f"has {domains} domains, and the labels have {classes} classes: give a run with at least as many domains, or "
+        "leave --guide-from out"
+    )

@@ -1,7 +1,7 @@
 """The memory that a step needs: the largest batch that fits, and activation checkpointing."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from tunit.training.initial_state import new_state
 
 SMALLEST_BATCH = 2
 ROOM = 0.8  # share of the CPU's available memory that a step may use
-_TRIED = 2, 4  # batch sizes whose measured memory is extrapolated to larger batches on a CPU
+_TRIED = 2, 4  # numbers of pictures whose measured memory is extrapolated to larger batches on a CPU
 
 
 def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
@@ -116,7 +116,7 @@ def fits_in(
 
     joint: a joint step; if False, a step of E alone. pictures: the bytes of the training pictures, if they are not in
     memory yet but will be during training, if there is room for them (`Batches`).
-    On a GPU the step is tried; on a CPU its memory is extrapolated from two small batches. If several processes share
+    On a GPU the step is tried; on a CPU its memory is extrapolated (`predicted_bytes`). If several processes share
     a batch, each rank's part must fit its own GPU, or its share of the CPU's memory.
     """
     processes = config.run.processes
@@ -125,10 +125,9 @@ def fits_in(
     number = pictures // (3 * config.data.image_size**2)
     kept += bytes_of_rows(config, number, on_gpu=device.type == "cuda")
     if device.type != "cuda":
-        first, second = (step_bytes(config, size, joint=joint) for size in _TRIED)
-        each = (second - first) / (_TRIED[1] - _TRIED[0])
+        needed = predicted_bytes(config, joint=joint)
         room = ROOM * available_bytes() / here - kept
-        return lambda size: first + each * (size / processes - _TRIED[0]) <= room
+        return lambda size: needed(size / processes) <= room
 
     def fits(size: int) -> bool:
         """Whether this rank's part of a batch of `size` fits its GPU, beside the pictures that will be there."""
@@ -241,10 +240,46 @@ class _SavedTensor:
 
 def step_bytes(config: Config, size: int, *, joint: bool = True) -> int:
     """The bytes that training needs on the CPU: state, gradients, and the peak of kept activations."""
+    return sum(_activations_and_state(config, size, joint=joint))
+
+
+def predicted_bytes(config: Config, *, joint: bool) -> Callable[[float], float]:
+    """A function that predicts `step_bytes` for any number of pictures from steps on few of them.
+
+    Memory grows on a line, but on another one where micro-batches split the pictures. While G and D get parts, E gets
+    all pictures at once, so from some number on E needs the most.
+    """
+    micro = config.run.micro_batch if joint else 0
+    whole = config.with_overrides({"micro_batch": 0})
+
+    @cache  # lines are measured when they are needed: a micro-batch may be larger than all batches in question
+    def line(split: bool, joint: bool) -> tuple[float, float, int]:
+        """The activations for no picture, those for one more, and the bytes of the state."""
+        first, second = (micro + size for size in _TRIED) if split else _TRIED
+        (low, _), (high, state) = (
+            _activations_and_state(config if split else whole, size, joint=joint) for size in (first, second)
+        )
+        each = max(0.0, (high - low) / (second - first))
+        return low - each * first, each, state
+
+    def predicted(size: float) -> float:
+        split = bool(micro) and size > micro
+        none, each, state = line(split, joint)
+        activations = none + each * size
+        if split:
+            none, each, _ = line(False, False)  # E alone
+            activations = max(activations, none + each * size)
+        return activations + state
+
+    return predicted
+
+
+def _activations_and_state(config: Config, size: int, *, joint: bool) -> tuple[int, int]:
+    """The peak of kept activations, and the bytes of state and gradients, of a step on the CPU."""
     kept = SavedTensorBytes()
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
         state = try_step(config, torch.device("cpu"), size, joint=joint)
-    return kept.most + _bytes_after_step(state)
+    return kept.most, _bytes_after_step(state)
 
 
 def _bytes_after_step(state: TrainingState) -> int:

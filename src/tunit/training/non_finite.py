@@ -24,7 +24,7 @@ from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import load_newest
 from tunit.training.in_progress import Training, begin_if_new, draw
 from tunit.training.run_folder import check_same_step
-from tunit.training.watch import Watch, rows_of
+from tunit.training.watch import watch_of
 from tunit.training.window import non_finite
 
 FOLDER = "non_finite"  # in the run
@@ -99,7 +99,7 @@ def roll_back(training: Training) -> None:
     training.window.restart(state.step)
     if training.log:
         training.log.go_back(state.step)
-        training.watch = Watch(training.pictures, rows_of(training.log.path))
+        training.watch = watch_of(training.run, training.pictures)
 
 
 def keep_batch(training: Training, error: NonFiniteError) -> Path:

@@ -99,6 +99,11 @@ class RunFolder:
             ) from None
         return about.values
 
+    def began_with_domains(self) -> bool:
+        """Whether the run began with the domains of another one (--from). Raises RunError."""
+        start_from = self.read_about().get("start_from")
+        return isinstance(start_from, dict) and "guide.domain_head.weight" not in start_from.get("anew", ())
+
     def read_config(self) -> Config:
         """The config of the run, with the values that were chosen when it began."""
         if not is_file(self.config):

@@ -49,7 +49,7 @@ from tunit.training.schedule import batch_size_at, phase_at, streams_of
 from tunit.training.self_check import check_device
 from tunit.training.speed import StepFlops, matrix_rate
 from tunit.training.tracking import tracker_of
-from tunit.training.watch import Watch, rows_of, said
+from tunit.training.watch import Watch, rows_of, said, watch_of
 from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
@@ -95,7 +95,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         compile_parts(method.compiled_parts(state.networks), device)
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
-        copy_guide(state, expand_home(config.method.guide_from), config)
+        copy_guide(state, expand_home(config.method.guide_from), config, pictures)
         if method.adopt:  # rank 0's result goes to all with the other weights
             on_rank_zero(partial(method.adopt, state, pictures))
     if not checkpoints:  # machines of different kinds may have drawn slightly different weights
@@ -140,7 +140,7 @@ def train(
     rate = partial(matrix_rate, ready.device, PRECISIONS[config.run.precision])
     window = LossWindow(state.step, rate)
     flops = StepFlops(countable=is_rank_zero() and not config.run.compile)
-    watch = Watch(pictures, rows_of(log.path) if log else ())
+    watch = watch_of(run, pictures) if log else Watch(pictures)
     display.alarms = watch.short
     training = Training(config, run, pictures, ready.batches, state, log, display, window, flops, watch, last)
     if state.choice and is_rank_zero():

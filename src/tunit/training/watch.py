@@ -39,6 +39,7 @@ from tunit.training.evidence import (
 )
 from tunit.training.joint_alarms import is_early
 from tunit.training.remedies import remedy_for
+from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import batch_size_at
 from tunit.training.translation_check import REDRAWN, translation_summary
 
@@ -57,10 +58,15 @@ Row = dict[str, Any]
 
 
 class Watch:
-    """Watches one run, in the process that writes its log. rows: the log so far, if the run resumes."""
+    """Watches one run, in the process that writes its log. rows: the log so far, if the run resumes.
 
-    def __init__(self, pictures: PackedPictures, rows: Iterable[Row] = ()) -> None:
-        self._pictures = pictures
+    began_with_domains: E had the domains of another run at the first step.
+    """
+
+    def __init__(
+        self, pictures: PackedPictures, rows: Iterable[Row] = (), *, began_with_domains: bool = False
+    ) -> None:
+        self._pictures, self._began_with_domains = pictures, began_with_domains
         self._labelled = bool((pictures.labels >= 0).any())
         self._evidence = Evidence()
         self._summarised: int | None = None  # the step of the last summary of E's output
@@ -144,7 +150,8 @@ class Watch:
         evidence, judges, rows = self._evidence, dict(JUDGES_OF_LOSSES), list[Row]()
         if evidence.summary is not None and evidence.summary.step == step:
             judges |= JUDGES_OF_OUTPUT
-            if evidence.first_counts is None and outline.joint_steps and _e_had_time(step, outline, config):
+            knows = self._began_with_domains or bool(config.method.guide_from)
+            if evidence.first_counts is None and outline.joint_steps and _e_had_time(step, outline, knows):
                 evidence.first_counts = evidence.summary.counts
                 rows.append({"step": step, "domain_counts": evidence.first_counts})
         if evidence.translations is not None and evidence.translations.step == step:
@@ -162,13 +169,13 @@ class Watch:
         return rows
 
 
-def _e_had_time(step: int, outline: TrainingOutline, config: Config) -> bool:
-    """Whether joint steps have begun with an E that had the time to find domains.
+def _e_had_time(step: int, outline: TrainingOutline, knows_domains: bool) -> bool:
+    """Whether joint steps have begun with an E that had the time to find domains, or knew those of another run.
 
     An E that neither trains alone first nor is another run's finds them in the first joint steps: what it says before
     is no loss if it changes.
     """
-    if outline.first_joint_step or config.method.guide_from:
+    if outline.first_joint_step or knows_domains:
         return step >= outline.first_joint_step
     return not is_early(step, outline)
 
@@ -207,6 +214,11 @@ def said(row: Row) -> str:
     if "over" in row:
         return f"alarm over at step {row['step']}: {SHORT[row['alarm']]}"
     return f"alarm at step {row['step']}: {row['sentence']}. What to do: {row['remedy']}"
+
+
+def watch_of(run: RunFolder, pictures: PackedPictures) -> Watch:
+    """The watch over a run that begins, or that goes on from the rows of its log. Raises RunError."""
+    return Watch(pictures, rows_of(run.metrics), began_with_domains=run.began_with_domains())
 
 
 def rows_of(path: Path) -> list[Row]:
