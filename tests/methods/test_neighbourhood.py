@@ -201,6 +201,11 @@ def test_the_rate_rises_then_falls_by_a_cosine_and_is_constant_in_the_paper():
         cosine = 1e-4 + (2e-3 - 1e-4) * 0.5 * (1 + math.cos(math.pi * step / 100))
         assert guide_rate_at(step, config) == pytest.approx(cosine * min(1, (step + 1) / 10), rel=1e-12)
     assert guide_rate_at(100, config) == guide_rate_at(199, config) == 1e-4
+    lower = config.with_overrides({"joint_guide_rate": 3e-5})
+    assert [guide_rate_at(step, lower) for step in range(100)] == [
+        guide_rate_at(step, config) for step in range(100)
+    ]
+    assert guide_rate_at(100, lower) == guide_rate_at(199, lower) == 3e-5
     paper = config_of(guide_rate=1e-4, guide_only_until=100, steps=200)
     assert {guide_rate_at(step, paper) for step in range(200)} == {1e-4}
 

@@ -144,6 +144,11 @@ class OptimiserConfig:
         "E's learning rate when it starts to train alone; it falls to guide_rate by a cosine; 0: always guide_rate",
         low=0,
     )
+    joint_guide_rate: float = setting(
+        0.0,
+        "E's learning rate in joint steps, in which it sees few pictures at a time; 0 for guide_rate",
+        low=0,
+    )
     guide_warm_up: int = setting(
         0,
         "number of first steps in which E's learning rate rises to guide_only_rate; no effect if that is 0",

@@ -62,12 +62,14 @@ def make_adam(network: nn.Module, settings: OptimiserConfig) -> Adam:
 def guide_rate_at(step: int, config: Config) -> float:
     """E's learning rate. While E trains alone: a warm-up, then a cosine [1] from guide_only_rate to guide_rate.
 
-    If guide_only_rate is 0, the rate is always guide_rate.
+    If guide_only_rate is 0, it is guide_rate. In joint steps it is joint_guide_rate or, if that is 0, guide_rate.
 
     [1] Loshchilov, Hutter. SGDR: stochastic gradient descent with warm restarts, ICLR 2017.
     """
     settings, until = config.optimisers, config.schedule.guide_only_until
-    if step >= until or not settings.guide_only_rate:
+    if step >= until:
+        return settings.joint_guide_rate or settings.guide_rate
+    if not settings.guide_only_rate:
         return settings.guide_rate
     fallen = (
         settings.guide_rate

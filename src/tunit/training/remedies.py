@@ -86,9 +86,10 @@ def _against_overfitting(config: Config) -> str:
 
 
 def _against_lost_domains(config: Config) -> str:
+    settings = config.optimisers
     return (
-        f"try a new run with a lower --guide-rate (now {config.optimisers.guide_rate:g}), or a larger --batch-size "
-        f"(now {config.optimisers.batch_size}); checkpoints from before still have the domain"
+        f"try a new run with a lower --joint-guide-rate (now {settings.joint_guide_rate or settings.guide_rate:g}), "
+        f"or a larger --batch-size (now {settings.batch_size}); checkpoints from before still have the domain"
     )
 
 
