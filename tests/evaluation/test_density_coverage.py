@@ -8,7 +8,7 @@ import torch
 from prdc import compute_prdc
 
 from tunit.errors import DataError
-from tunit.evaluation.density_coverage import _Sides, neighbourhoods, squared_radii
+from tunit.evaluation.density_coverage import _Factors, neighbourhoods, squared_radii
 
 
 def means(near):
@@ -59,7 +59,7 @@ def test_radii_do_not_depend_on_the_block_size(rows):
     x = torch.randn(23, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     expected = distances.sort(1).values[:, 3]
-    np.testing.assert_allclose(squared_radii(_Sides(x), 3, rows), expected, rtol=1e-9)
+    np.testing.assert_allclose(squared_radii(_Factors(x), 3, rows), expected, rtol=1e-9)
 
 
 def test_without_recall_a_few_fakes_are_enough():

@@ -14,10 +14,11 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.config import AugmentConfig
 from tunit.data.batching.augment import to_float
 from tunit.data.batching.batches import Batches
+from tunit.methods import tunit
 from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at
 from tunit.methods.objectives import temperature_of
 from tunit.methods.optimisers import guide_rate_at
-from tunit.methods.tunit import tunit_step
+from tunit.methods.tunit import TUNIT, tunit_step
 from tunit.training.initial_state import new_state
 from tunit.training.schedule import phase_at
 
@@ -56,6 +57,26 @@ def test_second_views_are_of_the_picture_itself_before_the_search_and_after_e_tr
     look_for_neighbours(state, pictures(), config)
     state.step = 10
     assert neighbours_at(state, config) is None
+
+
+def test_a_search_among_many_pictures_and_the_decision_of_the_domains_are_announced(monkeypatch):
+    config = config_of(**SETTINGS)
+    state, given = state_of(config), pictures()
+    given.names = [""] * 12
+
+    def said(labels=given.labels):
+        lines = []
+        for step in range(12):
+            state.step, given.labels = step, labels
+            lines.append(TUNIT.announce(state, given, config))
+        return lines
+
+    decided = ["after this step the domains are decided, which takes minutes if there are many domains"]
+    assert said() == [""] * 9 + decided + [""] * 2
+    monkeypatch.setattr(tunit, "LARGE_SET", 11)
+    announced = [step for step, line in enumerate(said()) if "the neighbours of 12 pictures" in line]
+    assert announced == [2, 6]  # from a fifth of E's ten steps alone on, every four steps
+    assert said(np.zeros(12, np.int64)) == [""] * 12
 
 
 @pytest.mark.parametrize("both", [False, True])

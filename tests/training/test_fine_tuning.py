@@ -12,9 +12,12 @@ from tiny_run import TINY, flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError, RunError
+from tunit.methods import registry
 from tunit.methods.inference import evaluating, in_batches
 from tunit.methods.model_file import load_model
+from tunit.methods.tunit import TUNIT
 from tunit.networks.tensor_file import read_tensors
+from tunit.training import resources
 from tunit.training.checkpoint import load_newest
 from tunit.training.fine_tuning import config_like, write_beginning
 from tunit.training.initial_state import new_state
@@ -124,6 +127,22 @@ def test_the_domain_heads_of_another_runs_e_are_fitted_to_the_labels(origin, pic
     assert all(torch.equal(value, theirs[name]) for name, value in own.items())
     assert not torch.equal(networks.guide.domain_head.weight, theirs["domain_head.weight"])
     assert torch.equal(networks.guide.style_head.weight, theirs["style_head.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:.*meta parameter")
+def test_the_domain_heads_are_fitted_on_the_device_of_the_run(tmp_path, origin, pictures, monkeypatch):
+    """The device for tensors without values stands for a GPU, so the method is stopped when it has E."""
+    seen = []
+
+    def adopt(state, given):
+        seen.extend(value.device.type for value in state.networks.guide_average.state_dict().values())
+        raise InterruptedError
+
+    monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, adopt=adopt))
+    monkeypatch.setattr(resources, "choose_device", lambda name: torch.device("meta"))
+    with pytest.raises(InterruptedError):
+        write_beginning(tiny_config(), origin, tmp_path, labelled(pictures, [0, 1, 2, 0, 1, 2], 3))
+    assert set(seen) == {"meta"}
 
 
 @pytest.mark.parametrize("labels", [[-1] * 6, [0, 0, 1, 1, -1, -1]])

@@ -23,7 +23,6 @@ from tunit.training import memory
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.memory import (
-    SavedTensorBytes,
     checkpoint_activations,
     fits_in,
     fitting_batch,
@@ -32,6 +31,7 @@ from tunit.training.memory import (
     step_bytes,
 )
 from tunit.training.preparation import bytes_of_pictures
+from tunit.training.saved_tensors import SavedTensorBytes
 
 CPU = torch.device("cpu")
 # As cuDNN and cuBLAS say it.

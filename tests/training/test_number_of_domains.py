@@ -163,6 +163,12 @@ def test_if_no_number_can_be_found_the_user_must_give_one(tmp_path):
         start_run(folder, tmp_path / "run", late, quiet=True)
 
 
+def test_a_line_says_that_the_domains_are_being_decided(pictures, tmp_path, capsys):
+    start_run(pictures, tmp_path / "run", CONFIG)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "the domains are decided" in line]
+    assert len(lines) == 1
+
+
 def test_the_domains_command_and_the_report_give_the_reason(run, pictures, tmp_path, capsys):
     choice = read_choice_file(run)
     assert main(["domains", str(run), str(pictures), "--out", str(tmp_path / "out")]) == 0

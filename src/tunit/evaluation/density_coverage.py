@@ -48,7 +48,7 @@ def neighbourhoods(
             )
     # Subtracting the mean does not change distances, and makes |x|^2 + |y|^2 - 2 x.y more exact.
     centre = real.mean(0)
-    reals, fakes = _Sides(real - centre), _Sides(fake - centre)
+    reals, fakes = _Factors(real - centre), _Factors(fake - centre)
     real_radii = squared_radii(reals, k, rows)
     fake_radii = squared_radii(fakes, k, rows) if recall else None
     counts = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
@@ -70,7 +70,7 @@ def neighbourhoods(
     )
 
 
-class _Sides:
+class _Factors:
     """Features (N, width), prepared as left and as right factor of a matrix product that gives squared distances.
 
     (-2 x, |x|^2, 1) . (y, 1, |y|^2) = |x - y|^2. So the large matrix of distances is written to memory only once.
@@ -85,12 +85,12 @@ class _Sides:
     def __len__(self) -> int:
         return len(self.left)
 
-    def squared_distances(self, rows: slice, others: "_Sides", first: int = 0) -> Tensor:
+    def squared_distances(self, rows: slice, others: "_Factors", first: int = 0) -> Tensor:
         """Squared distances between these rows and the pictures of `others`, from number `first` on."""
         return torch.mm(self.left[rows], others.right[first:].T).clamp_min_(0)
 
 
-def squared_radii(features: _Sides, k: int, rows: int) -> Tensor:
+def squared_radii(features: _Factors, k: int, rows: int) -> Tensor:
     """The squared distance of each picture from its k-th nearest other one: (N,).
 
     Every block of distances is used for its rows and, transposed, for its columns, so each pair is computed once.

@@ -89,5 +89,7 @@ class Method:
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
     adopt: Adopt | None = None
     begin: Begin | None = None
+    # A sentence for the user, if what comes with the next step takes long; else an empty one.
+    announce: Callable[[TrainingState, PackedPictures, Config], str] | None = None
     before_step: Between | None = None
     after_step: Between | None = None

@@ -61,19 +61,27 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
     return own.table if alone and isinstance(own, Neighbourhood) and own.is_found else None
 
 
-def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
-    """If a search is due before the next step, find new neighbours by the measures that separate groups best.
+def is_search_due(state: TrainingState, pictures: PackedPictures, config: Config) -> bool:
+    """Whether neighbours are searched before the next step.
 
     If all pictures have labels there is no search, because only unlabelled ones use their neighbours (`Batches`).
-    With several processes rank 0 searches, and all take its neighbours, because others may round differently.
     """
-    found, settings, alone = state.own, config.clustering, config.schedule.guide_only_until
+    settings, alone = config.clustering, config.schedule.guide_only_until
     # With a share of 1, or one that is rounded up to all steps, the last step of E alone: after it, no search is due.
     first = min(round(settings.neighbours_from * alone), alone - 1)
     since = state.step - first
     again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0
     due = since >= 0 and again and state.step < alone
-    if isinstance(found, Neighbourhood) and due and (pictures.labels < 0).any():
+    return isinstance(state.own, Neighbourhood) and due and bool((pictures.labels < 0).any())
+
+
+def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
+    """If a search is due before the next step, find new neighbours by the measures that separate groups best.
+
+    With several processes rank 0 searches, and all take its neighbours, because others may round differently.
+    """
+    found = state.own
+    if isinstance(found, Neighbourhood) and is_search_due(state, pictures, config):
         table = on_rank_zero(partial(_search, found, state, pictures, config))
         # A new tensor, because the batch of a step before may be drawn again with the old one.
         found.table = tensor_from_rank_zero(found.table if table is None else table)

@@ -140,7 +140,7 @@ def partition(
     agree; those on which k-means into several times as many groups agrees, JOININGS times with other random starts;
     for each cue, one of each sort, without heads; and the groups that are `given`, if any. Which one is best, the
     graph of neighbours tells from which E has learnt. If there is none, or if `outputs` has only some of the
-    pictures, the graph is made of neighbours by E's present codes.
+    pictures, the graph is made of neighbours by E's present codes. Groups are numbered in no order.
     """
     own = state.own
     if isinstance(own, Neighbourhood) and own.is_found and len(outputs.rows) == len(pictures.names):

@@ -24,7 +24,12 @@ from tunit.methods.descent import backward, descent, frozen, gradient_norm, mixe
 from tunit.methods.game import Game
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
-from tunit.methods.neighbourhood import look_for_neighbours, neighbours_at, new_neighbourhood
+from tunit.methods.neighbourhood import (
+    is_search_due,
+    look_for_neighbours,
+    neighbours_at,
+    new_neighbourhood,
+)
 from tunit.methods.objectives import (
     domain_loss,
     reconstruction_loss,
@@ -42,6 +47,7 @@ from tunit.networks.queue import push
 
 # In a joint step E learns twice: from its own losses, then from G's. These name the L2 norms of the two gradients.
 OWN_GRADIENT, GRADIENT_FROM_G = "guide/gradient", "guide/gradient_from_generator"
+LARGE_SET = 20_000  # a search for the neighbours of more pictures is announced, because it takes a while
 
 
 def tunit_step(
@@ -201,6 +207,26 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
     look_for_neighbours(state, pictures, config)
 
 
+def _announce(state: TrainingState, pictures: PackedPictures, config: Config) -> str:
+    """What comes with the next step and takes long, for the user; empty if nothing does."""
+    said = []
+    number = len(pictures.names)
+    if number > LARGE_SET and is_search_due(state, pictures, config):
+        said.append(
+            f"now the neighbours of {number:,} pictures are searched: twice as many pictures take four times as long"
+        )
+    if state.step + 1 == config.schedule.guide_only_until and _groups_pictures(pictures, config):
+        said.append("after this step the domains are decided, which takes minutes if there are many domains")
+    return "; ".join(said)
+
+
+def _groups_pictures(pictures: PackedPictures, config: Config) -> bool:
+    """Whether E's final domains come from a clustering of the pictures after its last step alone."""
+    if (pictures.labels >= 0).any():
+        return False
+    return config.networks.domains == AUTO or bool(config.clustering.neighbours)
+
+
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
     """After E's last step alone, decide its final domains, unless labels define them.
 
@@ -209,12 +235,11 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
     """
     if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
         return
-    auto = config.networks.domains == AUTO
-    if auto or config.clustering.neighbours:
+    if _groups_pictures(pictures, config):
         # scikit-learn takes as long to import as PyTorch, and nothing else here needs it.
         from tunit.methods.settled import find_number, settle_domains
 
-        settle = find_number if auto else settle_domains
+        settle = find_number if config.networks.domains == AUTO else settle_domains
         settle(state, pictures, config)
     elif config.networks.candidate_heads:
         size = config.optimisers.guide_only_batch_size or config.optimisers.batch_size
@@ -256,6 +281,7 @@ TUNIT = Method(
     neighbours=neighbours_at,
     adopt=_adopt,
     begin=fill_queue,
+    announce=_announce,
     before_step=_before_step,
     after_step=_after_step,
 )

@@ -20,6 +20,7 @@ from tunit.methods.state import TrainingState
 from tunit.printing import remark
 from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoint
 from tunit.training.initial_state import new_state
+from tunit.training.resources import prepare_machine
 from tunit.training.run_folder import RunFolder
 
 # In every method, the shapes of weights depend on these settings, and on the numbers of domains and heads.
@@ -105,7 +106,10 @@ def write_beginning(
     path, warnings = load_newest(run.checkpoints, theirs)
     for warning in warnings:
         remark(f"warning: {warning}", name="")
-    state = new_state(config, cpu, len(pictures.names))
+    adopt = method_of(config).adopt
+    # A method that looks at the pictures does so with E, for which a CPU may take long.
+    device = cpu if adopt is None else prepare_machine(config)
+    state = new_state(config, device, len(pictures.names))
     fresh: set[str] = set()
     for name, network in state.networks.named().items():
         own = network.state_dict()
@@ -113,7 +117,6 @@ def write_beginning(
         taken = {key: value for key, value in found.items() if key in own and value.shape == own[key].shape}
         network.load_state_dict(own | taken)
         fresh |= {f"{name}.{key}" for key in own.keys() - taken.keys()}
-    adopt = method_of(config).adopt
     if adopt is not None:
         adopt(state, pictures)
     save_checkpoint(checkpoints, state, config.run.keep_checkpoints)

@@ -74,6 +74,17 @@ def begin_if_new(state: TrainingState, batches: Batches, config: Config) -> None
     state.cursors = {"all": 0}
 
 
+def before_step(training: Training) -> None:
+    """Let the method do what comes before the next step, and tell the user of what takes long."""
+    config, state, pictures = training.config, training.state, training.pictures
+    method = method_of(config)
+    said = method.announce(state, pictures, config) if method.announce else ""
+    if said and is_rank_zero():
+        training.display.say(said)
+    if method.before_step:
+        method.before_step(state, training.batches, pictures, config)
+
+
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
     """The batch and the permutation of a step (the first step is 0). Pictures are drawn from the positions of the
     cursors on, and the cursors advance.

@@ -29,6 +29,7 @@ from tunit.training.checkpoint import drop_older, load_newest
 from tunit.training.fine_tuning import copy_guide
 from tunit.training.in_progress import (
     Training,
+    before_step,
     begin_if_new,
     check_finite,
     draw,
@@ -239,8 +240,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     config, state, step = training.config, training.state, training.state.step
     method, between = method_of(config), (state, training.batches, training.pictures, config)
     training.complete = True  # the step before, or, after a rollback, that of the checkpoint
-    if method.before_step:
-        method.before_step(*between)
+    before_step(training)
     size, phase, cursors = batch_size_at(step, config), phase_at(step, config), dict(state.cursors)
     with record_function("data"):
         batch, permutation = given or draw(training, step, state.cursors)

@@ -22,7 +22,6 @@ from tunit.errors import DataError
 from tunit.machine import room_for_pictures, to_device
 from tunit.process_group import ranks_of_machine
 
-STREAMS = ("all", "labelled", "unlabelled")
 COPIED = 1 << 26  # bytes of pictures that are copied to the device at a time
 
 
