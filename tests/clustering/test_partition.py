@@ -27,7 +27,7 @@ def seen():
     return find_neighbours([codes], 10), codes.numpy(), kinds.numpy()
 
 
-def test_the_division_with_the_smallest_cut_is_chosen(seen):
+def test_the_right_division_is_chosen(seen):
     graph, _, kinds = seen
     mixed = np.where(np.arange(120) % 40 < 5, (kinds + 1) % 3, kinds)
     merged = np.where(kinds == 2, 1, kinds)  # no edge is cut, but one group is missing

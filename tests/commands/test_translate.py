@@ -389,6 +389,13 @@ def test_the_name_of_a_picture_is_no_folder_of_results_unless_it_exists(run, tmp
     assert files(out) == ["cat.png"]
 
 
+def test_the_name_of_a_picture_is_refused_for_a_video_too(run, tmp_path, capsys):
+    (tmp_path / "clip.mkv").write_bytes(b"a film")
+    assert translate(run, tmp_path / "clip.mkv", "--domain", "0", "--out", tmp_path / "o.gif") == 2
+    assert f"--out {tmp_path / 'o.gif'} ends in .gif" in capsys.readouterr().err
+    assert not (tmp_path / "o.gif").exists()
+
+
 def test_a_file_where_a_sub_folder_is_needed_is_one_sentence(run, tmp_path, capsys):
     write(tmp_path / "in" / "sub" / "a.png", 1)
     (tmp_path / "out").mkdir()

@@ -123,6 +123,19 @@ def test_a_micro_batch_larger_than_the_batch_is_never_tried(monkeypatch):
     assert max(tried) == 4
 
 
+def test_with_little_memory_no_step_of_more_than_a_micro_batch_is_tried(monkeypatch):
+    tried, step = [], memory.try_step
+
+    def noted(config, device, size, joint=True):
+        tried.append(size)
+        return step(config, device, size, joint=joint)
+
+    monkeypatch.setattr(memory, "try_step", noted)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 20)
+    assert not fits_in(tiny_config(micro_batch=64, batch_size=256), CPU)(256)
+    assert max(tried) == 4
+
+
 def test_the_batch_of_E_alone_is_halved_until_it_fits(monkeypatch):
     config = tiny_config(batch_size=4, guide_only_batch_size=256)
     room = step_bytes(config, 64, joint=False)

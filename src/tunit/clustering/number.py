@@ -49,7 +49,7 @@ AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # relative to a clear split, whose weight is 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed from at most this many pictures
-# In the graph each picture has a neighbour for so many pictures, so that edges cross any cut through a large kind.
+# The graph has a neighbour of each picture for every so many in the set: edges then cross any cut through a kind.
 PICTURES_PER_NEIGHBOUR = 100
 CANDIDATES = 6  # how many numbers of domains are reported
 
@@ -93,8 +93,8 @@ def choose_number(
     }
     total = _totals(votes)
     chosen = max(ks, key=lambda k: total[k])
-    k = min(max(GRAPH_NEIGHBOURS, len(points) // PICTURES_PER_NEIGHBOUR), len(points) - 1)
-    graph = find_neighbours([torch.from_numpy(points)], k)
+    near = min(max(GRAPH_NEIGHBOURS, len(points) // PICTURES_PER_NEIGHBOUR), len(points) - 1)
+    graph = find_neighbours([torch.from_numpy(points)], near)
     split = best_groups(points, whole[chosen].groups, graph, seed)
     usual = float(np.median([whole[k].apart for k in range(2, chosen + 1)])) if chosen > 1 else 0.0
     separated = merge_unseparated(points, split, usual, needed, edges_of(graph))

@@ -30,9 +30,8 @@ from torch import Tensor
 from tunit.clustering.cues import Integers
 from tunit.clustering.measures import modularity, normalised_cut
 
-CLEARLY_SMALLER = (
-    0.5  # a normalised cut overrules modularity if it is less than this share of the other's cut
-)
+# A normalised cut overrules modularity if it is less than this share of the other division's cut.
+CLEARLY_SMALLER = 0.5
 RESTARTS = 4  # how often k-means starts; the result with the smallest sum of squared distances is kept
 REPEATS = 32  # runs of k-means, from different starts, whose groups are combined
 # How many pieces kinds are cut into, before they are joined again: from 3 to 6 times the number of groups that is

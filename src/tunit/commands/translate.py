@@ -131,9 +131,9 @@ def run(args: argparse.Namespace) -> int:
     from tunit.translation.model_place import model_folder
     from tunit.translation.result_files import plan_names
 
+    _check_is_folder(args.out)
     if wants_video(args):
         return translate_video(args, _style_of_video)
-    _check_is_folder(args.out)
     if args.engine == "ray":  # workers may run in other folders
         args.sources = [absolute(path) for path in args.sources]
         args.reference = args.reference and [absolute(path) for path in args.reference]

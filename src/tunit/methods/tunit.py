@@ -215,7 +215,8 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
         said.append(
             f"now the neighbours of {number:,} pictures are searched: twice as many pictures take four times as long"
         )
-    if state.step + 1 == config.schedule.guide_only_until and _groups_pictures(pictures, config):
+    last_alone = state.step + 1 == config.schedule.guide_only_until
+    if last_alone and config.networks.domains != 1 and _groups_pictures(pictures, config):
         said.append("after this step the domains are decided, which takes minutes if there are many domains")
     return "; ".join(said)
 
