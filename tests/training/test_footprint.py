@@ -66,7 +66,7 @@ def test_soft_labels_of_many_pictures_are_refused(room):
 
 def test_soft_labels_leave_less_memory_for_a_batch(monkeypatch):
     config = SEMIT.with_overrides({"batch_size": 8})
-    monkeypatch.setattr(memory, "step_bytes", lambda config, size, joint: size * 10**6)
+    monkeypatch.setattr(memory, "predicted_bytes", lambda config, joint: lambda size: size * 10**6)
     monkeypatch.setattr(memory, "room_for_pictures", lambda *_: 0)  # pictures stay on the disk
     monkeypatch.setattr(memory, "available_bytes", lambda: 9 * 10**6 / memory.ROOM)
     for pictures, fits in ((10, True), (1000, False)):
