@@ -59,9 +59,9 @@ def test_an_added_row_is_run_and_printed(tmp_path, capsys):
     ]
     assert main([*words, "--add", str(mine), "--only", "mine", "--device", "cpu", "--threads", "1"]) == 0
     assert "| mine | reconstruction_weight 3.0 |" in capsys.readouterr().out
-    outcome = json.loads((tmp_path / "out/table1/mine/seed-0/outcome.json").read_text())
+    outcome = json.loads((tmp_path / "out/table1-smoke/mine/seed-0/outcome.json").read_text())
     assert outcome["figures"]["mFID"] > 0
-    config = (tmp_path / "out/table1/mine/seed-0/run/config.toml").read_text()
+    config = (tmp_path / "out/table1-smoke/mine/seed-0/run/config.toml").read_text()
     assert "reconstruction_weight = 3.0" in config
 
 

@@ -314,7 +314,7 @@ def test_the_command_runs_the_clustering_table(pictures, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "| IIC + eq. 2 |" in text
     assert "3.040" in text
-    outcome = json.loads((tmp_path / "clustering" / "iic" / "seed-0" / "outcome.json").read_text())
+    outcome = json.loads((tmp_path / "clustering-smoke" / "iic" / "seed-0" / "outcome.json").read_text())
     assert "mFID" not in outcome["figures"]
 
 

@@ -229,10 +229,12 @@ def test_the_page_and_the_markdown_agree(tmp_path):
 
 
 def test_maps_are_linked_for_rows_that_have_one(tmp_path):
-    outcomes = [outcome("K = 10", mFID=1.0), outcome("K = 4", mFID=1.0)]
+    outcomes = [outcome("K = 10", mFID=1.0), outcome("K = 4", mFID=1.0), outcome("K = 20", mFID=1.0)]
+    expected = Plan(Path("data"), tmp_path).folder(TABLE2, TABLE2.rows[3], 0) / "run" / "report.html"
+    expected.parent.mkdir(parents=True)
+    expected.touch()  # the row K = 20 has no report
     _, page = write_outcome(TABLE2, Plan(Path("data"), tmp_path), outcomes)
     found = read(page.read_text("utf-8"))
-    expected = Plan(Path("data"), tmp_path).folder(TABLE2, TABLE2.rows[3], 0) / "run" / "report.html"
     assert [a for a in found.addresses if a.endswith("report.html")] == [str(expected.relative_to(tmp_path))]
 
 
@@ -246,8 +248,14 @@ def test_the_map_is_of_the_first_seed_that_succeeded(tmp_path, monkeypatch, caps
         return outcome(row.name, seed, mFID=1.0)
 
     mapped = []
+
+    def report(run):
+        mapped.append(run)
+        run.mkdir(parents=True)
+        (run / "report.html").touch()
+
     monkeypatch.setattr(driver, "run_row", failing)
-    monkeypatch.setattr("tunit.reporting.write.write_report", mapped.append)
+    monkeypatch.setattr("tunit.reporting.write.write_report", report)
     words = [
         "table2",
         "--data",

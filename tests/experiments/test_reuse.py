@@ -11,7 +11,7 @@ from tunit.errors import RunError
 from tunit.experiments import driver
 from tunit.experiments.driver import run_row
 from tunit.experiments.paper_tables import TABLE1
-from tunit.experiments.plan import Plan, config_of, smoke
+from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import check_same_settings
 
 ROWS = {row.name: row for row in TABLE1.rows}
@@ -45,7 +45,6 @@ CHANGED = {
     "--preprocessing": lambda plan: replace(plan, preprocessing="legacy"),
     "--sources": lambda plan: replace(plan, most_sources=5),
     "--steps": lambda plan: replace(plan, overrides=(("steps", "1000"),)),
-    "--smoke": smoke,
 }
 
 
@@ -81,37 +80,94 @@ def test_the_command_refuses_at_once_and_leaves_the_table_as_it_is(plan, tmp_pat
     assert (tmp_path / "table1.md").read_text() == "results"
 
 
-def test_the_table_keeps_the_rows_of_earlier_calls(plan, tmp_path, monkeypatch, capsys):
-    """Rows A and G, then D, then calls in which B fails, the last with other settings than those of A, D and G."""
-    figures = {"A": 11.25, "G": 22.5, "D": 33.75}
+FIGURES = {"A": 11.25, "C": 44.5, "G": 22.5, "D": 33.75}
 
-    def measured(table, row, plan, seed, say):
-        if row.name == "B":
-            raise RunError("broken")
-        folder, split = plan.folder(table, row, seed), plan.pictures()
-        check_same_settings(folder, row, plan, config_of(row, row.preset, plan, split, seed), split)
-        outcome = {
-            "row": row.name, "seed": seed, "figures": {"mFID": figures[row.name]}, "notes": [], "pictures": [12, 3],
-            "features": plan.features, "settings": {"image size": 32, "steps": 8, "batch size": 4},
-        }  # fmt: skip
+
+def measured(table, row, plan, seed, say):
+    """As `run_row`, without a training; row B fails."""
+    if row.name == "B":
+        raise RunError("broken")
+    folder, split = plan.folder(table, row, seed), plan.pictures()
+    check_same_settings(folder, row, plan, config_of(row, row.preset, plan, split, seed), split)
+    outcome = {
+        "row": row.name, "seed": seed, "figures": {"mFID": FIGURES.get(row.name, 1.0)}, "notes": [],
+        "pictures": [12, 3], "features": plan.features,
+        "settings": {"image size": 32, "steps": 8, "batch size": 4},
+    }  # fmt: skip
+    if not (folder / "outcome.json").is_file():
         (folder / "outcome.json").write_text(json.dumps(outcome))
-        return outcome
+    return outcome
 
+
+@pytest.fixture
+def shown(plan, tmp_path, monkeypatch):
+    """Runs `tunit reproduce` in tmp_path without trainings; returns the rows of TABLE.md with their mFID."""
     monkeypatch.setattr(driver, "run_row", measured)
-    words = ["reproduce", "table1", "--data", plan.data, "--out", tmp_path, "--base", plan.base]
 
-    def shown(*more, code):
-        assert main([str(word) for word in (*words, *more)]) == code
-        lines = (tmp_path / "table1.md").read_text().splitlines()
+    def call(*more, code, table="table1"):
+        words = ["reproduce", table, "--data", plan.data, "--out", tmp_path, "--base", plan.base, *more]
+        assert main([str(word) for word in words]) == code
+        lines = (tmp_path / f"{table}.md").read_text().splitlines()
         cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
-        return {row[0]: row[2] for row in cells if row[0] in "ABCDEFG"}
+        return {row[0]: row[2] for row in cells[1:]}
 
+    return call
+
+
+def test_the_table_keeps_the_rows_of_earlier_calls(plan, tmp_path, shown, capsys):
+    """Rows A and G, then D, then a call in which B fails, then calls with other settings than those of A, D and G."""
     assert shown("--only", "A,G", code=0) == {"A": "11.2", "G": "22.5"}
     all_three = {"A": "11.2", "D": "33.8", "G": "22.5"}
     assert shown("--only", "D", code=0) == all_three
     assert shown("--only", "B", code=2) == all_three
-    assert shown("--only", "B", "--sources", "5", code=2) == all_three
+    capsys.readouterr()
+    assert shown("--only", "C", "--sources", "5", code=2) == all_three
+    err = capsys.readouterr().err
+    assert "a/seed-0 was begun with --sources 0, and --sources is 5 now: give another --out" in err
+    assert len(err.splitlines()) == 1
+    assert not replace(plan, out=tmp_path).folder(TABLE1, ROWS["C"], 0).exists()
+
+
+def test_a_smoke_test_has_a_table_of_its_own(tmp_path, shown):
+    two = shown("--only", "A,G", code=0)
+    assert shown("--only", "A,C", "--smoke", code=0) == two
+    assert "44.5" in (tmp_path / "table1-smoke.md").read_text()
+    assert shown("--only", "D", code=0) == two | {"D": "33.8"}
+
+
+def test_finished_rows_without_a_note_are_left_out_unless_asked_for_and_get_none(
+    plan, tmp_path, shown, capsys
+):
+    shown("--only", "A,G", code=0)
+    folder = replace(plan, out=tmp_path).folder(TABLE1, ROWS["G"], 0)
+    (folder / "row.json").unlink()
+    assert shown("--only", "D", code=0) == {"A": "11.2", "D": "33.8"}
     assert "G is left out of the table: " in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["outcome.json"]
+    assert shown("--only", "G", code=0) == {"A": "11.2", "D": "33.8", "G": "22.5"}
+    assert [path.name for path in folder.iterdir()] == ["outcome.json"]
+
+
+def test_only_reports_of_rows_of_the_call_are_written(tmp_path, shown, monkeypatch, capsys):
+    tried = []
+
+    def report(run):
+        tried.append(run.parent.parent.name)
+        if tried[-1] == "k---20":
+            raise RunError("holds no model")
+        run.mkdir(exist_ok=True)
+        (run / "report.html").touch()
+
+    monkeypatch.setattr("tunit.reporting.write.write_report", report)
+    shown("--only", "K = 10,K = 20", code=0, table="table2")
+    assert "there is no map of styles of K = 20: holds no model" in capsys.readouterr().err
+    assert tried == ["k---10", "k---20"]
+    assert list(shown("--only", "K = 1", code=0, table="table2")) == ["K = 1", "K = 10", "K = 20"]
+    shown("--only", "K = 10", code=0, table="table2")  # finished before, with a report
+    assert tried == ["k---10", "k---20"]
+    page = (tmp_path / "table2.html").read_text()
+    assert "k---10/seed-0/run/report.html" in page
+    assert "k---20/seed-0/run/report.html" not in page
 
 
 def test_settings_of_the_machine_and_of_other_rows_may_differ(plan, tmp_path, monkeypatch):
@@ -154,7 +210,7 @@ def test_rows_of_older_versions_are_taken_and_a_damaged_note_is_one_sentence(pla
     begin(plan, "G", monkeypatch)
     noted = plan.folder(TABLE1, ROWS["G"], 0) / "row.json"
     noted.unlink()
-    begin(smoke(plan), "G", monkeypatch)
+    begin(replace(plan, most_sources=5), "G", monkeypatch)
     assert not noted.exists()  # what it was begun with is not known
     noted.write_text(json.dumps([1]))
     with pytest.raises(RunError, match=r"row\.json is damaged .*: remove its folder"):

@@ -9,10 +9,11 @@
 
 --data is a folder with a sub-folder for each class, or a CSV with a label column (see --label-column and
 --picture-column). A fifth of every class is held back for the measurements unless --held-back is given. Finished runs
-are skipped and stopped runs are resumed; with other settings they need another --out. With --steps, the phases keep
-their shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes DIR/TABLE.md and
-DIR/TABLE.html, with all rows that are finished: our figures (mean and spread over the seeds) next to the paper's; for
-table2 also reports with maps of the styles.
+are skipped and stopped runs are resumed; other settings need another --out. With --steps, the phases keep their
+shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes DIR/TABLE.md and
+DIR/TABLE.html, with all rows that are finished (of those of --add, only the files given now): our figures (mean and
+spread over the seeds) next to the paper's; for table2 also reports with maps of the styles. With --smoke, all this is
+named TABLE-smoke.
 """
 
 import argparse
@@ -151,24 +152,45 @@ def _plan_of(args: argparse.Namespace) -> "Plan":
 
 
 def _write(table: "Table", plan: "Plan", outcomes: "Outcomes", expected: int) -> None:
-    """Write the table with all rows that are finished, print it, and write the reports with maps of styles.
+    """Write the table with all rows that are finished, print it, and write the reports of this call's rows.
 
     Raises RunError, after that, if fewer than the expected number of trainings succeeded in this call.
     """
     from tunit.errors import RunError
     from tunit.experiments.driver import with_finished
-    from tunit.experiments.outcome import run_shown, write_outcome
-    from tunit.experiments.summary import rows_run
-    from tunit.reporting.write import write_report
+    from tunit.experiments.outcome import write_outcome
 
     finished = with_finished(table, plan, list(outcomes), remark)
     if finished:
         markdown, page = write_outcome(table, plan, finished)
         show(*markdown.read_text("utf-8").split("\n"), f"written to {markdown} and {page}")
-    for row in rows_run(table, finished):
-        if row.name in table.map_of:
-            show(f"map of styles, {row.name}: {write_report(run_shown(table, plan, row, finished))}")
+    if _write_reports(table, plan, outcomes):
+        write_outcome(table, plan, finished)  # again, with links to the new reports
     if len(outcomes) < expected:
         raise RunError(
             f"{expected - len(outcomes)} of {expected} trainings failed (see above): solve the problem and call again"
         )
+
+
+def _write_reports(table: "Table", plan: "Plan", outcomes: "Outcomes") -> bool:
+    """Write the reports with maps of styles of this call's rows that have none. Returns whether any was written.
+
+    A report that cannot be written, such as one of a run that was removed, is left out, with a message.
+    """
+    from tunit.errors import RunError
+    from tunit.experiments.outcome import lacks_report, run_shown
+    from tunit.experiments.summary import rows_run
+    from tunit.reporting.write import write_report
+
+    written = False
+    for row in rows_run(table, outcomes):
+        run = run_shown(table, plan, row, outcomes)
+        if row.name not in table.map_of or not lacks_report(run):
+            continue
+        try:
+            show(f"map of styles, {row.name}: {write_report(run)}")
+        except RunError as error:
+            remark(f"there is no map of styles of {row.name}: {error}")
+        else:
+            written = True
+    return written

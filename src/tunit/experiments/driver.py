@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
 from tunit.experiments.outcome import ACCURACY_OF_LABELS, LABELS_OF_A_CLASS
 from tunit.experiments.plan import Plan, config_of
-from tunit.experiments.reuse import NOTE, check_same_settings
+from tunit.experiments.reuse import NOTE, check_same_settings, compare_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, write_table
 from tunit.files import write_text
 from tunit.methods.method import Labels
@@ -218,33 +218,47 @@ def with_finished(
 ) -> list[dict[str, Any]]:
     """The outcomes of this call, and those of other rows and seeds that earlier calls have finished.
 
-    A row that was run with other settings is left out, with a message.
+    Other rows with other settings, or without a note of theirs, are left out, with a message. Writes nothing.
     """
     known, found, split = {(o["row"], o["seed"]) for o in outcomes}, list(outcomes), _split_of(table, plan)
-    for row in table.rows:
-        for path in sorted(plan.folder(table, row, 0).parent.glob("seed-*/outcome.json")):
-            try:
-                outcome = _read_outcome(path)
-                if (row.name, outcome["seed"]) in known:
-                    continue
-                config = config_of(row, row.preset, plan, split, outcome["seed"])
-                check_same_settings(path.parent, row, plan, config, split)
-            except RunError as error:
-                say(f"{row.name} is left out of the table: {error}")
+    for row, folder in _finished(table, plan):
+        try:
+            outcome = _read_outcome(folder / "outcome.json")
+            if (row.name, outcome["seed"]) in known:
                 continue
-            found.append(outcome)
+            compare_settings(
+                folder, row, plan, config_of(row, row.preset, plan, split, outcome["seed"]), split
+            )
+        except RunError as error:
+            say(f"{row.name} is left out of the table: {error}")
+            continue
+        found.append(outcome)
     return found
 
 
+def _finished(table: Table, plan: Plan) -> Iterator[tuple[Experiment, Path]]:
+    """The folders of all rows and seeds that are finished."""
+    for row in table.rows:
+        for path in sorted(plan.folder(table, row, 0).parent.glob("seed-*/outcome.json")):
+            yield row, path.parent
+
+
 def _check_begun(table: Table, plan: Plan, tasks: list[tuple[Experiment, int]]) -> None:
-    """Refuse rows of other settings before any row is run: else a table without them replaces the one there."""
-    begun = [(row, seed) for row, seed in tasks if (plan.folder(table, row, seed) / NOTE).is_file()]
+    """Refuse other settings before any row is run, also those of finished rows that are not among the tasks.
+
+    Else a table without these rows would replace the one there.
+    """
+    begun = {plan.folder(table, row, seed): (row, seed) for row, seed in tasks}
+    for row, folder in _finished(table, plan):
+        number = folder.name.removeprefix("seed-")
+        if number.isdecimal() and number.isascii():
+            begun.setdefault(folder, (row, int(number)))
+    begun = {folder: task for folder, task in begun.items() if (folder / NOTE).is_file()}
     if not begun:
         return
     split = _split_of(table, plan)
-    for row, seed in begun:
-        config = config_of(row, row.preset, plan, split, seed)
-        check_same_settings(plan.folder(table, row, seed), row, plan, config, split)
+    for folder, (row, seed) in begun.items():
+        compare_settings(folder, row, plan, config_of(row, row.preset, plan, split, seed), split)
 
 
 def _split_of(table: Table, plan: Plan) -> Split:

@@ -23,26 +23,36 @@ from tunit.printing import printable
 ACCURACY_OF_LABELS = "accuracy of labels"
 # The setting of an outcome that says how many pictures of the smallest class had a label, with `labelled_of_class`.
 LABELS_OF_A_CLASS = "labels of a class"
+REPORT = "report.html"  # in a run: the page with the map of its styles
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
 
 
 def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, Path]:
-    """Write OUT/TABLE.md and OUT/TABLE.html; returns their paths."""
+    """Write OUT/TABLE.md and OUT/TABLE.html, with links to the reports that exist; returns their paths."""
     notes = notes_of(plan, outcomes) + _accuracy_notes(table, outcomes) + _few_notes(table, outcomes)
     claims = claims_of(table, outcomes)
     with writable(plan.out):
         plan.out.mkdir(parents=True, exist_ok=True)
-    paths = plan.out / f"{table.name}.md", plan.out / f"{table.name}.html"
+    name = plan.name_of(table)
+    paths = plan.out / f"{name}.md", plan.out / f"{name}.html"
     write_text(paths[0], _markdown(table, outcomes, notes, claims))
     runs = [(row, run_shown(table, plan, row, outcomes)) for row in rows_run(table, outcomes)]
     links = {
-        row.name: str((run / "report.html").relative_to(plan.out))
+        row.name: str((run / REPORT).relative_to(plan.out))
         for row, run in runs
-        if row.name in table.map_of
+        if row.name in table.map_of and (run / REPORT).is_file()
     }
     pictures = [run / PICTURE for row, run in runs if row.strengths]
     write_text(paths[1], render(table, outcomes, notes, claims, links=links, pictures=pictures))
     return paths
+
+
+def lacks_report(run: Path) -> bool:
+    """Whether a row's run has no report yet, or one that is older than the row's figures."""
+    report, done = run / REPORT, run.parent / "outcome.json"
+    if not report.is_file() or not done.is_file():
+        return True
+    return report.stat().st_mtime_ns < done.stat().st_mtime_ns
 
 
 def run_shown(table: Table, plan: Plan, row: Experiment, outcomes: Outcomes) -> Path:

@@ -64,9 +64,13 @@ class Plan:
             picture_column=data.picture_column,
         )
 
+    def name_of(self, table: Table) -> str:
+        """The name of the table's files and of its folder in `out`: a smoke test has its own."""
+        return f"{table.name}-smoke" if self.smoke else table.name
+
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
         """The folder of a row's runs."""
-        return self.out / table.name / row.folder / f"seed-{seed}"
+        return self.out / self.name_of(table) / row.folder / f"seed-{seed}"
 
 
 def config_of(row: Experiment, preset: str, plan: Plan, split: Split, seed: int) -> Config:

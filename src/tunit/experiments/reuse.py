@@ -22,16 +22,28 @@ OF_THE_MACHINE = set(RESUMABLE) - {"steps"}  # may differ: they affect figures o
 def check_same_settings(folder: Path, row: Experiment, plan: Plan, config: Config, split: Split) -> None:
     """Note in a row's new folder what the row is run with; of a folder that was begun before, compare it.
 
-    Rows of older versions, which did not note this, are taken as they are. Raises RunError, with the name of the
-    first setting that differs, or if the pictures in the split are others: a row must not be measured on pictures
-    that it was trained on.
+    Rows of older versions, which did not note this, are taken as they are. Raises as `compare_settings` does.
     """
-    path, now = folder / NOTE, _noted(row, plan, config) | {PICTURES: _digest_of(split)}
+    path = folder / NOTE
+    if path.is_file():
+        compare_settings(folder, row, plan, config, split)
+    elif not any((folder / name).exists() for name in ("train.csv", "outcome.json")):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(_all_noted(row, plan, config, split), indent=2) + "\n")
+
+
+def compare_settings(folder: Path, row: Experiment, plan: Plan, config: Config, split: Split) -> None:
+    """Compare what a row is run with now with the note in its folder, and write nothing.
+
+    Raises RunError, with the name of the first setting that differs, or if the pictures in the split are others: a
+    row must not be measured on pictures that it was trained on. The same if there is no note, or it is damaged.
+    """
+    path, now = folder / NOTE, _all_noted(row, plan, config, split)
     if not path.is_file():
-        if not (folder / "train.csv").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(now, indent=2) + "\n")
-        return
+        raise RunError(
+            f"{folder} has no {NOTE}, so its settings are not known: ask for it by --only and --seeds "
+            "to use it as it is"
+        )
     try:
         before = Record(read_json(path, MEBIBYTE)).values
     except UnreadableError as error:
@@ -48,6 +60,11 @@ def check_same_settings(folder: Path, row: Experiment, plan: Plan, config: Confi
                 f"{folder} was begun with {flag} {_words(before[name])}, and {flag} is {_words(value)} now: give "
                 "another --out, or the same settings"
             )
+
+
+def _all_noted(row: Experiment, plan: Plan, config: Config, split: Split) -> dict[str, Any]:
+    """What a row's folder notes: all settings, and a digest of the pictures."""
+    return _noted(row, plan, config) | {PICTURES: _digest_of(split)}
 
 
 def _noted(row: Experiment, plan: Plan, config: Config) -> dict[str, Any]:
