@@ -76,7 +76,8 @@ def earlier(tmp_path, tiny_demo, monkeypatch):
     with pytest.raises(Stopped):
         demo.run_demo(out, say=lambda text: None)
     (out / "creatures" / "factors.csv").write_text("earlier")
-    for path in ("run/run.json", "run/checkpoints/step_1", "run/studio/labels.csv", "report.html"):
+    parts = ("run.json", "checkpoints/step_1", ".new/ready", "studio/labels.csv")
+    for path in ("report.html", *(f"run/{part}" for part in parts)):
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_text("earlier")
     return out
@@ -88,6 +89,8 @@ def files_in(folder):
 
 def test_only_what_the_earlier_demo_wrote_is_replaced(earlier):
     mine = {"my cats/model.safetensors", "translated/00001.png", "thesis.txt", ".hidden"}
+    # what tunit would remove from the folder of a run, as leftovers of killed processes
+    mine |= {"holiday.mp4.partial", ".tmpabcdef", "checkpoints/x.partial", ".new/ready", ".new/keep.txt"}
     for name in mine:
         (earlier / name).parent.mkdir(exist_ok=True)
         (earlier / name).write_text("mine")
@@ -117,6 +120,25 @@ def test_nothing_is_replaced_while_a_run_in_the_folder_is_in_training(earlier, p
         assert main(["demo", "--out", str(earlier), "--overwrite"]) == 2
         assert files_in(earlier) == before
     assert f"{earlier / place} is being trained by process" in capsys.readouterr().err
+
+
+def test_a_run_that_is_resumed_after_the_check_is_not_replaced(earlier, monkeypatch, capsys):
+    monkeypatch.setattr("tunit.demo_folder.check_replaceable", lambda *arguments: None)
+    with lock(earlier / "run" / ".lock"):
+        before = files_in(earlier)
+        assert main(["demo", "--out", str(earlier), "--overwrite"]) == 2
+        assert files_in(earlier) == before
+    assert f"{earlier / 'run'} is in use by process" in capsys.readouterr().err
+
+
+def test_what_a_killed_first_demo_leaves_does_not_keep_the_next_one_from_starting(earlier, tmp_path):
+    out = tmp_path / "killed"
+    (out / ".tunit-demo-new" / "creatures").mkdir(parents=True)
+    (out / ".lock").write_text("")
+    with pytest.raises(Stopped):
+        demo.run_demo(out, say=lambda text: None)
+    assert not (out / ".tunit-demo-new").exists()
+    assert (out / "creatures" / "factors.csv").is_file()
 
 
 def test_a_folder_with_other_creatures_is_not_an_earlier_demo(tmp_path, capsys):

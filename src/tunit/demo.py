@@ -1,7 +1,6 @@
 """The demo: train, translate and measure in minutes on two CPU cores, on drawn pictures with known translations."""
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from tunit.data.batching.batches import batch_permutation, make_batch
 from tunit.data.creatures.picture_set import SPECIES, draw, exact_translation, read_creatures, write_creatures
 from tunit.data.galleries import captioned, gallery, matrix, stack
 from tunit.data.packing.packed import open_packed
-from tunit.errors import ConfigError, RunError
+from tunit.demo_folder import preparing_demo, replace_earlier
+from tunit.errors import ConfigError
 from tunit.evaluation.clusters import clustering_accuracy, domain_names
 from tunit.evaluation.of_run import FOLDER, RESULT
 from tunit.evaluation.protocol import probabilities_and_styles
@@ -32,19 +32,16 @@ from tunit.evaluation.truth import (
     make_truth_test,
     translation_error,
 )
-from tunit.files import owner_of, writable, write_text
+from tunit.files import write_text
 from tunit.machine import choose_device
 from tunit.methods.inference import guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model, load_model
 from tunit.methods.registry import method_of
 from tunit.printing import command, show
-from tunit.reading import Record, UnreadableError, is_file, read_json
 from tunit.reporting.write import write_report
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
-from tunit.training.new_run import in_training, owning, preparing, remove
 from tunit.training.resources import prepare_machine, resolve_machine
-from tunit.training.run_folder import HIDDEN, LOCK, RunFolder
 from tunit.training.schedule import batch_size_at, phase_at
 
 PICTURES = 1800
@@ -61,8 +58,6 @@ FEWEST_JOINT_STEPS = 100
 FEWEST_AVERAGED, MOST_AVERAGED = 100, 200
 SHOWN = 14  # creatures in a domain's row
 ENLARGE = 3
-MARK = ".tunit-demo"  # an empty file: a demo has begun in this folder
-WRITTEN = ("creatures", "run", "translations.png", "domains.png", "summary.json", "report.html")
 Say = Callable[[str], None]
 Pictures = NDArray[np.uint8]
 
@@ -88,8 +83,9 @@ def run_demo(
 
     Writes into `out`: creatures/, run/ (an ordinary run folder), translations.png, domains.png, summary.json, and
     report.html, the page of `tunit report`.
-    Raises RunError if `out` exists, unless it holds an earlier demo and `overwrite` is True. Then only what that demo
-    wrote is replaced, and anything else in `out` stays.
+    Raises RunError if `out` exists, unless it holds an earlier demo and `overwrite` is True. Then only the entries
+    named above are replaced: creatures/ and run/ as a whole, with whatever was added to them (only run/studio, which
+    has the labels of the studio, stays). Anything else in `out` stays.
     """
     began = time.perf_counter()
     config = resolve_machine(read_config("demo").with_overrides({"seed": seed}))
@@ -195,54 +191,12 @@ def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
 
 def _begin(out: Path, config: Config, minutes: float, overwrite: bool, say: Say) -> Config:
     """Draw the creatures and plan the schedule; only then remove an earlier demo in `out`."""
-    _check_replaceable(out, overwrite)
-    say(f"drawing {PICTURES} creatures of {len(SPECIES)} species ({', '.join(SPECIES)}), without labels")
-    demo = RunFolder(out)
-    with owning(demo), preparing(demo) as new:
-        write_creatures(new.path / "creatures", PICTURES, config.data.image_size, config.run.seed)
+    with preparing_demo(out, overwrite) as new:
+        say(f"drawing {PICTURES} creatures of {len(SPECIES)} species ({', '.join(SPECIES)}), without labels")
+        write_creatures(new / "creatures", PICTURES, config.data.image_size, config.run.seed)
         config = fitting_schedule(config, 60 * minutes * PLANNED_SHARE - OTHER_SECONDS)
-        _check_replaceable(out, overwrite)
-        with writable(out):
-            write_text(out / MARK, "")  # first, so that this can be done again if the process is killed here
-            _remove_earlier(out)
-            (new.path / "creatures").rename(out / "creatures")
+        replace_earlier(out, new, overwrite)
     return config
-
-
-def _check_replaceable(out: Path, overwrite: bool) -> None:
-    """Raises RunError if `out` is not an earlier demo that may be replaced, or if a run below is in training."""
-    if not RunFolder(out).exists():
-        return
-    if not _is_demo(out):
-        raise RunError(f"{out} exists already, and is not an earlier demo: give another --out")
-    if not overwrite:
-        raise RunError(f"{out} exists already: give another --out, or --overwrite the earlier demo")
-    for parent, _, files in os.walk(out):
-        run = RunFolder(Path(parent))
-        if LOCK in files and run.path != out and (owner := owner_of(run.path / LOCK)):  # `out` is our own
-            raise in_training(run, owner)
-
-
-def _is_demo(out: Path) -> bool:
-    """Whether a demo has begun in this folder. Development versions before 0.1.0 left no mark, only figures."""
-    if is_file(out / MARK):
-        return True
-    try:
-        return Record(read_json(out / "summary.json")).number("translation_error_ratio") >= 0
-    except UnreadableError:
-        return False
-
-
-def _remove_earlier(out: Path) -> None:
-    """Remove only what an earlier demo wrote; labels from the studio stay, as with `tunit train --overwrite`."""
-    for name in WRITTEN:
-        path = out / name
-        if name == "run" and path.is_dir() and not path.is_symlink():
-            for part in path.iterdir():
-                if part.name not in HIDDEN:
-                    remove(part)
-        else:
-            remove(path)
 
 
 def _domains_of(model: Model, out: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], Pictures]:

@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=seed, default=0, metavar="SEED", help="seed of the pictures and the training [0]"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace what an earlier demo wrote in --out"
+        "--overwrite",
+        action="store_true",
+        help="replace what an earlier demo wrote in --out: the folders creatures and run as a whole (labels from the "
+        "studio stay), its pictures, summary.json and report.html; other files and folders stay",
     )
 
 

@@ -20,6 +20,7 @@ from tunit.training.run_folder import HIDDEN, LOCK, NEW, RunFolder
 READY, MOVING = "ready", "moving"
 # Files that a development version before 0.1.0 left if it was killed while it packed pictures.
 _PACK_ONLY = {"data", "config.toml"}
+_REMEDY = "give a folder that can be written, and check the space on its disk"
 
 
 def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
@@ -55,33 +56,42 @@ def in_training(run: RunFolder, owner: str) -> RunError:
 @contextmanager
 def owning(run: RunFolder) -> Iterator[None]:
     """Inside the block the folder exists and this process has its lock. Leftovers of killed processes are removed
-    first; folders that were made here are removed at the end if they are still empty.
+    first, so the folder must be tunit's alone; folders that were made here are removed at the end if they are still
+    empty.
 
     Raises RunError if another process has the lock.
     """
+    with locking(run):
+        with writable(run.path, _REMEDY):
+            _finish(run)
+            for folder in (
+                run.path,
+                run.checkpoints,
+                run.samples,
+                run.path / "best",
+                run.path / "evaluation",
+            ):
+                clear_leftovers(folder)
+        yield
+
+
+@contextmanager
+def locking(run: RunFolder) -> Iterator[None]:
+    """As `owning`, but nothing that is in the folder already is changed or removed."""
     made = _missing_folders(run.path)
     try:
         with ExitStack() as stack:
-            with writable(run.path, "give a folder that can be written, and check the space on its disk"):
+            with writable(run.path, _REMEDY):
                 run.path.mkdir(parents=True, exist_ok=True)
                 try:
                     without = stack.enter_context(lock(run.path / LOCK))
                 except LockedError as error:
                     raise in_training(run, error.owner) from None
-                if without:
-                    remark(
-                        f"the file system of {run.path} does not support locks ({without}): make sure that no other "
-                        "process trains in it"
-                    )
-                _finish(run)
-                for folder in (
-                    run.path,
-                    run.checkpoints,
-                    run.samples,
-                    run.path / "best",
-                    run.path / "evaluation",
-                ):
-                    clear_leftovers(folder)
+            if without:
+                remark(
+                    f"the file system of {run.path} does not support locks ({without}): make sure that no other "
+                    "process trains in it"
+                )
             yield
     finally:
         for folder in made:
@@ -98,9 +108,9 @@ def _missing_folders(path: Path) -> list[Path]:
 
 
 @contextmanager
-def preparing(run: RunFolder) -> Iterator[RunFolder]:
-    """An empty folder inside a locked `run`, to prepare a new run in; removed at the end."""
-    new = RunFolder(run.path / NEW)
+def preparing(run: RunFolder, name: str = NEW) -> Iterator[RunFolder]:
+    """An empty folder of this name inside a locked `run`, to prepare a new run in; removed at the end."""
+    new = RunFolder(run.path / name)
     with writable(run.path):
         remove(new.path)
         new.path.mkdir()

@@ -1,0 +1,87 @@
+"""The folder of a demo: where a new demo is prepared, and which entries of an earlier one it replaces.
+
+People keep other things in this folder, such as trainings of the studio and translations. So only entries that have
+the names below are ever removed.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tunit.destination import STUDIO
+from tunit.errors import RunError
+from tunit.files import lock, owner_of, writable, write_text
+from tunit.reading import Record, UnreadableError, is_file, read_json
+from tunit.training.new_run import in_training, locking, preparing, remove
+from tunit.training.run_folder import HIDDEN, LOCK, RunFolder
+
+MARK = ".tunit-demo"  # an empty file: a demo has begun in this folder
+PREPARED = ".tunit-demo-new"  # the folder in which a new demo is prepared; a killed demo leaves it
+WRITTEN = ("creatures", "run", "translations.png", "domains.png", "summary.json", "report.html")
+
+
+@contextmanager
+def preparing_demo(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Inside the block this process has the lock of `out`; yields an empty folder in it, to prepare a demo in.
+
+    Raises RunError as `check_replaceable`, and if another process has the lock.
+    """
+    check_replaceable(out, overwrite)
+    # Not `owning`, which removes files that look like leftovers of a run: `out` is not tunit's alone.
+    with locking(RunFolder(out)), preparing(RunFolder(out), PREPARED) as new:
+        yield new.path
+
+
+def replace_earlier(out: Path, new: Path, overwrite: bool) -> None:
+    """Remove an earlier demo in `out`, and move the creatures of the new one, prepared in `new`, into place.
+
+    Raises RunError as `check_replaceable`; then nothing was removed.
+    """
+    check_replaceable(out, overwrite)
+    with ExitStack() as held, writable(out):
+        if _is_own_folder(out / "run"):
+            held.enter_context(lock(out / "run" / LOCK))  # so that nobody resumes it meanwhile
+        write_text(out / MARK, "")  # first, so that this can be done again if the process is killed here
+        _remove_earlier(out)
+        (new / "creatures").rename(out / "creatures")
+
+
+def check_replaceable(out: Path, overwrite: bool) -> None:
+    """Raises RunError if `out` is not an earlier demo that may be replaced, or if a run below is in training."""
+    if not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= HIDDEN | {PREPARED}):
+        return
+    if not _is_demo(out):
+        raise RunError(f"{out} exists already, and is not an earlier demo: give another --out")
+    if not overwrite:
+        raise RunError(f"{out} exists already: give another --out, or --overwrite the earlier demo")
+    for parent, _, files in os.walk(out):
+        run = RunFolder(Path(parent))
+        if LOCK in files and run.path != out and (owner := owner_of(run.path / LOCK)):  # `out` is our own
+            raise in_training(run, owner)
+
+
+def _is_demo(out: Path) -> bool:
+    """Whether a demo has begun in this folder. Development versions before 0.1.0 left no mark, only figures."""
+    if is_file(out / MARK):
+        return True
+    try:
+        return Record(read_json(out / "summary.json")).number("translation_error_ratio") >= 0
+    except UnreadableError:
+        return False
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Whether this is a folder, and not a link to one elsewhere."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _remove_earlier(out: Path) -> None:
+    """Remove only what an earlier demo wrote; labels from the studio stay, as with `tunit train --overwrite`."""
+    for name in WRITTEN:
+        if name == "run" and _is_own_folder(out / name):
+            for part in (out / name).iterdir():
+                if part.name not in (LOCK, STUDIO):
+                    remove(part)
+        else:
+            remove(out / name)
