@@ -111,26 +111,25 @@ def test_on_a_cpu_the_batch_is_as_large_as_fits_with_micro_batches(micro_batch, 
             assert fits_in(config, CPU)(size) == (share > 1)
 
 
-def test_a_micro_batch_larger_than_the_batch_is_never_tried(monkeypatch):
-    tried, step = [], memory.try_step
+@pytest.fixture
+def tried(monkeypatch):
+    """The numbers of pictures of all steps that are tried."""
+    sizes, step = [], memory.try_step
 
     def noted(config, device, size, joint=True):
-        tried.append(size)
+        sizes.append(size)
         return step(config, device, size, joint=joint)
 
     monkeypatch.setattr(memory, "try_step", noted)
+    return sizes
+
+
+def test_a_micro_batch_larger_than_the_batch_is_never_tried(tried):
     fitting_batch(tiny_config(micro_batch=512, batch_size=8), CPU)
     assert max(tried) == 4
 
 
-def test_with_little_memory_no_step_of_more_than_a_micro_batch_is_tried(monkeypatch):
-    tried, step = [], memory.try_step
-
-    def noted(config, device, size, joint=True):
-        tried.append(size)
-        return step(config, device, size, joint=joint)
-
-    monkeypatch.setattr(memory, "try_step", noted)
+def test_with_little_memory_no_step_of_more_than_a_micro_batch_is_tried(tried, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 20)
     assert not fits_in(tiny_config(micro_batch=64, batch_size=256), CPU)(256)
     assert max(tried) == 4

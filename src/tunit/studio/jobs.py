@@ -145,9 +145,8 @@ def stop(run: Path) -> None:
     host, process = found
     if host != socket.gethostname():
         raise RunError(f"{run.name} is trained on the machine {printable(host)}: stop it there")
-    if (
-        process == 1
-    ):  # of a container; another container may have the same name, so it may be this very studio
+    if process == 1:
+        # Of a container; another container may have the same name, so it may be this very studio.
         raise RunError(f"{run.name} is trained by the first process of a container: stop that container")
     path = run / STUDIO / STOP
     with _STOPPING:

@@ -73,10 +73,8 @@ class Library:
         with self._beginning:
             thread = self._usable(key, stamp)
         if thread is None:
-            translator, packed = (
-                self.translator(run),
-                self.pictures(run),
-            )  # outside of the lock, as it takes long
+            # Outside of the lock, as it takes long.
+            translator, packed = self.translator(run), self.pictures(run)
             if packed.images.shape[1] != translator.image_size:
                 raise RunError(
                     f"{run.name} has pictures of {packed.images.shape[1]} pixels and a model for "

@@ -46,11 +46,6 @@ class LRUCache(Generic[Value]):
                     self._values.popitem(last=False)
             return value
 
-    def forget(self, key: Hashable) -> None:
-        """Drop the value of a key, so that it is made again next time."""
-        with self._lock:
-            self._values.pop(key, None)
-
 
 def stamp_of(path: Path) -> Stamp:
     """A value that changes when a file changes; zeros if there is no file."""
