@@ -30,6 +30,7 @@ from tunit.data.batching.batches import Batches
 from tunit.distributed import rank
 from tunit.errors import TrainingError
 from tunit.methods import candidates, settled
+from tunit.methods.findings import Findings, keep_domains
 from tunit.methods.method import Phase
 from tunit.methods.neighbourhood import look_for_neighbours
 from tunit.methods.registry import method_of
@@ -65,6 +66,7 @@ CASES = {
         (-1,) * BATCH,
         0,
     ),
+    "found domains": ({"found_domains_weight": 0.5, "guide_only_until": 1}, (-1,) * BATCH, 0),
     "in parts": ({"adversarial_trains": "generator"}, (-1, -1, 1, -1, 2, 0), 2),
 }
 # The baselines' presets, the labels, and the picture numbers, one of which appears twice.
@@ -97,8 +99,11 @@ def steps(config, y, phases, *, compiled=False):
     if compiled:
         parts = method_of(config).compiled_parts(state.networks)
         compile_parts(parts, torch.device("cpu"), backend="aot_eager")
+    if config.losses.found_domains_weight:
+        state.own = Findings(domains=torch.arange(len(y)) % 3)
     for i, phase in enumerate(phases):
         batch, permutation = random_batch(i, list(y))
+        batch = dataclasses.replace(batch, index=(torch.arange(len(y)) * 5 + i) % len(y))
         terms = method_of(config).step(state, batch, permutation, phase, config)
         losses |= {f"losses.{i}.{term}": value for term, value in terms.items()}
     return state_tensors(state) | losses
@@ -153,6 +158,21 @@ def found_neighbours():
     state.step = 2
     look_for_neighbours(state, SimpleNamespace(images=images, labels=np.full(12, -1)), config)
     return state.own.table
+
+
+def kept_domains():
+    """The domains that E's EMA gives to 12 pictures, if every rank's E is another one."""
+    config = config_of(found_domains_weight=0.5, guide_only_until=10, steps=20)
+    state = new_state(config, torch.device("cpu"), 12)
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    pictures, guide = SimpleNamespace(images=images), state.networks.guide_average
+    features = settled.features_of(guide, state, pictures, np.arange(12))
+    with torch.no_grad():
+        weight = torch.randn(3, features.shape[1], generator=torch.Generator().manual_seed(rank()))
+        guide.domain_head.weight.copy_(weight)
+        guide.domain_head.bias.copy_(-weight @ features.mean(0))
+    keep_domains(state, pictures)
+    return state.own.domains
 
 
 def first_weights():
@@ -212,7 +232,7 @@ def share_the_steps(rank, number, port, folder):
     os.environ.update(environment_of(rank, number, port))
     with process_group(torch.device("cpu")):
         found = {name: three_steps(name) for name in (*CASES, *BASELINES)} | {"chosen head": chosen_head()}
-        found["neighbours"] = found_neighbours()
+        found["neighbours"], found["kept domains"] = found_neighbours(), kept_domains()
         if number == 2:  # three processes would test nothing more
             found["compiled"] = three_steps("no labels", compiled=True)
             found["first weights"] = first_weights()

@@ -21,6 +21,7 @@ from shared_steps import (
     SPOILT,
     chosen_head,
     found_neighbours,
+    kept_domains,
     share_the_steps,
     three_steps,
     three_steps_of_each_phase,
@@ -98,6 +99,12 @@ def test_the_processes_choose_the_same_domain_head_as_one_process(shared):
 def test_all_ranks_take_the_neighbours_that_rank_0_finds(shared):
     expected = found_neighbours()
     assert [torch.equal(each["neighbours"], expected) for each in shared] == [True] * len(shared)
+
+
+def test_all_ranks_keep_the_domains_that_e_has_on_rank_0(shared):
+    expected = kept_domains()
+    assert len(expected.unique()) > 1
+    assert [torch.equal(each["kept domains"], expected) for each in shared] == [True] * len(shared)
 
 
 def test_all_ranks_start_with_the_weights_of_rank_0(shared):

@@ -38,6 +38,7 @@ CASES = {
         "neighbours": 3,
         "neighbours_every": 2,
         "neighbours_from": 0.3,
+        "found_domains_weight": 0.5,
         "domains_from": 0.2,
         "candidate_heads": 2,
         "both_views": True,

@@ -102,6 +102,12 @@ class LossConfig:
     joint_guide_factor: float = setting(
         0.1, "factor on E's loss on unlabelled pictures in joint training (when G and D train, too)", low=0
     )
+    found_domains_weight: float = setting(
+        0.0,
+        "in joint training: weight of the cross-entropy by which E keeps the domains that it found while it trained "
+        "alone; it replaces the mutual information. 0: E goes on with the mutual information",
+        low=0,
+    )
     labelled_guide_factor: float = setting(1.0, "factor on E's loss on labelled pictures", low=0)
     adversarial_weight: float = setting(1.0, "weight of the adversarial loss (equation 3)", low=0)
     adversarial_trains: str = setting(

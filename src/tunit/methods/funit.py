@@ -182,6 +182,7 @@ UNUSED = (
     *("head_std", "overclusters", "candidate_heads", "standardise", "normalise_style", "style_size"),
     *("mutual_information_weight", "marginal_balance", "overcluster_weight", "guide_style_weight"),
     *("joint_guide_factor", "labelled_guide_factor", "generator_style_weight", "temperature"),
+    "found_domains_weight",
     *(
         "guide_rate",
         "guide_only_rate",

@@ -1,13 +1,10 @@
 """Neighbours of pictures: while E trains alone, the second view of an unlabelled picture may be that of a neighbour.
 
-Neighbours are searched once or at intervals; the search itself is in tunit.clustering.neighbours. They are part of
-the training state, so that a resumed run goes on with the same ones.
+Neighbours are searched once or at intervals; the search itself is in tunit.clustering.neighbours.
 """
 
-from dataclasses import dataclass, field
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,40 +12,15 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import tensor_from_rank_zero
+from tunit.methods.findings import ENCODED, Findings, findings_of
 from tunit.methods.inference import evaluating, guidance_over, in_fitting_batches
 from tunit.methods.state import TrainingState
 from tunit.process_group import on_rank_zero
 
-ENCODED = 256  # pictures through E at a time, of up to 128 px
 # Measures of similarity are compared by how well they separate the pictures into this many groups, or fewer if there
 # are fewer domains. With more groups, a measure would win that finds only series of photographs (of the same thing,
 # taken one after the other) instead of kinds.
 MOST_GROUPS = 10
-
-
-@dataclass
-class Neighbourhood:
-    """k neighbours of each of N pictures; at first a picture is its own neighbour."""
-
-    table: Tensor  # (N, k) int64, on the CPU
-    # On rank 0, which searches for all:
-    cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
-    measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
-
-    @property
-    def is_found(self) -> bool:
-        """Whether there was a search: no picture, so not the first, is among the neighbours that it finds for it."""
-        return bool(self.table[0, 0] != 0)
-
-    def named(self) -> dict[str, Tensor]:
-        """The table by its name in checkpoints."""
-        return {"neighbours": self.table}
-
-
-def new_neighbourhood(pictures: int, config: Config, device: torch.device) -> Neighbourhood | None:
-    """The neighbourhood of this many pictures, or None if the config asks for no neighbours."""
-    k = min(config.clustering.neighbours, pictures - 1)
-    return Neighbourhood(torch.arange(pictures)[:, None].repeat(1, k)) if k > 0 else None
 
 
 def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
@@ -57,8 +29,8 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
     Before the first search it is None, too, so that no picture is read as its own neighbour. Labelled pictures keep
     views of themselves (`Batches`).
     """
-    alone, own = state.step < config.schedule.guide_only_until, state.own
-    return own.table if alone and isinstance(own, Neighbourhood) and own.is_found else None
+    alone, findings = state.step < config.schedule.guide_only_until, findings_of(state)
+    return findings.neighbours if alone and findings else None
 
 
 def is_search_due(state: TrainingState, pictures: PackedPictures, config: Config) -> bool:
@@ -72,7 +44,9 @@ def is_search_due(state: TrainingState, pictures: PackedPictures, config: Config
     since = state.step - first
     again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0
     due = since >= 0 and again and state.step < alone
-    return isinstance(state.own, Neighbourhood) and due and bool((pictures.labels < 0).any())
+    findings = findings_of(state)
+    wanted = findings is not None and findings.table is not None
+    return wanted and due and bool((pictures.labels < 0).any())
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
@@ -80,14 +54,16 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
 
     With several processes rank 0 searches, and all take its neighbours, because others may round differently.
     """
-    found = state.own
-    if isinstance(found, Neighbourhood) and is_search_due(state, pictures, config):
-        table = on_rank_zero(partial(_search, found, state, pictures, config))
+    found = findings_of(state)
+    if found and found.table is not None and is_search_due(state, pictures, config):
+        table = on_rank_zero(partial(_search, found, found.table.shape[1], state, pictures, config))
         # A new tensor, because the batch of a step before may be drawn again with the old one.
         found.table = tensor_from_rank_zero(found.table if table is None else table)
 
 
-def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures, config: Config) -> Tensor:
+def _search(
+    found: Findings, k: int, state: TrainingState, pictures: PackedPictures, config: Config
+) -> Tensor:
     """The new table (N, k) of neighbours, on the CPU; `found` gets the cues and the measures that were chosen."""
     # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
     from tunit.clustering.measures import choose_measures, reduced_cues
@@ -103,4 +79,4 @@ def _search(found: Neighbourhood, state: TrainingState, pictures: PackedPictures
     groups = min(config.networks.initial_domains, MOST_GROUPS)
     found.measures, _ = choose_measures(codes, measures, groups)
     measures["codes"] = codes
-    return find_neighbours([measures[name] for name in found.measures], found.table.shape[1]).cpu()
+    return find_neighbours([measures[name] for name in found.measures], k).cpu()

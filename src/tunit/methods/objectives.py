@@ -34,7 +34,12 @@ def unchanged(x: Tensor, kind: InputKind) -> Tensor:
 
 
 def domain_loss(
-    view: Guidance, view_plus: Guidance, batch: Batch, phase: Phase, weights: LossConfig
+    view: Guidance,
+    view_plus: Guidance,
+    batch: Batch,
+    phase: Phase,
+    weights: LossConfig,
+    found: Tensor | None = None,
 ) -> tuple[Tensor, Terms]:
     """E's loss on domains. Unlabelled pictures: -5 I(P) of equation 1; labelled ones: 5 times the cross-entropy.
 
@@ -42,7 +47,12 @@ def domain_loss(
     factor: `joint_guide_factor` in joint steps (otherwise 1) for unlabelled pictures, `labelled_guide_factor` for
     labelled ones. The mutual information of the domain head is averaged with that of the candidate heads; the one of
     the over-complete head is added, with its own weight. Unlabelled pictures count only if `phase.find_domains`.
+
+    found: (B,), the domains that were found for the pictures before G and D began to train; none has a label. If
+    given, E only learns to keep them.
     """
+    if found is not None:
+        return _loss_of_found_domains(view, view_plus, found, weights)
     unlabelled, factor = (batch.y < 0).to(view.style.dtype), _unlabelled_factor(phase, weights)
     loss, terms = view.style.new_zeros(()), Terms()
     if batch.any_unlabelled and phase.find_domains:
@@ -70,6 +80,17 @@ def domain_loss(
             weights.labelled_guide_factor * weights.classification_weight * supervised
         )
     return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def _loss_of_found_domains(
+    view: Guidance, view_plus: Guidance, found: Tensor, weights: LossConfig
+) -> tuple[Tensor, Terms]:
+    """The weighted cross-entropy of both views and the found domains (B,). Mutual information is only measured."""
+    kept = losses.classification(view.logits, view_plus.logits, found)
+    with torch.no_grad():
+        information = losses.mutual_information(view.logits.softmax(1), view_plus.logits.softmax(1))
+    terms = {"guide/found_domains": kept.detach(), "guide/mutual_information": information}
+    return weights.found_domains_weight * kept, terms
 
 
 def style_loss(

@@ -36,6 +36,7 @@ from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import broadcast_from_rank_zero, copy_from_rank_zero, tensor_from_rank_zero
+from tunit.methods.findings import ENCODED, findings_of
 from tunit.methods.inference import (
     averaged_over_views,
     evenly_spread,
@@ -43,7 +44,6 @@ from tunit.methods.inference import (
     in_fitting_batches,
     some_whole_pictures,
 )
-from tunit.methods.neighbourhood import ENCODED, Neighbourhood
 from tunit.methods.numbering import numbers_by_agreement, reorder_last_layer
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
@@ -142,10 +142,9 @@ def partition(
     graph of neighbours tells from which E has learnt. If there is none, or if `outputs` has only some of the
     pictures, the graph is made of neighbours by E's present codes. Groups are numbered in no order.
     """
-    own = state.own
-    if isinstance(own, Neighbourhood) and own.is_found and len(outputs.rows) == len(pictures.names):
-        graph = own.table
-    else:
+    findings = findings_of(state)
+    graph = findings.neighbours if findings else None
+    if graph is None or len(outputs.rows) < len(pictures.names):
         graph = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
     both = outputs.styles.numpy(), outputs.features.numpy()
     voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]

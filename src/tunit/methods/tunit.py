@@ -21,6 +21,7 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.methods import losses
 from tunit.methods.candidates import install_best_head
 from tunit.methods.descent import backward, descent, frozen, gradient_norm, mixed_precision
+from tunit.methods.findings import found_domains, keep_domains, new_findings
 from tunit.methods.game import Game
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
@@ -28,7 +29,6 @@ from tunit.methods.neighbourhood import (
     is_search_due,
     look_for_neighbours,
     neighbours_at,
-    new_neighbourhood,
 )
 from tunit.methods.objectives import (
     domain_loss,
@@ -75,7 +75,8 @@ def guide_step(state: TrainingState, batch: Batch, phase: Phase, config: Config)
     with record_function("E"), descent(state.optimisers.guide):
         keys = keys_of(state.networks.guide_average, batch.x_plus)
         view, view_plus = (guidance_of(guide, each) for each in (batch.x, batch.x_plus))
-        of_domains, terms = domain_loss(view, view_plus, batch, phase, weights)  # equation 1
+        found = found_domains(state, batch, phase)
+        of_domains, terms = domain_loss(view, view_plus, batch, phase, weights, found)  # equation 1
         of_styles, more = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
         backward(of_domains + of_styles)
     if phase.joint:  # to compare with the gradient that comes from G
@@ -245,6 +246,7 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
     elif config.networks.candidate_heads:
         size = config.optimisers.guide_only_batch_size or config.optimisers.batch_size
         install_best_head(state, batches, size)
+    keep_domains(state, pictures)
 
 
 def _compiled_parts(networks: Networks) -> Sequence[nn.Module]:
@@ -278,7 +280,7 @@ TUNIT = Method(
     source="[TUNIT](https://arxiv.org/abs/2006.06500) (Baek et al., ICCV 2021)",
     compiled_parts=_compiled_parts,
     recomputed_parts=_recomputed_parts,
-    own_state=new_neighbourhood,
+    own_state=new_findings,
     neighbours=neighbours_at,
     adopt=_adopt,
     begin=fill_queue,

@@ -149,7 +149,9 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: boo
         free_codes=not config.networks.normalise_style,
         weighs_domains=settings.mutual_information_weight > 0,
         weighs_styles=settings.guide_style_weight > 0,
-        own_gradient=settings.joint_guide_factor > 0 or (labelled and settings.labelled_guide_factor > 0),
+        own_gradient=settings.joint_guide_factor > 0
+        or settings.found_domains_weight > 0
+        or (labelled and settings.labelled_guide_factor > 0),
         joint_steps=max(schedule.steps - first_joint_step, 0),
         first_joint_step=first_joint_step,
         joint_warm_up=config.optimisers.joint_warm_up,

@@ -87,10 +87,13 @@ def _against_overfitting(config: Config) -> str:
 
 def _against_lost_domains(config: Config) -> str:
     settings = config.optimisers
-    return (
-        f"try a new run with a lower --joint-guide-rate (now {settings.joint_guide_rate or settings.guide_rate:g}), "
-        f"or a larger --batch-size (now {settings.batch_size}); checkpoints from before still have the domain"
-    )
+    options = [
+        f"a lower --joint-guide-rate (now {settings.joint_guide_rate or settings.guide_rate:g})",
+        f"a larger --batch-size (now {settings.batch_size})",
+    ]
+    if config.data.labels == "none" and config.schedule.guide_only_until:
+        options.insert(0, f"a larger --found-domains-weight (now {config.losses.found_domains_weight:g})")
+    return f"try a new run with {_listed(options)}; checkpoints from before still have the domain"
 
 
 def _against_one_output(config: Config) -> str:

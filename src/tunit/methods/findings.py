@@ -1,0 +1,101 @@
+"""What TUNIT finds out about each picture while E trains alone: its neighbours and, at the end, its domain.
+
+Both are part of the training state, so that a resumed run goes on with the same ones.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from tunit.config import Config
+from tunit.data.batching.batches import Batch
+from tunit.data.packing.packed import PackedPictures
+from tunit.distributed import tensor_from_rank_zero
+from tunit.methods.inference import (
+    for_whole_pictures,
+    guidance_over,
+    in_fitting_batches,
+    some_whole_pictures,
+)
+from tunit.methods.method import Phase
+from tunit.methods.state import TrainingState
+from tunit.process_group import on_rank_zero
+
+ENCODED = 256  # pictures through E at a time, of up to 128 px
+UNKNOWN = -1  # the domain of a picture before E's domains are decided
+
+
+@dataclass
+class Findings:
+    """The neighbours and the domain of each of N pictures. What the settings do not ask for is None."""
+
+    table: Tensor | None = None  # (N, k) int64, on the CPU: at first a picture is its own neighbour
+    domains: Tensor | None = None  # (N,) int64, on E's device: UNKNOWN until E's last step alone
+    # On rank 0, which searches for all:
+    cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
+    measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
+    # Whether `domains` were known in the first joint step; None before. Asked only once, because on a GPU the answer
+    # must be waited for.
+    _known: bool | None = None
+
+    @property
+    def neighbours(self) -> Tensor | None:
+        """The table after the first search: a search finds no picture, so not the first, for itself."""
+        return self.table if self.table is not None and bool(self.table[0, 0] != 0) else None
+
+    def domains_of(self, batch: Batch) -> Tensor | None:
+        """The domain (B,) that was found for each picture of a batch; None if E's domains were not decided."""
+        if self.domains is None or batch.index is None:
+            return None
+        if self._known is None:
+            self._known = bool(self.domains[0] != UNKNOWN)
+        return self.domains[batch.index] if self._known else None
+
+    def named(self) -> dict[str, Tensor]:
+        """The tensors by their names in checkpoints."""
+        both = {"neighbours": self.table, "found_domains": self.domains}
+        return {name: tensor for name, tensor in both.items() if tensor is not None}
+
+
+def new_findings(pictures: int, config: Config, device: torch.device) -> Findings | None:
+    """What a run begins with; None if the settings ask for nothing."""
+    k = min(config.clustering.neighbours, pictures - 1)
+    table = torch.arange(pictures)[:, None].repeat(1, k) if k > 0 else None
+    keeps = config.losses.found_domains_weight > 0 and config.schedule.guide_only_until > 0
+    domains = torch.full((pictures,), UNKNOWN, device=device) if keeps else None
+    return None if table is None and domains is None else Findings(table, domains)
+
+
+def findings_of(state: TrainingState) -> Findings | None:
+    """The findings in TUNIT's state."""
+    return state.own if isinstance(state.own, Findings) else None
+
+
+def found_domains(state: TrainingState, batch: Batch, phase: Phase) -> Tensor | None:
+    """In joint steps the domain (B,) that was found for each picture of the batch; None if E is not to keep them."""
+    findings = findings_of(state)
+    return findings.domains_of(batch) if findings and phase.joint else None
+
+
+def keep_domains(state: TrainingState, pictures: PackedPictures) -> None:
+    """Note the domain that E's EMA now gives to each whole picture, if the settings ask for it.
+
+    With several processes, all take the domains of rank 0, because others may round differently.
+    """
+    findings = findings_of(state)
+    if findings is None or findings.domains is None:
+        return
+    domains = on_rank_zero(partial(_domains_of_whole_pictures, state, pictures))
+    of_rank = findings.domains if domains is None else domains.to(findings.domains.device)
+    findings.domains.copy_(tensor_from_rank_zero(of_rank))
+
+
+@torch.inference_mode()
+def _domains_of_whole_pictures(state: TrainingState, pictures: PackedPictures) -> Tensor:
+    """(N,) int64: the likeliest domain of each picture by E's EMA."""
+    guide, device = state.networks.guide_average, state.queue.device
+    with for_whole_pictures(guide, some_whole_pictures(pictures.images, device)):
+        said = guidance_over(guide, in_fitting_batches(pictures.images, device, ENCODED))
+    return said.logits.argmax(1)
