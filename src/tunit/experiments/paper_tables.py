@@ -137,7 +137,11 @@ ABLATION = Table(
             "no mutual information",
             "no clustering loss",
             "paper",
-            overrides={"mutual_information_weight": "0", "overcluster_weight": "0"},
+            overrides={
+                "mutual_information_weight": "0",
+                "overcluster_weight": "0",
+                "found_domains_weight": "0",
+            },
         ),
         Experiment("no eq. 2", "no style loss of E", "paper", overrides={"guide_style_weight": "0"}),
         Experiment("no eq. 4", "no style loss of G", "paper", overrides={"generator_style_weight": "0"}),
