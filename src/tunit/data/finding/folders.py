@@ -20,17 +20,18 @@ from tunit.data.finding.naming import (
     suffix_of,
 )
 from tunit.errors import DataError
-from tunit.files import RESULTS
+from tunit.files import DEMO, RESULTS
 
 # A folder that contains all files of one of these sets is a folder of tunit's results.
 _RESULTS = (
     {RESULTS},
+    {DEMO},
     {MARKER},
     {PIXELS, INDEX},
     {"config.toml", "run.json"},
     {"model.safetensors", "model.json"},
     {"domains.csv", "overview.png"},
-    {"summary.json", "creatures", "run"},
+    {"summary.json", "creatures", "run"},  # a demo of a development version before 0.1.0, which left no mark
 )
 
 
