@@ -93,6 +93,8 @@ class RunFolder:
                 about.text("source")
             if about.values.get("pictures") is not None:
                 about.whole("pictures")
+            if about.values.get("start_from") is not None:
+                about.record("start_from").texts("anew")
         except UnreadableError as error:
             raise RunError(
                 f"{self.path} is not the folder of a run (no readable {self.about.name}: {error})"
@@ -102,7 +104,7 @@ class RunFolder:
     def began_with_domains(self) -> bool:
         """Whether the run began with the domains of another one (--from). Raises RunError."""
         start_from = self.read_about().get("start_from")
-        return isinstance(start_from, dict) and "guide.domain_head.weight" not in start_from.get("anew", ())
+        return start_from is not None and "guide.domain_head.weight" not in start_from["anew"]
 
     def read_config(self) -> Config:
         """The config of the run, with the values that were chosen when it began."""
