@@ -6,6 +6,7 @@ already show what the domains are. Then it looks at those that are laid out as a
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -50,29 +51,71 @@ class Known(NamedTuple):
     domains: int
 
 
+class Opened(NamedTuple):
+    """What a thread works with: a run's model, and its pictures."""
+
+    model: Model
+    packed: PackedPictures
+    stamp: Stamp  # of the model's file
+
+
+class _Facts(NamedTuple):
+    """What a thread knows of its model and its pictures even while it does not keep them in memory."""
+
+    stamp: Stamp
+    step: int
+    domains: int
+    domain_sizes: list[int]  # meanwhile a training may write a model with another number of domains
+    total: int
+
+
 class OutputThread:
     """A thread that computes E's output for a run's pictures; `output` is set after it has succeeded.
 
-    stamp: of the model's file. before: what is known from an earlier model.
+    opened: the model and the pictures at the beginning. open_again: opens them; it is called when the thread's turn
+    has come, because threads that wait keep no model in memory. By then the model may be a later one, which is used.
+    before: what is known from an earlier model.
     """
 
     def __init__(
-        self, run: Run, model: Model, packed: PackedPictures, stamp: Stamp, before: Known | None = None
+        self, run: Run, opened: Opened, open_again: Callable[[], Opened], before: Known | None = None
     ) -> None:
-        self.stamp = stamp
-        self.total = min(len(packed.names), MOST_PICTURES)
         self.done = 0
         self.so_far: SoFar | None = None
         self.output: RunOutput | None = None
         self.error = ""  # why it failed, in one sentence
-        # How many pictures gave each domain's average style, as in `Translator.domain_sizes`. Meanwhile a training
-        # may write a model with another number of domains.
-        self.domain_sizes: list[int] = model.domain_sizes.tolist()
-        self._run, self._step, self._domains = run, model.step, model.settings.domains
-        self._before = before if before and before.domains == self._domains else None
-        # The model is an argument, because a thread that has ended keeps none.
-        self._thread = threading.Thread(target=self._work, args=(model, packed), daemon=True)
+        self._run, self._before = run, before
+        self._take(opened)
+        self._thread = threading.Thread(target=self._work, args=(open_again,), daemon=True)
         self._thread.start()
+
+    def _take(self, opened: Opened) -> None:
+        """Note what this model and these pictures are; what is known from a model with other domains is forgotten."""
+        model, settings = opened.model, opened.model.settings
+        if self._before is not None and self._before.domains != settings.domains:
+            self._before = None
+        self._facts = _Facts(
+            opened.stamp,
+            model.step,
+            settings.domains,
+            model.domain_sizes.tolist(),
+            min(len(opened.packed.names), MOST_PICTURES),
+        )
+
+    @property
+    def stamp(self) -> Stamp:
+        """The stamp of the model's file."""
+        return self._facts.stamp
+
+    @property
+    def domain_sizes(self) -> list[int]:
+        """How many pictures gave each domain's average style, as in `Translator.domain_sizes`."""
+        return self._facts.domain_sizes
+
+    @property
+    def total(self) -> int:
+        """How many pictures are looked at."""
+        return self._facts.total
 
     def wait(self) -> None:
         """Wait until it has ended."""
@@ -86,13 +129,15 @@ class OutputThread:
     @property
     def known(self) -> Known | None:
         """The newest complete output: until this thread has succeeded, that of an earlier model."""
-        output = self.output
-        return self._before if output is None else Known(output, self.stamp, self._step, self._domains)
+        output, facts = self.output, self._facts
+        return self._before if output is None else Known(output, facts.stamp, facts.step, facts.domains)
 
-    def _work(self, model: Model, packed: PackedPictures) -> None:
+    def _work(self, open_again: Callable[[], Opened]) -> None:
         try:
             with _LOCK:
-                self.output = self._read_or_compute(model, packed)
+                opened = open_again()
+                self._take(opened)
+                self.output = self._read_or_compute(opened.model, opened.packed)
         except TunitError as error:
             self.error = str(error)
             LOG.warning("%s: %s", self._run.name, error)
