@@ -25,7 +25,7 @@ from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.files import write_text
 from tunit.methods.model_file import DOMAINS
-from tunit.paths import absolute
+from tunit.paths import absolute, expand_home
 from tunit.process_group import job
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
@@ -111,6 +111,14 @@ class RunFolder:
         if not is_file(self.config):
             raise RunError(f"{self.path} is not the folder of a run (it has no {self.config.name})")
         return read_run_config(self.config)
+
+
+def given_run(path: str | Path) -> Path:
+    """The folder of a run, as a user has given it. Raises RunError if it is a file, such as the run's model."""
+    folder = expand_home(path)
+    if is_file(folder):
+        raise RunError(f"{folder} is a file: give the folder of the run, such as {folder.parent}")
+    return folder
 
 
 def begin_run(
