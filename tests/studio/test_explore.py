@@ -15,15 +15,18 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
+from tiny_run import tiny_config, write_pictures
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.packing.packed import open_packed
 from tunit.errors import RunError
+from tunit.networks.tensor_file import read_tensors, write_tensors
 from tunit.reporting.style_map import MOST_LAID_OUT, laid_out, spread
 from tunit.studio import explore, output_thread, run_output
 from tunit.studio.app import create_app
 from tunit.studio.library import MODELS, OUTPUTS, Library
 from tunit.studio.lru_cache import LRUCache, stamp_of
 from tunit.studio.workspace import Workspace
+from tunit.training.launch import start_run
 from tunit.translation.translator import Translator
 
 
@@ -64,6 +67,48 @@ def test_it_shows_the_models_predictions(found, truth):
     for domain in found["domains"]:
         assert all(found["domain"][place] == domain["number"] for place in domain["typical"])
         assert bool(domain["typical"]) == bool(domain["size"])
+
+
+@pytest.fixture(scope="module")
+def of_labels(tmp_path_factory):
+    """A studio for a run of a method whose E tells no domains: they are the labels."""
+    root = tmp_path_factory.mktemp("funit")
+    for i, name in enumerate(("crows", "jays")):
+        write_pictures(root / "pictures" / name, seed=i, number=6)
+    config = tiny_config("table1-a", steps=2, domains=2, labels="folders", style_width=8, guide_only_until=0)
+    start_run(root / "pictures", root / "runs" / "birds", config, quiet=True)
+    with TestClient(
+        create_app(Workspace(root / "runs", device="cpu")), base_url="http://localhost"
+    ) as client:
+        yield client
+
+
+def test_if_the_model_tells_no_domains_the_labels_are_shown_and_no_confidence(of_labels):
+    found = looked(of_labels).json()
+    assert found["domain"] == [0] * 6 + [1] * 6
+    assert [(domain["name"], domain["size"]) for domain in found["domains"]] == [("crows", 6), ("jays", 6)]
+    assert found["told"] is False
+    for row, label in ((2, 0), (9, 1)):
+        about = of_labels.get(f"/runs/birds/explore/picture/{row}").json()
+        assert (about["domain"], about["confidence"]) == (label, None)
+
+
+def test_output_of_an_older_version_whose_domains_have_no_meaning_is_not_shown(of_labels):
+    assert looked(of_labels).status_code == 200
+    library = of_labels.app.state.library
+    run = library.workspace.run("birds")
+    path = run.path / "studio" / "seen.safetensors"
+    tensors, about = read_tensors(path)
+    about.pop("domains", None)
+    write_tensors(path, tensors | {"domains": torch.tensor([1] * 6 + [0] * 6)}, about)
+    library._threads.clear()
+    assert looked(of_labels).json()["domain"] == [0] * 6 + [1] * 6
+
+
+def test_a_source_has_no_domain_if_the_model_tells_none(of_labels):
+    about = of_labels.post("/runs/birds/translate/prepare", data={"row": "3"}).json()
+    assert (about["domain"], about["confidence"]) == (None, None)
+    assert len(about["code"]) == 8
 
 
 def test_a_picture_comes_with_its_nearest_neighbours(client, found, truth):

@@ -26,6 +26,7 @@ from tunit.studio.lru_cache import Stamp, stamp_of
 from tunit.studio.refusals import UNEXPECTED
 from tunit.studio.run_output import FORMAT, NAME, RunOutput, checksum, digest_of, read_output, write_output
 from tunit.studio.workspace import Run
+from tunit.translation.answers import tells_domains
 
 MOST_PICTURES = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
 GLIMPSE = 128  # the pictures that are looked at first
@@ -153,6 +154,8 @@ class OutputThread:
             "pictures": digest_of(packed.hashes),
             "most": MOST_PICTURES,
         }
+        if not tells_domains(model):  # files of older versions have the domains of E's logits
+            about["domains"] = "labels"
         if stamp_of(tensors) != self.stamp:  # a training has written a newer model: this is not its checksum
             return self._compute(model, packed)
         output = read_output(path, about, self.total, model.settings.style_width)
@@ -194,6 +197,8 @@ class _PartialOutput:
 
     def __init__(self, model: Model, packed: PackedPictures) -> None:
         self._model, self._packed = model, packed
+        # A method whose E tells no domains learns from labels of all pictures: these are the domains.
+        self._labels = None if tells_domains(model) else packed.labels
         self.rows = evenly_spread(len(packed.names), MOST_PICTURES)
         self.is_known = np.zeros(len(self.rows), np.bool_)
         self.domains = np.zeros(len(self.rows), np.int64)
@@ -205,8 +210,11 @@ class _PartialOutput:
         device = self._model.domain_styles.device
         batches = in_batches(self._packed.images, device, BATCH, self.rows[some])
         guidance = guidance_over(self._model.guide, batches)
-        confidences, domains = guidance.logits.softmax(1).max(1)
-        self.domains[some], self.confidences[some] = domains.numpy(), confidences.numpy()
+        if self._labels is None:
+            confidences, domains = guidance.logits.softmax(1).max(1)
+            self.domains[some], self.confidences[some] = domains.numpy(), confidences.numpy()
+        else:
+            self.domains[some], self.confidences[some] = self._labels[self.rows[some]], 1
         self.styles[some] = guidance.style
         self.is_known[some] = True
 
