@@ -101,6 +101,15 @@ class RunFolder:
             ) from None
         return about.values
 
+    def source(self) -> str:
+        """The pictures that the run was begun with: a path or a URL. Raises RunError, also if run.json has none."""
+        source = self.read_about().get("source")
+        if source is None:
+            raise RunError(
+                f"{self.about} does not say where the pictures of the run are: enter their folder as source"
+            )
+        return str(source)
+
     def began_with_domains(self) -> bool:
         """Whether the run began with the domains of another one (--from). Raises RunError."""
         start_from = self.read_about().get("start_from")
