@@ -11,12 +11,11 @@ from pathlib import Path
 
 from tunit.destination import STUDIO
 from tunit.errors import RunError
-from tunit.files import lock, owner_of, writable, write_text
+from tunit.files import DEMO, lock, owner_of, writable, write_text
 from tunit.reading import Record, UnreadableError, is_file, read_json
 from tunit.training.new_run import in_training, locking, preparing, remove
 from tunit.training.run_folder import HIDDEN, LOCK, RunFolder
 
-MARK = ".tunit-demo"  # an empty file: a demo has begun in this folder
 PREPARED = ".tunit-demo-new"  # the folder in which a new demo is prepared; a killed demo leaves it
 WRITTEN = ("creatures", "run", "translations.png", "domains.png", "summary.json", "report.html")
 
@@ -42,7 +41,7 @@ def replace_earlier(out: Path, new: Path, overwrite: bool) -> None:
     with ExitStack() as held, writable(out):
         if _is_own_folder(out / "run"):
             held.enter_context(lock(out / "run" / LOCK))  # so that nobody resumes it meanwhile
-        write_text(out / MARK, "")  # first, so that this can be done again if the process is killed here
+        write_text(out / DEMO, "")  # first, so that this can be done again if the process is killed here
         _remove_earlier(out)
         (new / "creatures").rename(out / "creatures")
 
@@ -63,7 +62,7 @@ def check_replaceable(out: Path, overwrite: bool) -> None:
 
 def _is_demo(out: Path) -> bool:
     """Whether a demo has begun in this folder. Development versions before 0.1.0 left no mark, only figures."""
-    if is_file(out / MARK):
+    if is_file(out / DEMO):
         return True
     try:
         return Record(read_json(out / "summary.json")).number("translation_error_ratio") >= 0

@@ -24,6 +24,7 @@ from tunit.reading import Record, UnreadableError, parse_json
 _LEFTOVER = re.compile(r".+\.partial|\.tmp\w{6}")
 # An empty file that marks a folder of results, so that these are not used as training pictures.
 RESULTS = ".tunit-results"
+DEMO = ".tunit-demo"  # an empty file: a demo has begun in this folder
 # To ask for the owner of a lock, `owner_of` itself takes the lock for some microseconds. So one refusal does not mean
 # that there is an owner: try this often, with pauses of so many seconds.
 _ATTEMPTS, _PAUSE = 10, 0.01

@@ -8,7 +8,7 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
-from tunit.clustering.measures import modularity, normalised_cut
+from tunit.clustering.measures import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.partition import (
     agreed_groups,
@@ -37,7 +37,7 @@ def test_the_right_division_is_chosen(seen):
     assert scores["right"] == pytest.approx(0, abs=0.01)  # three parts with no edges between
     assert scores["merged"] == pytest.approx(1, abs=0.01)
     assert scores["one"] == 2
-    assert scores["mixed"] == normalised_cut(graph, torch.from_numpy(mixed)) > 0.1
+    assert scores["mixed"] == normalised_cut(edges_of(graph), mixed) > 0.1
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -61,7 +61,7 @@ def test_small_kinds_that_no_edge_leaves_are_kept_at_the_cost_of_equal_sizes():
     graph = find_neighbours([torch.from_numpy(codes)], 10)
     equal = np.where(kinds > 0, 2, (codes[:, 0] > 40).astype(np.int64))
     divisions = {"equal": equal, "kinds": kinds}
-    assert modularity(graph, torch.from_numpy(equal)) > modularity(graph, torch.from_numpy(kinds))
+    assert modularity(edges_of(graph), equal) > modularity(edges_of(graph), kinds)
     assert best_partition(graph, divisions)[0] == "kinds"
 
 

@@ -64,6 +64,41 @@ def test_few_creatures_are_measured_in_pairs_of_different_ones(run, tmp_path, nu
     assert (note in found["notes"]) == (number == 1)
 
 
+@pytest.mark.parametrize("words", [["report", "MODEL"], ["evaluate", "MODEL", "PICTURES"]])
+def test_a_model_in_the_place_of_its_run_is_one_sentence_that_names_the_run(run, pictures, capsys, words):
+    model = run / "model.safetensors"
+    assert main([{"MODEL": str(model), "PICTURES": str(pictures)}.get(word, word) for word in words]) == 2
+    assert capsys.readouterr().err == f"tunit: {model} is a file: give the folder of the run, such as {run}\n"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG a picture of a source", b"{}", b'{"figures": 3}', b"[1]", b"not JSON"]
+)
+@pytest.mark.parametrize("two", [False, True])
+def test_a_file_that_is_not_an_earlier_result_is_never_replaced(
+    run, pictures, tmp_path, capsys, content, two
+):
+    out = tmp_path / "sources" / "cat.png"
+    out.parent.mkdir()
+    out.write_bytes(content)
+    words = ("--real", pictures / "even", "--fake", pictures / "odd") if two else (run, pictures)
+    assert evaluate(*words, "--out", out) == 2
+    said = capsys.readouterr().err
+    assert (
+        said == f"tunit: {out} exists already, and is not a result of `tunit evaluate`: give another --out\n"
+    )
+    assert out.read_bytes() == content
+
+
+def test_an_empty_file_and_an_earlier_result_are_replaced(pictures, tmp_path):
+    out = tmp_path / "two.json"
+    out.touch()
+    for side in ("32", "48"):
+        words = ("--real", pictures / "even", "--fake", pictures / "odd", "--size", side, "--out", out)
+        assert evaluate(*words) == 0
+        assert json.loads(out.read_text())["size"] == int(side)
+
+
 def test_two_folders(pictures, tmp_path, capsys):
     out = tmp_path / "two.json"
     words = ("--real", pictures / "even", "--fake", pictures / "odd", "--size", 32, "--out", out)

@@ -733,6 +733,7 @@ def test_archives_inside_an_archive_are_reported(tmp_path: Path, kind: str) -> N
     "marks",
     [
         (".tunit-results",),
+        (".tunit-demo",),
         (".tunit-cache",),
         ("pictures.npy", "index.json"),
         ("config.toml", "run.json"),

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from tiny_run import tiny_config, write_pictures
+from tunit.data.layouts import make_part
 from tunit.data.packing.pack_settings import pack_settings
 from tunit.data.packing.packed import open_packed
 from tunit.data.packing.search import Search
 from tunit.data.packing.sharded import ShardedImages
 from tunit.data.packing.shards import pack_shards
+from tunit.errors import RunError
 from tunit.evaluation import during_training
 from tunit.evaluation.during_training import Evaluator
 from tunit.evaluation.feature_networks import FeatureNetwork
@@ -66,6 +68,18 @@ def test_evaluation_does_not_change_the_training(runs):
         read_tensors(checkpoints(runs / name / "checkpoints")[-1])[0] for name in ("watched", "plain")
     )
     assert all(torch.equal(watched[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("about", [{"source": None}, {}])
+def test_a_run_that_does_not_say_where_its_published_set_is_gets_one_sentence(
+    runs, tmp_path, monkeypatch, about
+):
+    shutil.copytree(runs / "plain", tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(about))
+    monkeypatch.setattr(during_training, "part_of", lambda data: make_part("animal-faces-10", "train"))
+    evaluator = Evaluator(RunFolder(tmp_path / "run"), NETWORK)
+    with pytest.raises(RunError, match=r"run\.json does not say where the pictures of the run are: enter"):
+        evaluator._pictures(load_model(tmp_path / "run"), open_packed(tmp_path / "run" / "data"))
 
 
 @pytest.mark.parametrize("held", [False, True])

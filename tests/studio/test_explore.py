@@ -1,8 +1,12 @@
 """Explore: what E predicts for a run's own pictures, computed once and cached; and the pictures."""
 
+import gc
 import io
+import os
+import shutil
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +15,18 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
+from tiny_run import tiny_config, write_pictures
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.packing.packed import open_packed
+from tunit.errors import RunError
+from tunit.networks.tensor_file import read_tensors, write_tensors
 from tunit.reporting.style_map import MOST_LAID_OUT, laid_out, spread
 from tunit.studio import explore, output_thread, run_output
 from tunit.studio.app import create_app
-from tunit.studio.library import OUTPUTS, Library
+from tunit.studio.library import MODELS, OUTPUTS, Library
 from tunit.studio.lru_cache import LRUCache, stamp_of
 from tunit.studio.workspace import Workspace
+from tunit.training.launch import start_run
 from tunit.translation.translator import Translator
 
 
@@ -59,6 +67,48 @@ def test_it_shows_the_models_predictions(found, truth):
     for domain in found["domains"]:
         assert all(found["domain"][place] == domain["number"] for place in domain["typical"])
         assert bool(domain["typical"]) == bool(domain["size"])
+
+
+@pytest.fixture(scope="module")
+def of_labels(tmp_path_factory):
+    """A studio for a run of a method whose E tells no domains: they are the labels."""
+    root = tmp_path_factory.mktemp("funit")
+    for i, name in enumerate(("crows", "jays")):
+        write_pictures(root / "pictures" / name, seed=i, number=6)
+    config = tiny_config("table1-a", steps=2, domains=2, labels="folders", style_width=8, guide_only_until=0)
+    start_run(root / "pictures", root / "runs" / "birds", config, quiet=True)
+    with TestClient(
+        create_app(Workspace(root / "runs", device="cpu")), base_url="http://localhost"
+    ) as client:
+        yield client
+
+
+def test_if_the_model_tells_no_domains_the_labels_are_shown_and_no_confidence(of_labels):
+    found = looked(of_labels).json()
+    assert found["domain"] == [0] * 6 + [1] * 6
+    assert [(domain["name"], domain["size"]) for domain in found["domains"]] == [("crows", 6), ("jays", 6)]
+    assert found["told"] is False
+    for row, label in ((2, 0), (9, 1)):
+        about = of_labels.get(f"/runs/birds/explore/picture/{row}").json()
+        assert (about["domain"], about["confidence"]) == (label, None)
+
+
+def test_output_of_an_older_version_whose_domains_have_no_meaning_is_not_shown(of_labels):
+    assert looked(of_labels).status_code == 200
+    library = of_labels.app.state.library
+    run = library.workspace.run("birds")
+    path = run.path / "studio" / "seen.safetensors"
+    tensors, about = read_tensors(path)
+    about.pop("domains", None)
+    write_tensors(path, tensors | {"domains": torch.tensor([1] * 6 + [0] * 6)}, about)
+    library._threads.clear()
+    assert looked(of_labels).json()["domain"] == [0] * 6 + [1] * 6
+
+
+def test_a_source_has_no_domain_if_the_model_tells_none(of_labels):
+    about = of_labels.post("/runs/birds/translate/prepare", data={"row": "3"}).json()
+    assert (about["domain"], about["confidence"]) == (None, None)
+    assert len(about["code"]) == 8
 
 
 def test_a_picture_comes_with_its_nearest_neighbours(client, found, truth):
@@ -153,8 +203,6 @@ def test_for_many_pictures_a_sample_is_laid_out_and_others_are_placed_near_simil
 
 
 def test_a_failed_computation_is_one_sentence_and_is_tried_again(runs, monkeypatch):
-    from tunit.errors import RunError
-
     library = Library(Workspace(runs, device="cpu"))
     run = library.workspace.run("birds")
 
@@ -196,6 +244,75 @@ def test_however_many_runs_are_asked_for_in_turn_each_has_one_thread_and_gets_it
     assert begun == first
     library.output(replace(bird, key="run6", path=bird.path.parent / "run6")).wait()
     assert len(library._threads) == OUTPUTS
+
+
+def test_threads_that_wait_for_their_turn_keep_no_model_in_memory(runs, tmp_path, monkeypatch):
+    """Eight runs are asked for while the first one is still looked at; every model that was loaded is followed."""
+    for i in range(8):
+        shutil.copytree(runs / "birds", tmp_path / f"run{i}")
+    loaded, may_go_on, load = [], threading.Event(), Translator.load
+
+    def noted(*args, **how):
+        translator = load(*args, **how)
+        loaded.append(weakref.ref(translator.model))
+        return translator
+
+    def look(thread, model, packed):
+        may_go_on.wait(60)
+        return object()
+
+    monkeypatch.setattr(Translator, "load", noted)
+    monkeypatch.setattr(output_thread.OutputThread, "_read_or_compute", look)
+    library = Library(Workspace(tmp_path, device="cpu"))
+    threads = []
+    try:
+        threads += [library.output(library.workspace.run(f"run{i}")) for i in range(8)]
+        gc.collect()
+        kept = sum(model() is not None for model in loaded)
+    finally:
+        may_go_on.set()
+    assert kept <= MODELS + 1
+    for thread in threads:
+        thread.wait()
+        assert thread.output is not None
+    assert len({thread.stamp for thread in threads}) == 8  # each has looked with the model of its own run
+
+
+def test_a_thread_that_had_to_wait_takes_the_model_of_then(runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / "birds", tmp_path / "birds")
+    library = Library(Workspace(tmp_path, device="cpu"))
+    run = library.workspace.run("birds")
+    with output_thread._LOCK:
+        thread = library.output(run)
+        os.utime(tmp_path / "birds" / "model.safetensors", (1, 1))
+    thread.wait()
+    assert thread.known.stamp == stamp_of(tmp_path / "birds" / "model.safetensors")
+    assert library.output(run) is thread
+
+
+def test_a_request_that_finds_a_failure_leaves_the_thread_that_another_one_has_begun(runs):
+    library = Library(Workspace(runs, device="cpu"))
+    run = library.workspace.run("birds")
+    stamp, key, newer = library._stamps(run)[0], library._pack_key(run), object()
+
+    class Failed:
+        """Between the look at its error and its removal, another request begins a new thread."""
+
+        has_ended, asked = True, False
+
+        def __init__(self):
+            self.stamp = stamp
+
+        @property
+        def error(self):
+            if not self.asked:
+                self.asked, library._threads[key] = True, newer
+            return "it has failed"
+
+    library._threads[key] = Failed()
+    with pytest.raises(RunError, match="it has failed"):
+        library.output(run)
+    assert library._threads == {key: newer}
 
 
 def test_some_pictures_are_shown_before_all_have_been_looked_at(runs, truth, monkeypatch):
@@ -243,10 +360,11 @@ def test_output_of_a_model_that_was_replaced_meanwhile_is_not_kept_as_that_of_th
     monkeypatch.setattr(output_thread, "read_output", lambda *_: None)
     library = Library(Workspace(runs, device="cpu"))
     run = library.workspace.run("birds")
-    given = run, library.translator(run).model, library.pictures(run)
+    given = library.translator(run).model, library.pictures(run)
     for stamp, kept in (((0, 0, 0), 0), (stamp_of(run.path / "model.safetensors"), 1)):
         written.clear()
-        thread = output_thread.OutputThread(*given, stamp)
+        opened = output_thread.Opened(*given, stamp)
+        thread = output_thread.OutputThread(run, opened, lambda opened=opened: opened)
         thread.wait()
         assert thread.output is not None
         assert len(written) == kept

@@ -17,7 +17,7 @@ from tiny_run import flags, write_pictures
 from tunit.config.presets import read_config
 from tunit.errors import ConfigError, RunError
 from tunit.files import lock
-from tunit.studio import command_lines, jobs
+from tunit.studio import command_lines, jobs, process_start
 from tunit.training.run_folder import RunFolder
 
 PYTHON = [sys.executable, "-c"]
@@ -131,12 +131,11 @@ def test_without_proc_the_start_of_a_process_is_told_by_ps(monkeypatch):
     def no_proc(path, *args):
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(jobs.subprocess, "run", ps)
-    monkeypatch.setattr(jobs.Path, "read_text", no_proc)
-    monkeypatch.setattr(jobs.Path, "exists", lambda path: False)
-    monkeypatch.setattr(jobs.os, "kill", lambda process, number: None)
-    assert jobs.born(7) == "Sat Nov 28 04:29:04 2026"
-    assert jobs.born(8) is jobs.born(9) is None
+    monkeypatch.setattr(process_start.subprocess, "run", ps)
+    monkeypatch.setattr(process_start.Path, "read_text", no_proc)
+    monkeypatch.setattr(process_start.Path, "exists", lambda path: False)
+    assert process_start.born(7) == "Sat Nov 28 04:29:04 2026"
+    assert process_start.born(8) is process_start.born(9) is None
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,21 @@ import sys
 import time
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tiny_run import tiny_config, write_pictures
+from tunit.config.run_file import write_run_config
 from tunit.data.finding.find import find_pictures
 from tunit.errors import ConfigError, RunError
 from tunit.files import UnwritableError
 from tunit.studio import labels as labels_module
+from tunit.studio import opened_labels
 from tunit.studio.action_log import ActionLog, StaleError
 from tunit.studio.labels import ModelOutput, RunLabels, split_in_two
+from tunit.training.run_folder import RunFolder
 
 NAMES = [f"{i}.png" for i in range(8)]
 LOOKED = ModelOutput(
@@ -367,3 +372,12 @@ def test_a_studio_that_is_ended_writes_the_table_at_once(tmp_path, number):
         finally:
             child.kill()
     assert "0.png,domain 001,person" in (tmp_path / "studio" / "labels.csv").read_text()
+
+
+def test_a_run_that_does_not_say_where_its_pictures_are_has_none_of_them(tmp_path, monkeypatch):
+    """Not even if there is a folder with the name of what is missing."""
+    write_pictures(tmp_path / "None", number=2)
+    write_run_config(tmp_path / "config.toml", tiny_config())
+    (tmp_path / "run.json").write_text('{"source": null}')
+    monkeypatch.chdir(tmp_path)
+    assert opened_labels._files_of(SimpleNamespace(folder=RunFolder(tmp_path))) == {}

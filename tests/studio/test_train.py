@@ -5,12 +5,14 @@ import os
 import shutil
 import sys
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.testclient import TestClient
 
 from tiny_run import write_pictures
+from tunit.data.finding.find import find_pictures
 from tunit.studio import command_lines, jobs, train, training_folders, workspace
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
@@ -331,6 +333,51 @@ def test_links_are_checked_in_folders_that_links_lead_to(root, tmp_path, fake):
             assert error.startswith(f"{folder / 'more' / 'out'} is a link that leads out of the folders")
         (other / "out").unlink()
         assert client.post("/train/start", data=fields).status_code == 200
+
+
+def test_links_that_no_training_follows_may_lead_out_but_all_others_may_not(root, tmp_path, fake):
+    photos = write_pictures(tmp_path / "given" / "photos", number=2)
+    outside = write_pictures(tmp_path / "outside", number=1)
+    (outside / "notes.md").write_text("how the photographs were taken")
+    shutil.copyfile(outside / "000.png", outside / "nameless")
+    with zipfile.ZipFile(outside / "more.zip", "w") as archive:
+        archive.write(outside / "000.png", "000.png")
+    for place in (".git", "sorted"):
+        (photos / place).mkdir()
+        (photos / place / "000.png").symlink_to(outside / "000.png")
+    (photos / "sorted" / ".tunit-results").touch()
+    (photos / "notes.md").symlink_to(outside / "notes.md")
+    (photos / "around").symlink_to(tmp_path)
+    (photos / "gone.png").symlink_to(tmp_path / "gone.png")
+    found = find_pictures(photos)
+    assert [picture.name for picture in found.pictures] == ["000.png", "001.png"]
+    fields = {"folder": "0/photos", "preset": "small"}
+    with TestClient(
+        create_app(Workspace(root, (tmp_path / "given",), device="cpu")), base_url=ADDRESS
+    ) as client:
+        assert client.post("/train/start", data=fields | {"name": "new"}).status_code == 200
+        for name, target in (
+            ("photo", "nameless"),
+            ("more.zip", "more.zip"),
+            ("folder", "."),
+            ("2.png", "000.png"),
+        ):
+            link = photos / name
+            link.symlink_to(outside / target)
+            error = client.post("/train/start", data=fields | {"name": "another"}).json()["error"]
+            assert error.startswith(f"{link} is a link that leads out of the folders")
+            link.unlink()
+
+
+def test_the_files_of_a_database_may_not_be_links_that_lead_out(root, tmp_path, fake):
+    (tmp_path / "given" / "base").mkdir(parents=True)
+    (tmp_path / "data.mdb").write_bytes(b"x")
+    (tmp_path / "given" / "base" / "data.mdb").symlink_to(tmp_path / "data.mdb")
+    with TestClient(
+        create_app(Workspace(root, (tmp_path / "given",), device="cpu")), base_url=ADDRESS
+    ) as client:
+        answer = client.post("/train/start", data={"folder": "0/base", "preset": "small", "name": "new"})
+    assert "data.mdb is a link that leads out of the folders" in answer.json()["error"]
 
 
 def test_the_doctor_reports_the_same_as_prepare(own, runs):

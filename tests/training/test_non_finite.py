@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from tunit.errors import TrainingError
 from tunit.methods import descent as descent_module
 from tunit.methods import tunit as step_module
 from tunit.methods.descent import backward, descent, watching_gradients
+from tunit.methods.tunit import TUNIT
 from tunit.networks.tensor_file import read_tensors, write_tensors
-from tunit.training import non_finite, replay, trainer
+from tunit.training import in_progress, non_finite, replay, trainer
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import start_run
 
@@ -103,6 +105,16 @@ def test_it_goes_back_to_the_last_checkpoint_and_continues_with_other_random_num
     assert read_tensors(checkpoints(run / "checkpoints")[-1])[1]["rollbacks"] == 1
     # Six pictures per step for four steps, then four per step. The pictures of steps 6 to 8 are not drawn again.
     assert state.cursors == {"all": 4 * 6 + (4 + 7) * 4}
+
+
+def test_a_step_that_comes_again_after_a_rollback_is_announced_once(pictures, tmp_path, monkeypatch):
+    said = []
+    method = replace(TUNIT, announce=lambda state, pictures, config: f"step {state.step}")
+    monkeypatch.setattr(in_progress, "method_of", lambda config: method)
+    monkeypatch.setattr(in_progress.ProgressDisplay, "say", lambda self, text, **how: said.append(text))
+    in_a_loss(monkeypatch)
+    assert start_run(pictures, tmp_path / "run", tiny_config(on_nan="rollback")).rollbacks == 1
+    assert [text for text in said if text.startswith("step ")] == [f"step {i}" for i in range(STEPS)]
 
 
 @pytest.mark.parametrize("older", [False, True])

@@ -116,6 +116,23 @@ def test_labels_are_compared_by_class_name_and_pixels_too(tmp_path, packed):
 
 
 @pytest.mark.parametrize(
+    ("about", "sentence"),
+    [
+        ({"start_from": {"run": "x", "anew": None}}, "anew of start_from of run.json is None"),
+        ({"start_from": {"run": "x", "anew": 7}}, "anew of start_from of run.json is 7"),
+        ({"start_from": {"run": "x", "anew": [[]]}}, "anew of start_from of run.json is"),
+        ({"start_from": {"run": "x"}}, "start_from of run.json has no 'anew'"),
+        ({"start_from": "x"}, "start_from of run.json is"),
+    ],
+)
+def test_a_damaged_note_of_the_run_before_is_one_sentence(tmp_path, about, sentence):
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=sentence) as refused:
+        RunFolder(tmp_path).began_with_domains()
+    assert str(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
     "text", ["picture,label\na,b\n", "", "picture,label,hash\na\n", 'picture,label,hash\n"a']
 )
 def test_a_damaged_table_of_pictures_is_one_sentence(tmp_path, packed, text):

@@ -94,32 +94,31 @@ def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
     return one_way.maximum(one_way.T)
 
 
-def modularity(neighbours: Tensor, groups: Tensor) -> float:
+def modularity(edges: sparse.csr_matrix, groups: Integers) -> float:
     """Modularity [5]: how well groups (N,) divide the graph of N pictures, from -1/2 to below 1; about 0 at random.
 
     It is the share of edges within groups, minus the share to expect in a random graph in which every picture has the
-    same number of edges as here. It prefers groups of equal size. neighbours: (N, k) int64, the neighbours of each
-    picture.
+    same number of edges as here. It prefers groups of equal size. edges: (N, N), from `edges_of`.
     """
-    edges = edges_of(neighbours).tocoo()
-    group = groups.cpu().numpy()
-    within = edges.data[group[edges.row] == group[edges.col]].sum() / edges.data.sum()
-    ends = np.bincount(group[edges.row], edges.data) / edges.data.sum()
+    listed = edges.tocoo()
+    within = listed.data[groups[listed.row] == groups[listed.col]].sum() / listed.data.sum()
+    ends = np.bincount(groups[listed.row], listed.data) / listed.data.sum()
     return float(within - np.square(ends).sum())
 
 
-def normalised_cut(neighbours: Tensor, groups: Tensor, number: int = 0) -> float:
+def normalised_cut(edges: sparse.csr_matrix, groups: Integers, number: int = 0) -> float:
     """Normalised cut [4]: how badly groups (N,) divide the graph of N pictures, from 0 to their number.
 
     For each group it is the share of its edges' ends whose edge leaves the group; the shares of all groups are added.
     Unlike `modularity` it does not prefer groups of equal size: separate parts of the graph give 0, however large
-    they are. neighbours: (N, k) int64, the neighbours of each picture. number: how many groups there should be, if
-    more than there are. A group without pictures counts as 1, the worst.
+    they are. edges: (N, N), from `edges_of`. number: how many groups there should be, if more than there are. A
+    group without pictures counts as 1, the worst.
     """
-    edges = edges_of(neighbours).tocoo()
-    group = groups.cpu().numpy()
-    ends = np.bincount(group[edges.row], edges.data, number)
-    leaving = np.bincount(group[edges.row], edges.data * (group[edges.row] != group[edges.col]), len(ends))
+    listed = edges.tocoo()
+    ends = np.bincount(groups[listed.row], listed.data, number)
+    leaving = np.bincount(
+        groups[listed.row], listed.data * (groups[listed.row] != groups[listed.col]), len(ends)
+    )
     return float(np.where(ends > 0, leaving / np.maximum(ends, 1), 1.0).sum())
 
 

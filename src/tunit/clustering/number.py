@@ -22,9 +22,9 @@ from typing import cast
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_score
-from torch import Tensor
 
 from tunit.clustering.choice import Candidate, Choice
 from tunit.clustering.cues import Integers, Vectors
@@ -94,10 +94,10 @@ def choose_number(
     total = _totals(votes)
     chosen = max(ks, key=lambda k: total[k])
     near = min(max(GRAPH_NEIGHBOURS, len(points) // PICTURES_PER_NEIGHBOUR), len(points) - 1)
-    graph = find_neighbours([torch.from_numpy(points)], near)
-    split = best_groups(points, whole[chosen].groups, graph, seed)
+    edges = edges_of(find_neighbours([torch.from_numpy(points)], near))
+    split = best_groups(points, whole[chosen].groups, edges, seed)
     usual = float(np.median([whole[k].apart for k in range(2, chosen + 1)])) if chosen > 1 else 0.0
-    separated = merge_unseparated(points, split, usual, needed, edges_of(graph))
+    separated = merge_unseparated(points, split, usual, needed, edges)
     confirmed = (
         merge_unconfirmed([components_of_variance(cue) for cue in cues], separated, seed)
         if cues
@@ -191,20 +191,19 @@ def split_evidence(run: dict[int, Level], most: int) -> Points:
     return np.concatenate([[0.0], np.cumsum(each)])
 
 
-def best_groups(points: Points, groups: Integers, graph: Tensor, seed: int) -> Integers:
+def best_groups(points: Points, groups: Integers, edges: csr_matrix, seed: int) -> Integers:
     """The groups (N,) of Ward's method, or as many others if these are better.
 
     Where pictures of one kind differ more than kinds do, Ward's groups cut across kinds. The others are joined from
     pieces by agreement (tunit.clustering.partition). The smaller cut is better; if both are equal, Ward's method also
-    knows how far apart groups are that no clustering joins.
+    knows how far apart groups are that no clustering joins. edges: (N, N), the graph of nearest neighbours.
     """
     number = int(groups.max()) + 1
     if number == 1:
         return groups
     wards = refined(points, groups)
     joined = agreed_groups(k_means_in_pieces(points, number, seed), number)
-    cuts = [normalised_cut(graph, torch.from_numpy(some)) for some in (joined, wards)]
-    return joined if cuts[0] < cuts[1] else wards
+    return joined if normalised_cut(edges, joined) < normalised_cut(edges, wards) else wards
 
 
 def refined(points: Points, groups: Integers) -> Integers:

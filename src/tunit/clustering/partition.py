@@ -21,14 +21,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.measures import modularity, normalised_cut
+from tunit.clustering.measures import edges_of, modularity, normalised_cut
 
 # A normalised cut overrules modularity if it is less than this share of the other division's cut.
 CLEARLY_SMALLER = 0.5
@@ -47,10 +46,9 @@ def best_partition(graph: Tensor, divisions: Mapping[str, Integers]) -> tuple[st
     If a division has fewer groups than others, each group that it lacks counts as a cut of 1. If several are equally
     good, the first is taken.
     """
-    most = max(int(groups.max()) + 1 for groups in divisions.values())
-    each = {name: torch.from_numpy(groups) for name, groups in divisions.items()}
-    cuts = {name: normalised_cut(graph, groups, most) for name, groups in each.items()}
-    balanced = max(each, key=lambda name: modularity(graph, each[name]))
+    edges, most = edges_of(graph), max(int(groups.max()) + 1 for groups in divisions.values())
+    cuts = {name: normalised_cut(edges, groups, most) for name, groups in divisions.items()}
+    balanced = max(divisions, key=lambda name: modularity(edges, divisions[name]))
     separate = min(cuts, key=lambda name: cuts[name])
     return separate if cuts[separate] < CLEARLY_SMALLER * cuts[balanced] else balanced, cuts
 

@@ -171,18 +171,17 @@ def _evaluate_run(args: argparse.Namespace) -> int:
 def _compare_folders(args: argparse.Namespace) -> int:
     import tempfile
 
-    from tunit.destination import check_file
     from tunit.errors import DataError
     from tunit.evaluation.comparison import check_enough, compare_sets
     from tunit.evaluation.feature_networks import load_feature_network
     from tunit.evaluation.features import features_of
     from tunit.evaluation.labelled import check_there, pack_held, square_settings
-    from tunit.evaluation.of_run import save_evaluation, say_what_is_missing
+    from tunit.evaluation.of_run import check_result_file, save_evaluation, say_what_is_missing
     from tunit.evaluation.result import Evaluation
     from tunit.machine import choose_device
 
     if args.out:
-        check_file(args.out, keep=[args.real, args.fake, Path(args.features)])
+        check_result_file(args.out, [args.real, args.fake, Path(args.features)])
     for name in ("real", "fake"):  # before the features of either are computed
         check_there(getattr(args, name), f"--{name}")
     network = load_feature_network(

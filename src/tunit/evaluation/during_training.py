@@ -109,7 +109,7 @@ class Evaluator:
             part = part_of(data)
             if part is not None:
                 part = replace(part, split="validation")
-            source = self.held_source or (Path(self.run.read_about()["source"]) if part else None)
+            source = self.held_source or (Path(self.run.source()) if part else None)
             if source is None:
                 whole = labelled(packed)
                 held, train = evenly_chosen(whole, MOST_HELD), whole

@@ -1,7 +1,7 @@
 """Evaluate a run folder on held-back pictures in one call, for `tunit evaluate` and the experiments."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from tunit.data.layouts import Part
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
 from tunit.destination import check_file, workplace
+from tunit.errors import RunError
 from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Say, evaluate_model
 from tunit.evaluation.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
@@ -30,8 +31,11 @@ from tunit.files import writable, write_text
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.paths import expand_home
+from tunit.reading import Record, UnreadableError, exists, read_bytes, read_json
+from tunit.training.run_folder import given_run
 
 FOLDER, RESULT = "evaluation", "evaluation.json"
+LARGEST_RESULT = 1 << 26  # bytes of a result
 
 
 def evaluate_run(
@@ -70,7 +74,7 @@ def evaluate_run(
     show: a function that gets the result before it is written.
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
     """
-    model = load_model(expand_home(run), choose_device(device))
+    model = load_model(given_run(run), choose_device(device))
     run, source, train, path = _places(run, source, train, out, features)
     squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
     squares = replace(squares, picture_column=picture_column)
@@ -114,12 +118,33 @@ def _places(
     """
     run, source = expand_home(run), expand_home(source)
     train = expand_home(train) if train else None
-    path = expand_home(out) if out else run / FOLDER / RESULT
-    check_file(path, keep=[run, source, train, Path(features)])
+    path, keep = run / FOLDER / RESULT, [run, source, train, Path(features)]
+    if out:
+        path = expand_home(out)
+        check_result_file(path, keep)
+    else:
+        check_file(path, keep=keep)
     check_there(source, "the held-back pictures")
     if train is not None:
         check_there(train, "--train")
     return run, source, train, path
+
+
+def check_result_file(path: Path, keep: Iterable[Path | None]) -> None:
+    """Check that a result may be written to `path`, which somebody has chosen; `keep` as for `check_file`.
+
+    Raises RunError, also if a file with anything but an earlier result is there: it may be one of the pictures.
+    """
+    check_file(path, keep=keep)
+    if not exists(path):
+        return
+    try:
+        if read_bytes(path, LARGEST_RESULT):
+            Record(read_json(path, LARGEST_RESULT)).record("figures")
+    except UnreadableError:
+        raise RunError(
+            f"{path} exists already, and is not a result of `tunit evaluate`: give another --out"
+        ) from None
 
 
 def _pictures(

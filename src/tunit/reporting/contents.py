@@ -17,6 +17,7 @@ from tunit.data.batching.randomness import CounterStart, numpy_generator
 from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
 from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
+from tunit.evaluation.of_run import FOLDER, LARGEST_RESULT, RESULT
 from tunit.evaluation.protocol import random_pairing, translated
 from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
@@ -35,7 +36,6 @@ CASES = 96  # random pairs; the best and the worst of them are shown
 SHOWN_CASES = 6
 # Trivial answers are computed on at most this many pictures: random features take a hundredth of a second for each.
 MOST_GROUPED = 1_000
-LARGEST_RESULT = 1 << 26  # bytes of evaluation.json
 VIEWED = 512  # how many pictures are augmented, to measure how stable their domains are
 
 
@@ -257,7 +257,7 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
 def evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
     """The result of `tunit evaluate`; None if there is none."""
     try:
-        found = Record(read_json(figures or run.path / "evaluation" / "evaluation.json", LARGEST_RESULT))
+        found = Record(read_json(figures or run.path / FOLDER / RESULT, LARGEST_RESULT))
         _check_evaluation(found)
         return found.values
     except UnreadableError as error:

@@ -10,7 +10,7 @@ from tunit.methods.model_file import load_model
 from tunit.paths import expand_home
 from tunit.reporting.contents import gather
 from tunit.reporting.page import render
-from tunit.training.run_folder import RunFolder
+from tunit.training.run_folder import RunFolder, given_run
 
 NAME = "report.html"
 
@@ -28,7 +28,7 @@ def write_report(
     figures: a result of `tunit evaluate` that is not in the run.
     Raises RunError if there is no run, no model or no pictures, or `out` cannot be written.
     """
-    run = expand_home(run)
+    run = given_run(run)
     path = expand_home(out) if out else run / NAME
     evaluated = expand_home(figures) if figures else None
     model = load_model(run, device)

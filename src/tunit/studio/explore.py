@@ -19,6 +19,7 @@ from tunit.studio.requests import library_of, run_of, whole_of
 from tunit.studio.run_output import RunOutput
 from tunit.studio.shown import example_rows
 from tunit.studio.workspace import Run
+from tunit.translation.answers import tells_domains
 
 NEIGHBOURS = 12
 TYPICAL = 6  # pictures on a domain's card
@@ -66,7 +67,8 @@ def pictures(request: Request) -> Response:
 def _found(run: Run, library: Library, thread: OutputThread, output: RunOutput) -> dict[str, Any]:
     """What the page shows. If the current model has another number of domains, these have no names or styles yet."""
     sizes = thread.domain_sizes
-    is_current = len(library.translator(run).domain_sizes) == len(sizes)
+    translator = library.translator(run)
+    is_current = len(translator.domain_sizes) == len(sizes)
     names = domain_names(run) if is_current else {}
     points = None if output.points is None else np.rint(output.points * 10_000).astype(int)
     return {
@@ -80,6 +82,7 @@ def _found(run: Run, library: Library, thread: OutputThread, output: RunOutput) 
         "confidence": np.rint(output.confidences * 1000).astype(int).tolist(),
         "outlier": np.rint(output.outliers * 1000).astype(int).tolist(),
         "all": len(library.pictures(run).names),
+        "told": tells_domains(translator.model),  # if not, the domains are labels, and there is no confidence
     }
 
 
@@ -111,14 +114,14 @@ def picture(request: Request) -> Response:
     place = None if output is None else output.place_of(row)
     if output is None or place is None:
         raise ConfigError("the model has not looked at this picture yet: wait a little")
-    label = packed.labels[row]
+    label, told = packed.labels[row], tells_domains(library.translator(run).model)
     return JSONResponse(
         {
             "row": row,
             "name": printable(packed.names[row]),
             "label": printable(packed.classes[label]) if label >= 0 else "",
             "domain": int(output.domains[place]),
-            "confidence": float(output.confidences[place]),
+            "confidence": float(output.confidences[place]) if told else None,
             "outlier": float(output.outliers[place]),
             "neighbours": [
                 {"row": int(output.rows[other]), "distance": apart}

@@ -14,9 +14,9 @@ from PIL import Image
 from tunit.data.finding.naming import INDEX
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError, RunError
-from tunit.methods.model_file import TENSORS, Model
+from tunit.methods.model_file import TENSORS
 from tunit.studio.lru_cache import LRUCache, Stamp, stamp_of
-from tunit.studio.output_thread import OutputThread
+from tunit.studio.output_thread import Opened, OutputThread
 from tunit.studio.workspace import Run, Workspace
 from tunit.translation.translator import Translator
 
@@ -73,20 +73,27 @@ class Library:
         with self._beginning:
             thread = self._usable(key, stamp)
         if thread is None:
-            # Outside of the lock, as it takes long.
-            translator, packed = self.translator(run), self.pictures(run)
-            if packed.images.shape[1] != translator.image_size:
-                raise RunError(
-                    f"{run.name} has pictures of {packed.images.shape[1]} pixels and a model for "
-                    f"{translator.image_size}: train it again"
-                )
+            opened = self._opened(run)  # outside of the lock, as it takes long
             with self._beginning:
-                thread = self._usable(key, stamp) or self._begin(key, run, translator.model, packed, stamp)
+                thread = self._usable(key, stamp) or self._begin(key, run, opened)
         if thread.error:
             with self._beginning:
-                self._threads.pop(key, None)  # the next request tries again
+                if self._threads.get(key) is thread:  # not one that another request has begun meanwhile
+                    del self._threads[key]  # the next request tries again
             raise RunError(thread.error)
         return thread
+
+    def _opened(self, run: Run) -> Opened:
+        """The run's current model, and its pictures. Raises RunError if one is missing, or if their sizes differ."""
+        # The stamp first: a model that follows meanwhile then counts as newer, never as this one.
+        stamp = self._stamps(run)[0]
+        translator, packed = self.translator(run), self.pictures(run)
+        if packed.images.shape[1] != translator.image_size:
+            raise RunError(
+                f"{run.name} has pictures of {packed.images.shape[1]} pixels and a model for "
+                f"{translator.image_size}: train it again"
+            )
+        return Opened(translator.model, packed, stamp)
 
     def _usable(self, key: Key, stamp: Stamp) -> OutputThread | None:
         """The thread of this key, unless it has ended with an earlier model than that of `stamp`."""
@@ -96,7 +103,7 @@ class Library:
         self._threads[key] = self._threads.pop(key)  # to the end, as the one that was used last
         return thread
 
-    def _begin(self, key: Key, run: Run, model: Model, packed: PackedPictures, stamp: Stamp) -> OutputThread:
+    def _begin(self, key: Key, run: Run, opened: Opened) -> OutputThread:
         """A new thread. Of those that have ended, only the ones that were used last are kept; one that still works is
         always kept, because without it the next request would start a second one.
         """
@@ -104,7 +111,7 @@ class Library:
         ended = [each for each, thread in self._threads.items() if thread.has_ended]
         for each in ended[: max(len(ended) - OUTPUTS + 1, 0)]:
             del self._threads[each]
-        thread = OutputThread(run, model, packed, stamp, before.known if before else None)
+        thread = OutputThread(run, opened, lambda: self._opened(run), before.known if before else None)
         self._threads[key] = thread
         return thread
 

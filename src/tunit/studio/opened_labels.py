@@ -51,7 +51,7 @@ def _known_of(run: Run, library: Library) -> Known:
 def _files_of(run: Run) -> dict[str, Path]:
     """The files of a run's pictures, for all pictures that are files of their own and still exist."""
     try:
-        source = Path(str(run.folder.read_about().get("source")))
+        source = Path(run.folder.source())
         found = find_pictures(source, picture_column=run.folder.read_config().data.picture_column).pictures
     except TunitError:
         return {}

@@ -6,6 +6,7 @@ already show what the domains are. Then it looks at those that are laid out as a
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from tunit.studio.lru_cache import Stamp, stamp_of
 from tunit.studio.refusals import UNEXPECTED
 from tunit.studio.run_output import FORMAT, NAME, RunOutput, checksum, digest_of, read_output, write_output
 from tunit.studio.workspace import Run
+from tunit.translation.answers import tells_domains
 
 MOST_PICTURES = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
 GLIMPSE = 128  # the pictures that are looked at first
@@ -50,29 +52,71 @@ class Known(NamedTuple):
     domains: int
 
 
+class Opened(NamedTuple):
+    """What a thread works with: a run's model, and its pictures."""
+
+    model: Model
+    packed: PackedPictures
+    stamp: Stamp  # of the model's file
+
+
+class _Facts(NamedTuple):
+    """What a thread knows of its model and its pictures even while it does not keep them in memory."""
+
+    stamp: Stamp
+    step: int
+    domains: int
+    domain_sizes: list[int]  # meanwhile a training may write a model with another number of domains
+    total: int
+
+
 class OutputThread:
     """A thread that computes E's output for a run's pictures; `output` is set after it has succeeded.
 
-    stamp: of the model's file. before: what is known from an earlier model.
+    opened: the model and the pictures at the beginning. open_again: opens them; it is called when the thread's turn
+    has come, because threads that wait keep no model in memory. By then the model may be a later one, which is used.
+    before: what is known from an earlier model.
     """
 
     def __init__(
-        self, run: Run, model: Model, packed: PackedPictures, stamp: Stamp, before: Known | None = None
+        self, run: Run, opened: Opened, open_again: Callable[[], Opened], before: Known | None = None
     ) -> None:
-        self.stamp = stamp
-        self.total = min(len(packed.names), MOST_PICTURES)
         self.done = 0
         self.so_far: SoFar | None = None
         self.output: RunOutput | None = None
         self.error = ""  # why it failed, in one sentence
-        # How many pictures gave each domain's average style, as in `Translator.domain_sizes`. Meanwhile a training
-        # may write a model with another number of domains.
-        self.domain_sizes: list[int] = model.domain_sizes.tolist()
-        self._run, self._step, self._domains = run, model.step, model.settings.domains
-        self._before = before if before and before.domains == self._domains else None
-        # The model is an argument, because a thread that has ended keeps none.
-        self._thread = threading.Thread(target=self._work, args=(model, packed), daemon=True)
+        self._run, self._before = run, before
+        self._take(opened)
+        self._thread = threading.Thread(target=self._work, args=(open_again,), daemon=True)
         self._thread.start()
+
+    def _take(self, opened: Opened) -> None:
+        """Note what this model and these pictures are; what is known from a model with other domains is forgotten."""
+        model, settings = opened.model, opened.model.settings
+        if self._before is not None and self._before.domains != settings.domains:
+            self._before = None
+        self._facts = _Facts(
+            opened.stamp,
+            model.step,
+            settings.domains,
+            model.domain_sizes.tolist(),
+            min(len(opened.packed.names), MOST_PICTURES),
+        )
+
+    @property
+    def stamp(self) -> Stamp:
+        """The stamp of the model's file."""
+        return self._facts.stamp
+
+    @property
+    def domain_sizes(self) -> list[int]:
+        """How many pictures gave each domain's average style, as in `Translator.domain_sizes`."""
+        return self._facts.domain_sizes
+
+    @property
+    def total(self) -> int:
+        """How many pictures are looked at."""
+        return self._facts.total
 
     def wait(self) -> None:
         """Wait until it has ended."""
@@ -86,13 +130,15 @@ class OutputThread:
     @property
     def known(self) -> Known | None:
         """The newest complete output: until this thread has succeeded, that of an earlier model."""
-        output = self.output
-        return self._before if output is None else Known(output, self.stamp, self._step, self._domains)
+        output, facts = self.output, self._facts
+        return self._before if output is None else Known(output, facts.stamp, facts.step, facts.domains)
 
-    def _work(self, model: Model, packed: PackedPictures) -> None:
+    def _work(self, open_again: Callable[[], Opened]) -> None:
         try:
             with _LOCK:
-                self.output = self._read_or_compute(model, packed)
+                opened = open_again()
+                self._take(opened)
+                self.output = self._read_or_compute(opened.model, opened.packed)
         except TunitError as error:
             self.error = str(error)
             LOG.warning("%s: %s", self._run.name, error)
@@ -108,6 +154,8 @@ class OutputThread:
             "pictures": digest_of(packed.hashes),
             "most": MOST_PICTURES,
         }
+        if not tells_domains(model):  # files of older versions have the domains of E's logits
+            about["domains"] = "labels"
         if stamp_of(tensors) != self.stamp:  # a training has written a newer model: this is not its checksum
             return self._compute(model, packed)
         output = read_output(path, about, self.total, model.settings.style_width)
@@ -149,6 +197,8 @@ class _PartialOutput:
 
     def __init__(self, model: Model, packed: PackedPictures) -> None:
         self._model, self._packed = model, packed
+        # A method whose E tells no domains learns from labels of all pictures: these are the domains.
+        self._labels = None if tells_domains(model) else packed.labels
         self.rows = evenly_spread(len(packed.names), MOST_PICTURES)
         self.is_known = np.zeros(len(self.rows), np.bool_)
         self.domains = np.zeros(len(self.rows), np.int64)
@@ -160,8 +210,11 @@ class _PartialOutput:
         device = self._model.domain_styles.device
         batches = in_batches(self._packed.images, device, BATCH, self.rows[some])
         guidance = guidance_over(self._model.guide, batches)
-        confidences, domains = guidance.logits.softmax(1).max(1)
-        self.domains[some], self.confidences[some] = domains.numpy(), confidences.numpy()
+        if self._labels is None:
+            confidences, domains = guidance.logits.softmax(1).max(1)
+            self.domains[some], self.confidences[some] = domains.numpy(), confidences.numpy()
+        else:
+            self.domains[some], self.confidences[some] = self._labels[self.rows[some]], 1
         self.styles[some] = guidance.style
         self.is_known[some] = True
 

@@ -6,6 +6,9 @@ import tempfile
 import threading
 from pathlib import Path
 
+from tunit.data.finding.folders import walk_links
+from tunit.data.finding.source_kind import kind_of
+from tunit.data.packing.shards import is_sharded
 from tunit.errors import ConfigError, DataError
 from tunit.files import reason_of
 from tunit.printing import printable, shown
@@ -15,7 +18,7 @@ from tunit.studio.workspace import Workspace, is_inside
 
 DEEPEST = 2  # the page offers folders down to this many levels below a given folder,
 MOST = 300  # and at most this many folders
-MOST_ENTRIES = 500_000  # at most this many files are checked for links
+MOST_CHECKED = 500_000  # a folder with more pictures is not checked for links, and not trained on from here
 CHECK_WITHIN = 600  # seconds after which looking at a folder is given up
 _LOCK = threading.Lock()  # only one folder at a time is checked: decoding uses all cores
 
@@ -68,31 +71,30 @@ def folder_at(workspace: Workspace, address: str) -> Path:
 
 
 def check_links(workspace: Workspace, folder: Path) -> None:
-    """Raises DataError if a link in a folder leads out of the folders that were given to the studio.
+    """Raises DataError if a link that a training would follow leads out of the folders given to the studio.
 
-    Training would follow it, and the studio must not show pictures that its owner did not give it. Folders that links
-    lead to are checked, too.
+    It must not show pictures that its owner did not give it. A link that no training follows, such as one to a text
+    or in a hidden folder, may lead anywhere.
     """
-    left, folders, walked = MOST_ENTRIES, [folder], set[Path]()
-    while folders:
-        for parent, below, files in os.walk(folders.pop()):
-            real = Path(parent).resolve()
-            if real in walked:
-                below.clear()
-                continue
-            walked.add(real)
-            left -= len(below) + len(files)
-            if left < 0:
-                raise DataError(f"{folder} holds more than {MOST_ENTRIES:,} files: train at the command line")
-            for path in (Path(parent, name) for name in (*below, *files)):
-                if not path.is_symlink():
-                    continue
-                if not any(is_inside(path, root) for root in workspace.pictures):
-                    raise DataError(
-                        f"{path} is a link that leads out of the folders of this studio: remove it, or give the "
-                        "folder that it leads to by --pictures"
-                    )
-                folders.append(path)
+
+    def check(link: Path) -> None:
+        """Raises DataError if this link leads out."""
+        if not any(is_inside(link, root) for root in workspace.pictures):
+            raise DataError(
+                f"{link} is a link that leads out of the folders of this studio: remove it, or give the folder that "
+                "it leads to by --pictures"
+            )
+
+    if kind_of(folder) == "folder" and not is_sharded(folder):
+        for number, _ in enumerate(walk_links(folder, check)):
+            if number == MOST_CHECKED:
+                raise DataError(
+                    f"{folder} holds more than {MOST_CHECKED:,} pictures: train at the command line"
+                )
+        return
+    for path in folder.iterdir():  # a database or shards: a few files, which are not looked for below it
+        if path.is_symlink():
+            check(path)
 
 
 def check_pictures(folder: Path, preset: str) -> tuple[bool, list[str]]:

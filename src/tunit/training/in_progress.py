@@ -62,6 +62,7 @@ class Training:
     complete: bool = True
     # The neighbours with which the batches of the steps in the window were drawn, by the steps' counters.
     neighbours: dict[int, Tensor | None] = field(default_factory=dict)
+    announced: set[int] = field(default_factory=set)  # the steps before which the user was told something
 
 
 def begin_if_new(state: TrainingState, batches: Batches, config: Config) -> None:
@@ -79,7 +80,9 @@ def before_step(training: Training) -> None:
     config, state, pictures = training.config, training.state, training.pictures
     method = method_of(config)
     said = method.announce(state, pictures, config) if method.announce else ""
-    if said and is_rank_zero():
+    # A step comes again after the training went back to a checkpoint; the user has read then what it takes.
+    if said and is_rank_zero() and state.step not in training.announced:
+        training.announced.add(state.step)
         training.display.say(said)
     if method.before_step:
         method.before_step(state, training.batches, pictures, config)

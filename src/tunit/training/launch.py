@@ -81,12 +81,9 @@ def start_run(
     _check_folders(source, out, start_from, config)
     if must_launch(config):
         check_processes(config)
-        if words is not None:
-            launch(words, config.run.processes, out, max_restarts)
-            raise EndedInOtherProcesses(0)
         flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
-        words = _words_of(source, out, flags, start_from, log_to)
-        return _launch_from_python(words, config, run, evaluate, max_restarts)
+        own_words = _words_of(source, out, flags, start_from, log_to)
+        return _in_new_processes(words, own_words, config, run, evaluate, max_restarts)
     plan = TrainingPlan(evaluate, evaluate_every, quiet, log_to)
     with process_group(torch.device(config.run.device)), ExitStack() as lock:
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run))):
@@ -159,16 +156,27 @@ def _prepare(
     return config, pictures, ready
 
 
-def _launch_from_python(
-    words: list[str], config: Config, run: RunFolder, evaluate: Evaluate | None, max_restarts: int
+def _in_new_processes(
+    words: Sequence[str] | None,
+    own_words: list[str],
+    config: Config,
+    run: RunFolder,
+    evaluate: Evaluate | None,
+    max_restarts: int,
 ) -> TrainingState:
-    """Train in several new processes, and return the state that they leave."""
+    """Train in several new processes, and return the state that they leave; `words` as for `start_run`.
+
+    own_words: the command that they run if `words` is not given.
+    """
+    if words is not None:
+        launch(words, config.run.processes, run.path, max_restarts)
+        raise EndedInOtherProcesses(0)
     if evaluate is not None:
         raise ConfigError(
             f"processes is {config.run.processes}, but the new processes cannot call your function evaluate: leave "
             "evaluate out, or start your program with torchrun"
         )
-    launch_config(words, config, run.path, max_restarts)
+    launch_config(own_words, config, run.path, max_restarts)
     alone = run.read_config().with_overrides({"processes": 1})
     return make_ready(alone, open_packed(run.data), run.checkpoints).state
 
@@ -214,12 +222,10 @@ def resume_run(
         if not must_launch(config):
             check_same_folder(run)
             return plan.carry_out(config, run, pictures, ready, resume=started)
-    if words is not None:
-        launch(words, config.run.processes, run.path, max_restarts)
-        raise EndedInOtherProcesses(0)
-    words = ["train", *([str(source)] if source else []), "--resume", str(run.path)]
-    words += [f"--{name.replace('_', '-')}={value}" for name, value in (overrides or {}).items()]
-    return _launch_from_python(words + _tracker_words(log_to), config, run, evaluate, max_restarts)
+    own_words = ["train", *([str(source)] if source else []), "--resume", str(run.path)]
+    own_words += [f"--{name.replace('_', '-')}={value}" for name, value in (overrides or {}).items()]
+    own_words += _tracker_words(log_to)
+    return _in_new_processes(words, own_words, config, run, evaluate, max_restarts)
 
 
 def _words_of(

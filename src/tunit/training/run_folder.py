@@ -25,7 +25,7 @@ from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.files import write_text
 from tunit.methods.model_file import DOMAINS
-from tunit.paths import absolute
+from tunit.paths import absolute, expand_home
 from tunit.process_group import job
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
@@ -93,22 +93,41 @@ class RunFolder:
                 about.text("source")
             if about.values.get("pictures") is not None:
                 about.whole("pictures")
+            if about.values.get("start_from") is not None:
+                about.record("start_from").texts("anew")
         except UnreadableError as error:
             raise RunError(
                 f"{self.path} is not the folder of a run (no readable {self.about.name}: {error})"
             ) from None
         return about.values
 
+    def source(self) -> str:
+        """The pictures that the run was begun with: a path or a URL. Raises RunError, also if run.json has none."""
+        source = self.read_about().get("source")
+        if source is None:
+            raise RunError(
+                f"{self.about} does not say where the pictures of the run are: enter their folder as source"
+            )
+        return str(source)
+
     def began_with_domains(self) -> bool:
         """Whether the run began with the domains of another one (--from). Raises RunError."""
         start_from = self.read_about().get("start_from")
-        return isinstance(start_from, dict) and "guide.domain_head.weight" not in start_from.get("anew", ())
+        return start_from is not None and "guide.domain_head.weight" not in start_from["anew"]
 
     def read_config(self) -> Config:
         """The config of the run, with the values that were chosen when it began."""
         if not is_file(self.config):
             raise RunError(f"{self.path} is not the folder of a run (it has no {self.config.name})")
         return read_run_config(self.config)
+
+
+def given_run(path: str | Path) -> Path:
+    """The folder of a run, as a user has given it. Raises RunError if it is a file, such as the run's model."""
+    folder = expand_home(path)
+    if is_file(folder):
+        raise RunError(f"{folder} is a file: give the folder of the run, such as {folder.parent}")
+    return folder
 
 
 def begin_run(

@@ -1,7 +1,7 @@
 """The pictures in a folder and its sub-folders (with links, archives, and results of tunit), and in an archive."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,17 +20,18 @@ from tunit.data.finding.naming import (
     suffix_of,
 )
 from tunit.errors import DataError
-from tunit.files import RESULTS
+from tunit.files import DEMO, RESULTS
 
 # A folder that contains all files of one of these sets is a folder of tunit's results.
 _RESULTS = (
     {RESULTS},
+    {DEMO},
     {MARKER},
     {PIXELS, INDEX},
     {"config.toml", "run.json"},
     {"model.safetensors", "model.json"},
     {"domains.csv", "overview.png"},
-    {"summary.json", "creatures", "run"},
+    {"summary.json", "creatures", "run"},  # a demo of a development version before 0.1.0, which left no mark
 )
 
 
@@ -62,6 +63,13 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
         notes.append(
             f"{_some('link', walk.outside)} that {leads} out of the folder {_was(walk.outside)} followed"
         )
+
+
+def walk_links(root: Path, check: Callable[[Path], None]) -> Iterator[Item]:
+    """As `walk_folder`, but archives stay closed, and `check` is called with every link that the walk follows, before
+    what it leads to is listed or given. What `check` raises ends the walk.
+    """
+    return _Walk(root, check).items()
 
 
 def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
@@ -105,6 +113,7 @@ class _Walk:
     """One walk through a folder, and what it found besides pictures."""
 
     root: Path
+    check: Callable[[Path], None] = lambda link: None  # called with each link that is followed
     archives: list[str] = field(default_factory=list)
     results: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)  # links out of the root
@@ -141,13 +150,17 @@ class _Walk:
                         yield LeftOut(name, *problem), f"{name}\0{problem[0]}"
                         continue
                     if leads_to == "folder":
+                        self.check(Path(entry.path))
                         folders.append((entry.path, f"{name}/", True))
                     if leads_to != "file":
                         continue
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append((entry.path, f"{name}/", beyond))
                     continue
-                if (item := self._file(entry, name)) is not None:
+                before, item = len(self.archives), self._file(entry, name)
+                if entry.is_symlink() and (item is not None or len(self.archives) > before):
+                    self.check(Path(entry.path))
+                if item is not None:
                     yield item
 
     def _link(

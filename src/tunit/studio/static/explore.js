@@ -67,11 +67,17 @@ class Explorer {
     this.found = found;
     this.placeOf = new Map(found.rows.map((row, place) => [row, place]));
     const places = (mask) => before.rows.filter((_, i) => mask[i]).map((row) => this.placeOf.get(row));
+    if (!found.told && !before) this.withoutConfidence();
     at("domains").replaceChildren(...found.domains.map((domain) => this.card(domain)));
     if (found.x) this.showMap(before);
     if (this.lassoed) this.lassoed = this.map.lassoed() ?? maskOf(places(this.lassoed), found.rows.length);
     this.filter(this.limit);
     if (focused) document.querySelector(focused)?.focus({ preventScroll: true });
+  }
+
+  /** The domains are labels, of which the model cannot be sure or unsure: no order by its confidence is offered. */
+  withoutConfidence() {
+    for (const value of ["confidence", "unsure"]) at("order").querySelector(`[value="${value}"]`).remove();
   }
 
   showMap(before) {
@@ -99,8 +105,8 @@ class Explorer {
   }
 
   spoken(place) {
-    const sure = (this.found.confidence[place] / 10).toFixed(0);
-    return `picture ${this.found.rows[place]}, ${this.nameOf(this.found.domain[place])}, confidence ${sure} %`;
+    const said = `picture ${this.found.rows[place]}, ${this.nameOf(this.found.domain[place])}`;
+    return this.found.told ? `${said}, confidence ${(this.found.confidence[place] / 10).toFixed(0)} %` : said;
   }
 
   card(domain) {
@@ -256,7 +262,7 @@ class Explorer {
     at("one-name").textContent = about.name;
     const facts = [
       ["domain", this.nameOf(k)],
-      ["confidence", `${(100 * about.confidence).toFixed(1)} %`],
+      ...(about.confidence === null ? [] : [["confidence", `${(100 * about.confidence).toFixed(1)} %`]]),
       ["off-topic", about.outlier < 0.5 ? `no (${about.outlier.toFixed(2)})` : `yes (${about.outlier.toFixed(2)})`],
     ];
     if (about.label) facts.splice(1, 0, ["label", about.label]);

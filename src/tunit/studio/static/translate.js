@@ -69,9 +69,10 @@ async function setSource(given) {
     at("source-picture").style.aspectRatio = source.aspect;
     at("source-picture").style.setProperty("--aspect", source.aspect);
     at("source-drop").classList.add("filled");
-    const size = source.size ? `${source.size[0]} x ${source.size[1]}, ` : "";
-    const sure = Math.round(100 * source.confidence);
-    at("source-about").textContent = `${source.name}: ${size}${nameOf(source.domain)} (${sure} %)`;
+    const facts = source.size ? [`${source.size[0]} x ${source.size[1]}`] : [];
+    // Not every model tells the domain of a picture.
+    if (source.domain !== null) facts.push(`${nameOf(source.domain)} (${Math.round(100 * source.confidence)} %)`);
+    at("source-about").textContent = [source.name, facts.join(", ")].filter((part) => part).join(": ");
     at("own-size-label").hidden = !source.file;
     for (const id of ["grid-draw", "walk"]) at(id).disabled = false;
     for (const id of ["grid", "walk-shown"]) at(id).replaceChildren();
