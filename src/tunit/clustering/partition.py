@@ -80,7 +80,7 @@ def repeated_k_means(vectors: NDArray[np.floating], k: int, seed: int) -> list[I
 def k_means_in_pieces(vectors: NDArray[np.floating], number: int, seed: int) -> list[Integers]:
     """As `repeated_k_means`, but into several times as many groups as `number`: from run to run more of them.
 
-    k-means prefers groups of equal size: it cuts a large kind in two rather than let small kinds apart. If there are
+    k-means prefers groups of equal size: it cuts a large kind in two and merges small kinds. If there are
     many groups, it cuts every kind into pieces, in each run others, which `agreed_groups` joins again [3].
     """
     most = max(number, len(vectors) // FEWEST_IN_PIECE)

@@ -20,7 +20,7 @@ AUTO = 0  # the value of `domains` if tunit must find the number
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of E, G and D."""
+    """The networks E, G and D: sizes, heads, and how E's input and output are scaled."""
 
     domains: int = setting(
         10,
