@@ -32,7 +32,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="make the networks faster by torch.compile; the start takes longer",
+        help="compile the networks by torch.compile, for GPUs (not measured): the start takes longer",
     )
     parser.add_argument(
         "--picture-column",

@@ -11,9 +11,9 @@
 --picture-column). A fifth of every class is held back for the measurements unless --held-back is given. Finished runs
 are skipped and stopped runs are resumed; other settings need another --out. With --steps, the phases keep their
 shares of the training. Presets tables-32 and tables-64 are made for two CPU cores. Writes DIR/TABLE.md and
-DIR/TABLE.html, with all rows that are finished (of those of --add, only the files given now): our figures (mean and
-spread over the seeds) next to the paper's; for table2 also reports with maps of the styles. With --smoke, all this is
-named TABLE-smoke.
+DIR/TABLE.html, with all rows that are finished (a row of --add only if its file is given in this call): our figures
+(mean and spread over the seeds) next to the paper's; for table2 also reports with maps of the styles. With --smoke,
+all this is named TABLE-smoke.
 """
 
 import argparse

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help="begin with the networks of this run (fine-tuning); with another --domains, "
-        "E's heads and D's last layer start from new weights",
+        "E's domain heads and D's last layer start from new weights",
     )
     parser.add_argument("--preset", metavar="NAME", help="a preset or a TOML file [default]")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
