@@ -4,9 +4,10 @@ Heads trained by mutual information, and k-means on codes, features or cues, all
 kinds and splits others, but usually not the same ones. So two pictures count as the nearer, the more clusterings put
 them into one group ("evidence accumulation" [3]), and most mistakes of a single clustering are outvoted. Several
 divisions are compared on the graph of nearest neighbours, which needs no labels (tunit.clustering.measures). Neither
-measure is enough alone: modularity prefers groups of equal size, and cuts a large kind in two rather than let small
-kinds apart; the normalised cut would rather merge two kinds that overlap than keep a series of near-copies, which is
-a separate part of the graph, with its kind. So modularity decides, unless the cut is clearly against it.
+measure is enough alone. Modularity prefers groups of equal size: it cuts a large kind in two and merges small ones.
+The normalised cut gives a group of its own to a series of near-copies, which is a separate part of the graph, and
+merges two overlapping kinds to keep the number of groups. So modularity decides, unless the cut is clearly against
+it.
 
 The graph is best made before the heads are trained: heads also shape the style codes, so a later graph favours them.
 methods/settled.py has such a graph only if E has learnt from neighbours (`--neighbours`) and there are at most 5,000

@@ -57,7 +57,7 @@ class NetworkConfig:
         "have the running statistics of the last batches, which are also of random views and of translations",
     )
     normalise_style: bool = setting(
-        False, "all style codes have the same length, so that equation 2 compares angles, as in MoCo"
+        False, "all style codes have the same length, so that equation 2 compares only their directions"
     )
     style_size: float = setting(
         1.0,
