@@ -304,6 +304,16 @@ def test_without_a_loss_of_its_own_e_cannot_be_drowned():
     assert judges.judge_drowned(drowned, outline(joint_guide_factor=0), False) is None
     labelled = outline_of(tiny_config(steps=2000, guide_only_until=1000, joint_guide_factor=0), True)
     assert judges.judge_drowned(drowned, labelled, False)  # the loss on labelled pictures still counts
+    # So does the one by which E keeps the domains that it found, where there is one.
+    kept = {"steps": 2000, "joint_guide_factor": 0, "labelled_guide_factor": 0, "found_domains_weight": 0.5}
+    for settings, counts in (
+        ({"guide_only_until": 1000}, True),
+        ({"guide_only_until": 0}, False),
+        ({"guide_only_until": 1000, "labels": "csv"}, False),
+    ):
+        config = tiny_config(**kept | settings)
+        found = judges.judge_drowned(drowned, outline_of(config, config.data.labels == "csv"), False)
+        assert (found is not None) == counts
 
 
 @pytest.mark.parametrize("name", ["emptied", "one output", "references", "strong", "constant", "drowned"])

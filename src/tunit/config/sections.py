@@ -100,7 +100,10 @@ class LossConfig:
         5.0, "weight of the cross-entropy on labelled pictures in E's loss", low=0
     )
     joint_guide_factor: float = setting(
-        0.1, "factor on E's loss on unlabelled pictures in joint training (when G and D train, too)", low=0
+        0.1,
+        "factor on E's loss on unlabelled pictures in joint training (when G and D train, too), except that of "
+        "found_domains_weight",
+        low=0,
     )
     found_domains_weight: float = setting(
         0.0,

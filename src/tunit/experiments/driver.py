@@ -148,7 +148,6 @@ def _measured(
             translates=translates,
             beside_trivial=False,
             device=config.run.device,
-            out=folder / run / "evaluation" / "evaluation.json",
         ).as_json()
 
     found = measured("run", row.translates)

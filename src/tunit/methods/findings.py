@@ -24,7 +24,7 @@ from tunit.methods.state import TrainingState
 from tunit.process_group import on_rank_zero
 
 ENCODED = 256  # pictures through E at a time, of up to 128 px
-UNKNOWN = -1  # the domain of a picture before E's domains are decided
+UNKNOWN = -1  # the domain of a picture before E's domains are decided; the cross-entropy leaves it out
 
 
 @dataclass
@@ -32,26 +32,15 @@ class Findings:
     """The neighbours and the domain of each of N pictures. What the settings do not ask for is None."""
 
     table: Tensor | None = None  # (N, k) int64, on the CPU: at first a picture is its own neighbour
-    domains: Tensor | None = None  # (N,) int64, on E's device: UNKNOWN until E's last step alone
+    domains: Tensor | None = None  # (N,) int64, on E's device: UNKNOWN until after E's last step alone
     # On rank 0, which searches for all:
     cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
     measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
-    # Whether `domains` were known in the first joint step; None before. Asked only once, because on a GPU the answer
-    # must be waited for.
-    _known: bool | None = None
 
     @property
     def neighbours(self) -> Tensor | None:
         """The table after the first search: a search finds no picture, so not the first, for itself."""
         return self.table if self.table is not None and bool(self.table[0, 0] != 0) else None
-
-    def domains_of(self, batch: Batch) -> Tensor | None:
-        """The domain (B,) that was found for each picture of a batch; None if E's domains were not decided."""
-        if self.domains is None or batch.index is None:
-            return None
-        if self._known is None:
-            self._known = bool(self.domains[0] != UNKNOWN)
-        return self.domains[batch.index] if self._known else None
 
     def named(self) -> dict[str, Tensor]:
         """The tensors by their names in checkpoints."""
@@ -59,12 +48,19 @@ class Findings:
         return {name: tensor for name, tensor in both.items() if tensor is not None}
 
 
+def keeps_domains(config: Config) -> bool:
+    """Whether E keeps, in joint steps, the domains that it found: if it trains alone before, and no picture has a
+    label. So the domains are known in every joint step of a run, without asking a tensor on a GPU.
+    """
+    alone, unlabelled = config.schedule.guide_only_until > 0, config.data.labels == "none"
+    return config.losses.found_domains_weight > 0 and alone and unlabelled
+
+
 def new_findings(pictures: int, config: Config, device: torch.device) -> Findings | None:
     """What a run begins with; None if the settings ask for nothing."""
     k = min(config.clustering.neighbours, pictures - 1)
     table = torch.arange(pictures)[:, None].repeat(1, k) if k > 0 else None
-    keeps = config.losses.found_domains_weight > 0 and config.schedule.guide_only_until > 0
-    domains = torch.full((pictures,), UNKNOWN, device=device) if keeps else None
+    domains = torch.full((pictures,), UNKNOWN, device=device) if keeps_domains(config) else None
     return None if table is None and domains is None else Findings(table, domains)
 
 
@@ -76,7 +72,9 @@ def findings_of(state: TrainingState) -> Findings | None:
 def found_domains(state: TrainingState, batch: Batch, phase: Phase) -> Tensor | None:
     """In joint steps the domain (B,) that was found for each picture of the batch; None if E is not to keep them."""
     findings = findings_of(state)
-    return findings.domains_of(batch) if findings and phase.joint else None
+    if findings is None or findings.domains is None or batch.index is None or not phase.joint:
+        return None
+    return findings.domains[batch.index]
 
 
 def keep_domains(state: TrainingState, pictures: PackedPictures) -> None:

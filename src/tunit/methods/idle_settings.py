@@ -51,6 +51,8 @@ def _why_idle(config: Config, name: str) -> str:
         return f"method is {method.name}, which does not use it"
     if name == "most_domains" and config.networks.domains != AUTO:
         return f"domains is {config.networks.domains}, and only with auto is their number found"
+    if name == "found_domains_weight" and config.data.labels != "none":
+        return f"labels is {config.data.labels}, and E only keeps domains that it found without labels"
     augment = "discriminator_augment", "discriminator_augment_target"
     if name == "discriminator_augment_colours" and not any(_value(config, each) for each in augment):
         return f"{' and '.join(augment)} are 0"

@@ -21,7 +21,7 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.methods import losses
 from tunit.methods.candidates import install_best_head
 from tunit.methods.descent import backward, descent, frozen, gradient_norm, mixed_precision
-from tunit.methods.findings import found_domains, keep_domains, new_findings
+from tunit.methods.findings import found_domains, keep_domains, keeps_domains, new_findings
 from tunit.methods.game import Game
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
@@ -217,6 +217,8 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
             f"now the neighbours of {number:,} pictures are searched: twice as many pictures take four times as long"
         )
     last_alone = state.step + 1 == config.schedule.guide_only_until
+    if last_alone and number > LARGE_SET and keeps_domains(config):
+        said.append(f"after this step E looks at all {number:,} pictures, to note the domain of each")
     if last_alone and config.networks.domains != 1 and _groups_pictures(pictures, config):
         said.append("after this step the domains are decided, which takes minutes if there are many domains")
     return "; ".join(said)

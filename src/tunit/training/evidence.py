@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from tunit.config import AUTO, Config
+from tunit.methods.findings import keeps_domains
 from tunit.methods.registry import method_of
 from tunit.training.translation_check import TranslationSummary
 
@@ -150,7 +151,7 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: boo
         weighs_domains=settings.mutual_information_weight > 0,
         weighs_styles=settings.guide_style_weight > 0,
         own_gradient=settings.joint_guide_factor > 0
-        or settings.found_domains_weight > 0
+        or keeps_domains(config)
         or (labelled and settings.labelled_guide_factor > 0),
         joint_steps=max(schedule.steps - first_joint_step, 0),
         first_joint_step=first_joint_step,

@@ -85,7 +85,7 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
 
 
 def bytes_of_rows(config: Config, pictures: int, *, on_gpu: bool = False) -> int:
-    """Bytes that the method keeps for each picture, for all of them: SEMIT's soft labels, E's neighbours.
+    """Bytes that the method keeps for each picture, for all of them: SEMIT's soft labels, E's neighbours and domains.
 
     on_gpu: only of what is in a GPU's memory if training uses one, which E's neighbours are not.
     """

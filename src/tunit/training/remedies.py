@@ -1,6 +1,8 @@
 """What to do about an alarm: options from docs/domains.md that the run does not use yet."""
 
 from tunit.config import AUTO, AUTO_WEIGHT, Config
+from tunit.methods.findings import keeps_domains
+from tunit.methods.registry import method_of
 
 MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
 LARGE_BATCH = 128
@@ -91,7 +93,8 @@ def _against_lost_domains(config: Config) -> str:
         f"a lower --joint-guide-rate (now {settings.joint_guide_rate or settings.guide_rate:g})",
         f"a larger --batch-size (now {settings.batch_size})",
     ]
-    if config.data.labels == "none" and config.schedule.guide_only_until:
+    unlabelled = config.data.labels == "none" and config.schedule.guide_only_until
+    if unlabelled and "found_domains_weight" not in method_of(config).unused_settings:
         options.insert(0, f"a larger --found-domains-weight (now {config.losses.found_domains_weight:g})")
     return f"try a new run with {_listed(options)}; checkpoints from before still have the domain"
 
@@ -129,10 +132,13 @@ def _against_a_constant_discriminator(config: Config) -> str:
 
 def _against_drowned_gradients(config: Config) -> str:
     losses = config.losses
-    return (
-        f"try a new run with a larger --joint-guide-factor (now {losses.joint_guide_factor:g}), or a smaller "
-        f"--reconstruction-weight (now {losses.reconstruction_weight:g})"
-    )
+    options = [
+        f"a larger --joint-guide-factor (now {losses.joint_guide_factor:g})",
+        f"a smaller --reconstruction-weight (now {losses.reconstruction_weight:g})",
+    ]
+    if keeps_domains(config):
+        options.insert(1, f"a larger --found-domains-weight (now {losses.found_domains_weight:g})")
+    return f"try a new run with {_listed(options)}"
 
 
 def _shown(value: float) -> str:
