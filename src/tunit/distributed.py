@@ -70,6 +70,7 @@ class _AllGather(Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, same_loss: bool) -> Tensor:
+        """The rows (b, ...) of all ranks, in their order: (B, ...)."""
         ctx.same_loss = same_loss
         gathered = [
             torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world_size())
@@ -79,6 +80,7 @@ class _AllGather(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """The part (b, ...) of the gradient (B, ...) for this rank's rows; summed over ranks if losses differ."""
         total = gradient if ctx.same_loss else all_reduce(gradient)
         return total[rows_of_rank(len(total))], None
 

@@ -369,6 +369,22 @@ def test_links_that_no_training_follows_may_lead_out_but_all_others_may_not(root
             link.unlink()
 
 
+def test_a_folder_of_too_many_files_of_any_kind_is_refused(root, tmp_path, fake, monkeypatch):
+    """Looking at them all would take long, even if none is a picture."""
+    photos = write_pictures(tmp_path / "given" / "photos", number=2)
+    for i in range(9):
+        (photos / f"{i}.dat").write_bytes(b"x")
+    fields = {"folder": "0/photos", "preset": "small", "name": "new"}
+    with TestClient(
+        create_app(Workspace(root, (tmp_path / "given",), device="cpu")), base_url=ADDRESS
+    ) as client:
+        monkeypatch.setattr(training_folders, "MOST_ENTRIES", 10)
+        error = client.post("/train/start", data=fields).json()["error"]
+        assert "holds more than 10 files: train at the command line" in error
+        monkeypatch.setattr(training_folders, "MOST_ENTRIES", 11)
+        assert client.post("/train/start", data=fields).status_code == 200
+
+
 def test_the_files_of_a_database_may_not_be_links_that_lead_out(root, tmp_path, fake):
     (tmp_path / "given" / "base").mkdir(parents=True)
     (tmp_path / "data.mdb").write_bytes(b"x")

@@ -48,12 +48,16 @@ class Findings:
         return {name: tensor for name, tensor in both.items() if tensor is not None}
 
 
+def finds_domains(config: Config) -> bool:
+    """Whether E finds the domains of a run before its joint steps: it trains alone, and no picture has a label."""
+    return config.schedule.guide_only_until > 0 and config.data.labels == "none"
+
+
 def keeps_domains(config: Config) -> bool:
-    """Whether E keeps, in joint steps, the domains that it found: if it trains alone before, and no picture has a
-    label. So the domains are known in every joint step of a run, without asking a tensor on a GPU.
+    """Whether E keeps, in joint steps, the domains that it found. If so, they are known in every joint step of a run,
+    without asking a tensor on a GPU.
     """
-    alone, unlabelled = config.schedule.guide_only_until > 0, config.data.labels == "none"
-    return config.losses.found_domains_weight > 0 and alone and unlabelled
+    return config.losses.found_domains_weight > 0 and finds_domains(config)
 
 
 def new_findings(pictures: int, config: Config, device: torch.device) -> Findings | None:

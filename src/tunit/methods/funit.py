@@ -181,16 +181,10 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
 UNUSED = (
     *("head_std", "overclusters", "candidate_heads", "standardise", "normalise_style", "style_size"),
     *("mutual_information_weight", "marginal_balance", "overcluster_weight", "guide_style_weight"),
-    *("joint_guide_factor", "labelled_guide_factor", "generator_style_weight", "temperature"),
-    "found_domains_weight",
-    *(
-        "guide_rate",
-        "guide_only_rate",
-        "joint_guide_rate",
-        "guide_warm_up",
-        "guide_betas",
-        "guide_weight_decay",
-    ),
+    *("joint_guide_factor", "labelled_guide_factor", "found_domains_weight"),
+    *("generator_style_weight", "temperature"),
+    *("guide_rate", "guide_only_rate", "joint_guide_rate"),
+    *("guide_warm_up", "guide_betas", "guide_weight_decay"),
     *("domains_from", "neighbours", "neighbours_from", "neighbours_every"),
     *("whole_statistics", "queue_length", "both_views"),
 )

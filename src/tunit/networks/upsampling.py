@@ -107,6 +107,7 @@ class _EdgeDifferences(Function):
 
     @staticmethod
     def backward(ctx: Any, d_rows: Tensor, d_columns: Tensor) -> Tensor:
+        """The gradient (B, C, h, w) of x, from those of the rows (B, 2 C, w) and of the columns (B, 2 C, h)."""
         (x,) = ctx.saved_tensors
         dx = torch.zeros_like(x)
         for line, edge, of_row, of_column in zip(

@@ -116,6 +116,7 @@ class Guard:
         open_to_others.set(self.rules.addresses)
 
         async def send_guarded(message: Message) -> None:
+            """As `send`; the answer also gets the headers that protect the page."""
             if message["type"] == "http.response.start":
                 out = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -201,6 +202,7 @@ def _bounded(receive: Receive, most: int) -> Receive:
     taken = 0
 
     async def receive_bounded() -> Message:
+        """As `receive`, up to the limit; then it raises."""
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))

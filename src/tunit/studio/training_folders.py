@@ -18,7 +18,7 @@ from tunit.studio.workspace import Workspace, is_inside
 
 DEEPEST = 2  # the page offers folders down to this many levels below a given folder,
 MOST = 300  # and at most this many folders
-MOST_CHECKED = 500_000  # a folder with more pictures is not checked for links, and not trained on from here
+MOST_ENTRIES = 500_000  # at most this many files and folders are checked for links
 CHECK_WITHIN = 600  # seconds after which looking at a folder is given up
 _LOCK = threading.Lock()  # only one folder at a time is checked: decoding uses all cores
 
@@ -77,6 +77,15 @@ def check_links(workspace: Workspace, folder: Path) -> None:
     or in a hidden folder, may lead anywhere.
     """
 
+    left = MOST_ENTRIES
+
+    def count(entries: int) -> None:
+        """Raises DataError if the folders listed so far hold too many files."""
+        nonlocal left
+        left -= entries
+        if left < 0:
+            raise DataError(f"{folder} holds more than {MOST_ENTRIES:,} files: train at the command line")
+
     def check(link: Path) -> None:
         """Raises DataError if this link leads out."""
         if not any(is_inside(link, root) for root in workspace.pictures):
@@ -86,11 +95,8 @@ def check_links(workspace: Workspace, folder: Path) -> None:
             )
 
     if kind_of(folder) == "folder" and not is_sharded(folder):
-        for number, _ in enumerate(walk_links(folder, check)):
-            if number == MOST_CHECKED:
-                raise DataError(
-                    f"{folder} holds more than {MOST_CHECKED:,} pictures: train at the command line"
-                )
+        for _ in walk_links(folder, check, count):
+            pass  # only `check` and `count` matter
         return
     for path in folder.iterdir():  # a database or shards: a few files, which are not looked for below it
         if path.is_symlink():

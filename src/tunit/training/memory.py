@@ -227,6 +227,7 @@ def predicted_bytes(config: Config, *, joint: bool) -> Callable[[float], float]:
         return low - each * first, each, state
 
     def predicted(size: float) -> float:
+        """The bytes for this many pictures: the state, and the most activations that are kept at one time."""
         split = bool(micro) and size > micro
         none, each, state = line(split, joint)
         activations = none + each * size

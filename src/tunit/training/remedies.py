@@ -1,7 +1,7 @@
 """What to do about an alarm: options from docs/domains.md that the run does not use yet."""
 
 from tunit.config import AUTO, AUTO_WEIGHT, Config
-from tunit.methods.findings import keeps_domains
+from tunit.methods.findings import finds_domains, keeps_domains
 from tunit.methods.registry import method_of
 
 MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
@@ -93,8 +93,7 @@ def _against_lost_domains(config: Config) -> str:
         f"a lower --joint-guide-rate (now {settings.joint_guide_rate or settings.guide_rate:g})",
         f"a larger --batch-size (now {settings.batch_size})",
     ]
-    unlabelled = config.data.labels == "none" and config.schedule.guide_only_until
-    if unlabelled and "found_domains_weight" not in method_of(config).unused_settings:
+    if finds_domains(config) and "found_domains_weight" not in method_of(config).unused_settings:
         options.insert(0, f"a larger --found-domains-weight (now {config.losses.found_domains_weight:g})")
     return f"try a new run with {_listed(options)}; checkpoints from before still have the domain"
 

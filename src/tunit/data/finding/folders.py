@@ -65,11 +65,12 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
         )
 
 
-def walk_links(root: Path, check: Callable[[Path], None]) -> Iterator[Item]:
+def walk_links(root: Path, check: Callable[[Path], None], count: Callable[[int], None]) -> Iterator[Item]:
     """As `walk_folder`, but archives stay closed, and `check` is called with every link that the walk follows, before
-    what it leads to is listed or given. What `check` raises ends the walk.
+    what it leads to is listed or given; `count` is called with the number of entries of each folder, before they are
+    looked at. What these raise ends the walk.
     """
-    return _Walk(root, check).items()
+    return _Walk(root, check, count).items()
 
 
 def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
@@ -114,6 +115,7 @@ class _Walk:
 
     root: Path
     check: Callable[[Path], None] = lambda link: None  # called with each link that is followed
+    count: Callable[[int], None] = lambda entries: None  # called with the number of entries of each folder
     archives: list[str] = field(default_factory=list)
     results: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)  # links out of the root
@@ -137,6 +139,7 @@ class _Walk:
                 detail = f"the folder cannot be listed ({error.strerror})"
                 yield LeftOut(prefix or ".", UNREADABLE, detail), f"{prefix}\0unlisted"
                 continue
+            self.count(len(entries))
             if prefix and _are_results({entry.name for entry in entries}):
                 self.results.append(prefix)
                 continue
