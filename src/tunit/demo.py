@@ -42,7 +42,7 @@ from tunit.reporting.write import write_report
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.resources import prepare_machine, resolve_machine
-from tunit.training.schedule import batch_size_at, phase_at
+from tunit.training.schedule import batch_size_at, first_step_with_domains, phase_at
 
 PICTURES = 1800
 TEST_PAIRS = 300
@@ -160,7 +160,7 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
     if not isinstance(guide_only, int):
         raise ConfigError(f"guide_only_until is {guide_only}: the demo's preset needs a number of steps")
     # E's steps take longer once it learns domains, too.
-    parts = (0, round(config.clustering.domains_from * guide_only), guide_only)
+    parts = (0, first_step_with_domains(config), guide_only)
     left = seconds - sum(
         (end - first) * _seconds_per_step(config, first) for first, end in pairwise(parts) if first < end
     )

@@ -90,6 +90,11 @@ def idle(preset, **settings):
             "--neighbours 5 has no effect: guide_only_until is 0",
         ),
         (
+            "small",
+            {"guide_style_weight": 0, "domains_from": 0.3},
+            "--domains-from 0.3 has no effect: guide_style_weight is 0",
+        ),
+        (
             "table1-a",
             {"standardise": True},
             "--standardise true has no effect: method is funit, which does not use",

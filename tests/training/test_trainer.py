@@ -15,6 +15,7 @@ from tunit.errors import DataError, TrainingError
 from tunit.methods import tunit as step_module
 from tunit.methods.checks import check_number_of_pictures
 from tunit.methods.model_file import load_model
+from tunit.training.evidence import outline_of
 from tunit.training.launch import resume_run, start_run
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
 
@@ -123,6 +124,16 @@ def test_the_phases_start_where_the_method_says():
     assert streams.count("labelled") == 100
     demo = read_config("demo").resolved_schedule()
     assert (batch_size_at(0, demo), batch_size_at(demo.schedule.guide_only_until, demo)) == (128, 16)
+
+
+def test_without_the_style_loss_e_learns_domains_from_the_start():
+    settings = {"guide_only_until": 10, "steps": 20, "average_from": 10, "domains_from": 0.55}
+    config = read_config("paper").with_overrides(settings)
+    assert [phase_at(s, config).find_domains for s in (0, 5, 6, 10)] == [False, False, True, True]
+    # The first steps would train nothing at all.
+    iic = config.with_overrides({"guide_style_weight": 0})
+    assert all(phase_at(s, iic).find_domains for s in range(20))
+    assert (outline_of(config, False).domains_from_step, outline_of(iic, False).domains_from_step) == (6, 0)
 
 
 def test_slow_steps_without_a_compiler_are_reported_once(tmp_path, monkeypatch, capsys):

@@ -16,7 +16,7 @@ NEEDS = {
     "guide_only_batch_size": ("guide_only_until",),
     "guide_only_rate": ("guide_only_until",),
     "guide_warm_up": ("guide_only_rate", "guide_only_until"),
-    "domains_from": ("guide_only_until",),
+    "domains_from": ("guide_style_weight", "guide_only_until"),
     "found_domains_weight": ("guide_only_until",),
     "neighbours": ("guide_only_until",),
     "neighbours_from": ("neighbours", "guide_only_until"),

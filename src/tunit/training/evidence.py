@@ -8,6 +8,7 @@ from torch import Tensor
 from tunit.config import AUTO, Config
 from tunit.methods.findings import keeps_domains
 from tunit.methods.registry import method_of
+from tunit.training.schedule import first_step_with_domains
 from tunit.training.translation_check import TranslationSummary
 
 # The figures of the log that a Line keeps, and the names of its fields.
@@ -144,7 +145,7 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: boo
         domains_of_information=config.networks.initial_domains,
         number_is_known=config.networks.domains != AUTO,
         final_from=first_joint_step if chosen or _replaces_head(config) else 0,
-        domains_from_step=math.ceil(config.clustering.domains_from * schedule.guide_only_until),
+        domains_from_step=first_step_with_domains(config),
         steps_to_judge_guide=steps_to_judge_guide,
         chance=math.log(1 + config.optimisers.queue_length),
         free_codes=not config.networks.normalise_style,

@@ -1,5 +1,7 @@
 """The schedule of a training: what a step does depends only on its number."""
 
+import math
+
 from tunit.config import Config
 from tunit.methods.method import Phase
 
@@ -10,8 +12,19 @@ def phase_at(step: int, config: Config) -> Phase:
         joint=step >= config.schedule.guide_only_until,
         average_generator=step >= config.schedule.average_from,
         penalise=step % config.losses.r1_every == 0,
-        find_domains=step >= config.clustering.domains_from * config.schedule.guide_only_until,
+        find_domains=step >= first_step_with_domains(config),
     )
+
+
+def first_step_with_domains(config: Config) -> int:
+    """The step from which E learns domains, too. config: after `resolved_schedule`.
+
+    Before it E learns only styles. Without the style loss that would be nothing, so E then learns domains from the
+    start.
+    """
+    if config.losses.guide_style_weight == 0:
+        return 0
+    return math.ceil(config.clustering.domains_from * config.schedule.guide_only_until)
 
 
 def batch_size_at(step: int, config: Config) -> int:
