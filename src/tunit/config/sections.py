@@ -200,7 +200,7 @@ class ClusteringConfig:
     neighbours_from: float = setting(
         0.1,
         "when neighbours are searched for the first time, as a share (0 to 1) of the steps of E alone; 1: before the "
-        "last of them",
+        "last step of E alone",
         low=0,
         high=1,
     )
