@@ -155,7 +155,7 @@ class OptimiserConfig:
     )
     joint_guide_rate: float = setting(
         0.0,
-        "E's learning rate in joint steps, in which it sees few pictures at a time; 0 for guide_rate",
+        "E's learning rate in joint steps, in which it sees few pictures at a time; 0: the value of guide_rate",
         low=0,
     )
     guide_warm_up: int = setting(
