@@ -1,5 +1,6 @@
 # make demo   train and translate on synthetic pictures (cartoon creatures that tunit draws itself), on a CPU
 # make test   every check and test
+# make format format the code
 # make docs   the documentation site
 # make bench  all measurements of speed
 # make soak   stress tests for hours: killed processes, full disks, damaged files, bad input
@@ -7,8 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+CHECKED := src tests benchmarks docs/site docs/first-steps.ipynb
 
-.PHONY: demo test lint docs bench soak clean
+.PHONY: demo test lint format docs bench soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tunit demo --overwrite $(ARGS)
@@ -21,10 +23,13 @@ test: $(VENV)/.installed-test
 	wait $$lint || { echo "make lint failed: its output is above"; exit 1; }; exit $$tests
 
 lint: $(VENV)/.installed-test
-	$(BIN)/ruff format --check src tests benchmarks docs/site docs/first-steps.ipynb
-	$(BIN)/ruff check src tests benchmarks docs/site docs/first-steps.ipynb
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff format $(CHECKED)
 
 # The documentation as a site with search, in build/docs/site. A broken link, or a page that no menu lists, is an error.
 docs: $(VENV)/.installed-test

@@ -1,5 +1,6 @@
 """The command line: help, errors in one sentence, no heavy imports at start-up."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,15 @@ def test_usage_is_short_and_settings_of_single_methods_are_listed_apart(command,
     assert (
         shared.index("settings: data") < shared.index("\n  --image-size") < shared.index("settings: losses")
     )
+
+
+def test_help_of_reproduce_leaves_out_the_settings_that_it_refuses(capsys):
+    def flags(command):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        return set(re.findall(r"^  (--[a-z0-9-]+) VALUE", capsys.readouterr().out, re.M))
+
+    assert flags("train") - flags("reproduce") == {"--seed", "--layout", "--labels"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["translate", "--help"], ["--version"]])

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 HELP = "rerun a table of the paper"
 MOST_SEEDS, MOST_JOBS = 1000, 256
+REFUSED = ("seed", "layout", "labels")  # settings that `Plan` refuses
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,10 +89,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cluster-features",
         default="",
         metavar="NETWORK",
-        help="for row D: k-means on these features [--features]; the paper uses a checkpoint of MoCo v2",
+        help="for row D: k-means on these features [those of --features]; the paper uses a checkpoint of MoCo v2",
     )
     add_measuring(parser)
-    add_settings(parser)
+    add_settings(parser, REFUSED)
 
 
 def run(args: argparse.Namespace) -> int:

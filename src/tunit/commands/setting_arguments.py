@@ -1,7 +1,7 @@
 """What several commands share: a flag for every setting of the config, and the progress bar of packing."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,15 +10,19 @@ from tunit.config.config import section_types
 from tunit.config.methods import METHODS, RENAMED
 
 EXPLAINED = """\
-Every setting is a flag in one of the groups below. In brackets: its value in the
+{every} is a flag in one of the groups below. In brackets: its value in the
 preset `paper`, which is the paper's wherever the paper gives one. The other presets
 change some of them: `tunit config default --changes` lists what `default` changes."""
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add --name VALUE for every setting, grouped by section. For a flag that is not given, `args` has no value."""
+def add_settings(parser: argparse.ArgumentParser, refused: Collection[str] = ()) -> None:
+    """Add --name VALUE for every setting, grouped by section. For a flag that is not given, `args` has no value.
+
+    refused: settings that the command refuses with a sentence of its own, so that its help leaves them out.
+    """
     # A heading with a text; the flags follow in their own groups.
-    parser.add_argument_group("settings", EXPLAINED)
+    every = f"Every setting (except {', '.join(refused)})" if refused else "Every setting"
+    parser.add_argument_group("settings", EXPLAINED.format(every=every))
     groups: dict[str, Any] = {}
     for name, (section, field) in all_fields().items():
         if section not in groups:
@@ -38,7 +42,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             "metavar": "VALUE",
         }
         words = f"{field.metadata['help']}{choices} [paper: {default or 'empty'}]".replace("%", "%%")
-        group.add_argument("--" + name.replace("_", "-"), help=words, **options)
+        shown = argparse.SUPPRESS if name in refused else words
+        group.add_argument("--" + name.replace("_", "-"), help=shown, **options)
         for former in (old for old, new in RENAMED.items() if new == name):
             group.add_argument("--" + former.replace("_", "-"), help=argparse.SUPPRESS, **options)
 

@@ -155,7 +155,7 @@ class OptimiserConfig:
     )
     joint_guide_rate: float = setting(
         0.0,
-        "E's learning rate in joint steps, in which it sees few pictures at a time; 0 for guide_rate",
+        "E's learning rate in joint steps, in which it sees few pictures at a time; 0: the value of guide_rate",
         low=0,
     )
     guide_warm_up: int = setting(
@@ -200,7 +200,7 @@ class ClusteringConfig:
     neighbours_from: float = setting(
         0.1,
         "when neighbours are searched for the first time, as a share (0 to 1) of the steps of E alone; 1: before the "
-        "last of them",
+        "last step of E alone",
         low=0,
         high=1,
     )
