@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tiny_run import write_pictures
+from tunit.cli import main
 from tunit.data.finding.find import find_pictures
 from tunit.studio import command_lines, jobs, train, training_folders, workspace
 from tunit.studio.app import create_app
@@ -394,6 +395,45 @@ def test_the_files_of_a_database_may_not_be_links_that_lead_out(root, tmp_path, 
     ) as client:
         answer = client.post("/train/start", data={"folder": "0/base", "preset": "small", "name": "new"})
     assert "data.mdb is a link that leads out of the folders" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("place", ["outside", "URL", "relative", "linked", "too long", "inside"])
+def test_the_shards_of_a_packed_set_may_not_be_outside_the_given_folders(root, tmp_path, fake, place):
+    """Their index.json may name another place, which a training would read."""
+    photos = write_pictures(tmp_path / "photos", number=3)
+    given = tmp_path / "given"
+    for target in (given / "set", given / "other", tmp_path / "outside"):
+        assert (
+            main(["prepare", str(photos), "--out", str(target), "--shards", "2", "--image-size", "32"]) == 0
+        )
+    roots = {
+        "outside": str(tmp_path / "outside"),
+        "URL": "s3://bucket/pictures",
+        "relative": "given/other",
+        "linked": str(given / "other"),
+        "too long": f"{given}/{'x' * 300}",
+        "inside": str(given / "other"),
+    }
+    index = given / "set" / "index.json"
+    about = json.loads(index.read_text())
+    about["shards"]["root"] = roots[place]
+    index.write_text(json.dumps(about))
+    if place == "linked":
+        shard = next((given / "other").glob("*.tar"))
+        shard.unlink()
+        shard.symlink_to(tmp_path / "outside" / shard.name)
+    workspace = Workspace(root, (given,), device="cpu")
+    with TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False) as client:
+        for address in ("/train/look", "/train/start"):
+            answer = client.post(address, data={"folder": "0/set", "preset": "small", "name": "new"})
+            if place == "inside":
+                assert answer.status_code == 200
+            elif place == "linked":
+                assert "is a link that leads out of the folders" in answer.json()["error"]
+            else:
+                error = answer.json()["error"]
+                assert error.startswith(f"{index} says that its shards are in '{roots[place][:100]}")
+                assert error.endswith("no folder of this studio: train on it at the command line")
 
 
 def test_the_doctor_reports_the_same_as_prepare(own, runs):
