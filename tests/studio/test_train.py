@@ -357,17 +357,29 @@ def test_links_that_no_training_follows_may_lead_out_but_all_others_may_not(root
         create_app(Workspace(root, (tmp_path / "given",), device="cpu")), base_url=ADDRESS
     ) as client:
         assert client.post("/train/start", data=fields | {"name": "new"}).status_code == 200
-        for name, target in (
-            ("photo", "nameless"),
-            ("more.zip", "more.zip"),
-            ("folder", "."),
-            ("2.png", "000.png"),
-        ):
+        for name, target in (("photo", "nameless"), ("folder", "."), ("2.png", "000.png")):
             link = photos / name
             link.symlink_to(outside / target)
             error = client.post("/train/start", data=fields | {"name": "another"}).json()["error"]
             assert error.startswith(f"{link} is a link that leads out of the folders")
             link.unlink()
+
+
+def test_a_link_to_an_archive_may_lead_out_unless_a_training_would_read_the_archive(root, tmp_path, fake):
+    """It does so only if there are no pictures beside it."""
+    photos = write_pictures(tmp_path / "given" / "photos", number=1)
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(photos / "000.png", "more.png")
+    (photos / "more.zip").symlink_to(tmp_path / "more.zip")
+    assert [picture.name for picture in find_pictures(photos).pictures] == ["000.png"]
+    fields = {"folder": "0/photos", "preset": "small"}
+    given = Workspace(root, (tmp_path / "given",), device="cpu")
+    with TestClient(create_app(given), base_url=ADDRESS) as client:
+        assert client.post("/train/start", data=fields | {"name": "new"}).status_code == 200
+        (photos / "000.png").unlink()
+        assert [picture.name for picture in find_pictures(photos).pictures] == ["more.zip/more.png"]
+        error = client.post("/train/start", data=fields | {"name": "another"}).json()["error"]
+        assert error.startswith(f"{photos / 'more.zip'} is a link that leads out of the folders")
 
 
 def test_a_folder_of_too_many_files_of_any_kind_is_refused(root, tmp_path, fake, monkeypatch):
