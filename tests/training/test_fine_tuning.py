@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -21,7 +22,7 @@ from tunit.training import resources
 from tunit.training.checkpoint import load_newest
 from tunit.training.fine_tuning import config_like, write_beginning
 from tunit.training.initial_state import new_state
-from tunit.training.launch import start_run
+from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import make_ready
 
@@ -238,3 +239,21 @@ def test_the_command_continues_from_another_run(tmp_path, origin, capsys):
     assert "networks with guide_width 4, but this run asks for 8" in capsys.readouterr().err
     assert main(["train", str(new), "--resume", str(run.path), "--from", str(origin)]) == 2
     assert "--from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "checkpoints/step_00000002.safetensors"])
+def test_a_file_of_a_run_in_its_place_is_one_sentence_that_names_the_run(tmp_path, origin, capsys, file):
+    said = f"{origin / file} is a file: give the folder of the run, such as {origin}"
+    for words in (
+        ["--resume", str(origin / file)],
+        ["pictures", "--from", str(origin / file), "--out", str(tmp_path / "x")],
+    ):
+        assert main(["train", *words]) == 2
+        assert capsys.readouterr().err == f"tunit: {said}\n"
+    for call in (
+        lambda: resume_run(origin / file),
+        lambda: start_run("pictures", tmp_path / "x", tiny_config(), start_from=origin / file),
+    ):
+        with pytest.raises(RunError, match=re.escape(said)):
+            call()
+    assert not list(tmp_path.iterdir())
