@@ -146,6 +146,15 @@ def test_the_domain_heads_are_fitted_on_the_device_of_the_run(tmp_path, origin, 
     assert set(seen) == {"meta"}
 
 
+def test_without_labels_nothing_is_built_on_the_device_of_the_run(tmp_path, origin, pictures, monkeypatch):
+    """Only a method that looks at labelled pictures needs it; the device without values stands for a GPU."""
+    monkeypatch.setattr(resources, "choose_device", lambda name: torch.device("meta"))
+    write_beginning(tiny_config(), origin, tmp_path, pictures)
+    tensors, _ = read_tensors(tmp_path / "step_00000000.safetensors")
+    theirs = load_model(origin).guide.state_dict()
+    assert all(torch.equal(tensors[f"guide_average.{name}"], value) for name, value in theirs.items())
+
+
 @pytest.mark.parametrize("labels", [[-1] * 6, [0, 0, 1, 1, -1, -1]])
 def test_without_a_label_for_every_domain_the_heads_are_copied(tmp_path, origin, pictures, theirs, labels):
     write_beginning(tiny_config(), origin, tmp_path, labelled(pictures, labels, TINY["domains"]))

@@ -94,8 +94,8 @@ def write_beginning(
     E, G, D and the EMAs come from the newest undamaged checkpoint of `origin`; a warning is printed for each damaged
     one that is skipped. If the number of domains differs, the heads that depend on it are initialised again;
     optimisers, queue and step always start from the beginning. Before the checkpoint is written, the method may
-    change the networks (`Method.adopt`): TUNIT fits E's domain heads to the labels, if there are any. pictures: those
-    of the new run.
+    change the networks if there are labels (`Method.adopt`): TUNIT fits E's domain heads to them. pictures: those of
+    the new run.
     Raises ConfigError if widths or sizes differ, DataError if the labels do not fit the domains, RunError if there is
     no checkpoint.
     """
@@ -106,7 +106,7 @@ def write_beginning(
     path, warnings = load_newest(run.checkpoints, theirs)
     for warning in warnings:
         remark(f"warning: {warning}", name="")
-    adopt = method_of(config).adopt
+    adopt = method_of(config).adopt if (pictures.labels >= 0).any() else None
     # A method that looks at the pictures does so with E, for which a CPU may take long.
     device = cpu if adopt is None else prepare_machine(config)
     state = new_state(config, device, len(pictures.names))

@@ -97,7 +97,9 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
         copy_guide(state, expand_home(config.method.guide_from), config, pictures)
-        if method.adopt:  # rank 0's result goes to all with the other weights
+        if (
+            method.adopt and (pictures.labels >= 0).any()
+        ):  # rank 0's result goes to all with the other weights
             on_rank_zero(partial(method.adopt, state, pictures))
     if not checkpoints:  # machines of different kinds may have drawn slightly different weights
         copy_from_rank_zero(state.networks.named().values())
