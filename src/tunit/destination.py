@@ -11,7 +11,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -66,6 +66,19 @@ def check_file(path: Path, flag: str = "--out", keep: Iterable[Path | None] = ()
     if there is not None and not stat.S_ISREG(there.st_mode):
         raise RunError(f"{path} is not an ordinary file, so it is not replaced: give another {flag}")
     _check_place(path, path.parent, flag)
+
+
+def check_earlier(path: Path, is_earlier: Callable[[Path], bool], what: str, flag: str = "--out") -> None:
+    """Raises RunError if a file is at `path` that the same command has not written: it may be one of the pictures.
+
+    An empty file may be replaced. Call `check_file` first. is_earlier: whether a file has the content of an earlier
+    result; OSError counts as no. what: what such a result is called, such as "a report of `tunit report`".
+    """
+    there = _status(path, flag)
+    with suppress(OSError):
+        if there is None or not there.st_size or is_earlier(path):
+            return
+    raise RunError(f"{path} exists already, and is not {what}: give another {flag}")
 
 
 def _is_same(source: Path, there: os.stat_result) -> bool:

@@ -160,8 +160,20 @@ def test_nothing_is_overwritten_unless_asked(tmp_path, released, capsys):
     with pytest.raises(RunError, match="exists already"):
         tunit_convert(run, "--to", "published", "--out", file)
     assert file.read_text() == "precious"
-    tunit_convert(run, "--to", "published", "--out", file, "--overwrite")
-    assert file.stat().st_size > 10_000
+
+
+def test_only_a_checkpoint_is_replaced_by_one(tmp_path, released):
+    """As a folder that is not a run is not replaced by a run."""
+    run, file = tmp_path / "run", tmp_path / "again.ckpt"
+    tunit_convert(released, "--out", run)
+    file.write_text("precious")
+    with pytest.raises(RunError, match=r"again.ckpt exists already, and is not a published checkpoint"):
+        tunit_convert(run, "--to", "published", "--out", file, "--overwrite")
+    assert file.read_text() == "precious"
+    file.write_bytes(b"")
+    for _ in range(2):
+        tunit_convert(run, "--to", "published", "--out", file, "--overwrite")
+        assert file.stat().st_size > 10_000
 
 
 def test_a_folder_that_is_not_a_run_is_kept_even_with_overwrite(tmp_path, released):

@@ -46,6 +46,27 @@ def page(run):
     return write_report(run).read_text("utf-8")
 
 
+@pytest.mark.parametrize("content", [b"\x89PNG a picture", b"<!doctype html><title>My own page</title>"])
+def test_a_file_that_is_not_an_earlier_report_is_never_replaced(run, tmp_path, capsys, content):
+    out = tmp_path / "mine.html"
+    out.write_bytes(content)
+    assert main(["report", str(run), "--out", str(out), "--device", "cpu"]) == 2
+    said = f"tunit: {out} exists already, and is not a report of `tunit report`: give another --out\n"
+    assert capsys.readouterr().err == said
+    assert out.read_bytes() == content
+
+
+def test_an_empty_file_and_an_earlier_report_are_replaced(run, tmp_path):
+    """Also if the name of the run is as long and as odd as a name can be."""
+    odd, out = tmp_path / ("<\u202e" * 63), tmp_path / "mine.html"
+    shutil.copytree(run, odd)
+    out.touch()
+    for seed in (0, 1):
+        before = out.read_bytes()
+        assert write_report(odd, out, seed=seed) == out
+        assert out.read_bytes() not in (b"", before)
+
+
 def test_every_section_is_there(page):
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == [

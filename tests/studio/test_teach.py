@@ -249,6 +249,18 @@ def test_pictures_that_have_moved_are_one_sentence(root, runs):
     assert "20 pictures of birds are no longer where they were" in answer.json()["error"]
 
 
+def test_a_run_that_does_not_say_where_its_pictures_are_is_one_sentence(root, runs):
+    about = root / "birds" / "run.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"source": None}))
+    with client_of(root, runs) as client:
+        looked(client)
+        act(client, 0, do="add", name="x")
+        answer = client.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
+    assert answer.json()["error"] == (
+        f"{about} does not say where the pictures of the run are: enter their folder as source"
+    )
+
+
 def test_pictures_that_were_put_back_are_found(root, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", FAKE))
     source, away, about = tmp_path / "pictures", tmp_path / "away", root / "birds" / "run.json"

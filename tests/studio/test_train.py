@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tiny_run import write_pictures
+from tunit.cli import main
 from tunit.data.finding.find import find_pictures
 from tunit.studio import command_lines, jobs, train, training_folders, workspace
 from tunit.studio.app import create_app
@@ -356,17 +357,29 @@ def test_links_that_no_training_follows_may_lead_out_but_all_others_may_not(root
         create_app(Workspace(root, (tmp_path / "given",), device="cpu")), base_url=ADDRESS
     ) as client:
         assert client.post("/train/start", data=fields | {"name": "new"}).status_code == 200
-        for name, target in (
-            ("photo", "nameless"),
-            ("more.zip", "more.zip"),
-            ("folder", "."),
-            ("2.png", "000.png"),
-        ):
+        for name, target in (("photo", "nameless"), ("folder", "."), ("2.png", "000.png")):
             link = photos / name
             link.symlink_to(outside / target)
             error = client.post("/train/start", data=fields | {"name": "another"}).json()["error"]
             assert error.startswith(f"{link} is a link that leads out of the folders")
             link.unlink()
+
+
+def test_a_link_to_an_archive_may_lead_out_unless_a_training_would_read_the_archive(root, tmp_path, fake):
+    """It does so only if there are no pictures beside it."""
+    photos = write_pictures(tmp_path / "given" / "photos", number=1)
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(photos / "000.png", "more.png")
+    (photos / "more.zip").symlink_to(tmp_path / "more.zip")
+    assert [picture.name for picture in find_pictures(photos).pictures] == ["000.png"]
+    fields = {"folder": "0/photos", "preset": "small"}
+    given = Workspace(root, (tmp_path / "given",), device="cpu")
+    with TestClient(create_app(given), base_url=ADDRESS) as client:
+        assert client.post("/train/start", data=fields | {"name": "new"}).status_code == 200
+        (photos / "000.png").unlink()
+        assert [picture.name for picture in find_pictures(photos).pictures] == ["more.zip/more.png"]
+        error = client.post("/train/start", data=fields | {"name": "another"}).json()["error"]
+        assert error.startswith(f"{photos / 'more.zip'} is a link that leads out of the folders")
 
 
 def test_a_folder_of_too_many_files_of_any_kind_is_refused(root, tmp_path, fake, monkeypatch):
@@ -394,6 +407,45 @@ def test_the_files_of_a_database_may_not_be_links_that_lead_out(root, tmp_path, 
     ) as client:
         answer = client.post("/train/start", data={"folder": "0/base", "preset": "small", "name": "new"})
     assert "data.mdb is a link that leads out of the folders" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("place", ["outside", "URL", "relative", "linked", "too long", "inside"])
+def test_the_shards_of_a_packed_set_may_not_be_outside_the_given_folders(root, tmp_path, fake, place):
+    """Their index.json may name another place, which a training would read."""
+    photos = write_pictures(tmp_path / "photos", number=3)
+    given = tmp_path / "given"
+    for target in (given / "set", given / "other", tmp_path / "outside"):
+        assert (
+            main(["prepare", str(photos), "--out", str(target), "--shards", "2", "--image-size", "32"]) == 0
+        )
+    roots = {
+        "outside": str(tmp_path / "outside"),
+        "URL": "s3://bucket/pictures",
+        "relative": "given/other",
+        "linked": str(given / "other"),
+        "too long": f"{given}/{'x' * 300}",
+        "inside": str(given / "other"),
+    }
+    index = given / "set" / "index.json"
+    about = json.loads(index.read_text())
+    about["shards"]["root"] = roots[place]
+    index.write_text(json.dumps(about))
+    if place == "linked":
+        shard = next((given / "other").glob("*.tar"))
+        shard.unlink()
+        shard.symlink_to(tmp_path / "outside" / shard.name)
+    workspace = Workspace(root, (given,), device="cpu")
+    with TestClient(create_app(workspace), base_url=ADDRESS, raise_server_exceptions=False) as client:
+        for address in ("/train/look", "/train/start"):
+            answer = client.post(address, data={"folder": "0/set", "preset": "small", "name": "new"})
+            if place == "inside":
+                assert answer.status_code == 200
+            elif place == "linked":
+                assert "is a link that leads out of the folders" in answer.json()["error"]
+            else:
+                error = answer.json()["error"]
+                assert error.startswith(f"{index} says that its shards are in '{roots[place][:100]}")
+                assert error.endswith("no folder of this studio: train on it at the command line")
 
 
 def test_the_doctor_reports_the_same_as_prepare(own, runs):

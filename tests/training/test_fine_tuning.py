@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -18,10 +19,10 @@ from tunit.methods.model_file import load_model
 from tunit.methods.tunit import TUNIT
 from tunit.networks.tensor_file import read_tensors
 from tunit.training import resources
-from tunit.training.checkpoint import load_newest
+from tunit.training.checkpoint import checkpoints, load_newest
 from tunit.training.fine_tuning import config_like, write_beginning
 from tunit.training.initial_state import new_state
-from tunit.training.launch import start_run
+from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import make_ready
 
@@ -145,6 +146,15 @@ def test_the_domain_heads_are_fitted_on_the_device_of_the_run(tmp_path, origin, 
     assert set(seen) == {"meta"}
 
 
+def test_without_labels_nothing_is_built_on_the_device_of_the_run(tmp_path, origin, pictures, monkeypatch):
+    """Only a method that looks at labelled pictures needs it; the device without values stands for a GPU."""
+    monkeypatch.setattr(resources, "choose_device", lambda name: torch.device("meta"))
+    write_beginning(tiny_config(), origin, tmp_path, pictures)
+    tensors, _ = read_tensors(tmp_path / "step_00000000.safetensors")
+    theirs = load_model(origin).guide.state_dict()
+    assert all(torch.equal(tensors[f"guide_average.{name}"], value) for name, value in theirs.items())
+
+
 @pytest.mark.parametrize("labels", [[-1] * 6, [0, 0, 1, 1, -1, -1]])
 def test_without_a_label_for_every_domain_the_heads_are_copied(tmp_path, origin, pictures, theirs, labels):
     write_beginning(tiny_config(), origin, tmp_path, labelled(pictures, labels, TINY["domains"]))
@@ -238,3 +248,66 @@ def test_the_command_continues_from_another_run(tmp_path, origin, capsys):
     assert "networks with guide_width 4, but this run asks for 8" in capsys.readouterr().err
     assert main(["train", str(new), "--resume", str(run.path), "--from", str(origin)]) == 2
     assert "--from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "checkpoints/step_00000002.safetensors"])
+def test_a_file_of_a_run_in_its_place_is_one_sentence_that_names_the_run(tmp_path, origin, capsys, file):
+    said = f"{origin / file} is a file: give the folder of the run, such as {origin}"
+    for words in (
+        ["--resume", str(origin / file)],
+        ["pictures", "--from", str(origin / file), "--out", str(tmp_path / "x")],
+    ):
+        assert main(["train", *words]) == 2
+        assert capsys.readouterr().err == f"tunit: {said}\n"
+    for call in (
+        lambda: resume_run(origin / file),
+        lambda: start_run("pictures", tmp_path / "x", tiny_config(), start_from=origin / file),
+    ):
+        with pytest.raises(RunError, match=re.escape(said)):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+BASELINES = {  # the layers with a row for each label
+    "table1-a": ["discriminator.head"],
+    "semit": [
+        *("guide.classifier.2", "guide_average.classifier.2", "discriminator.head"),
+        *("generator.content_head", "generator_average.content_head"),
+    ],
+}
+BASELINE = {"style_width": 5, "guide_only_batch_size": 0, "steps": 2, "sample_every": 0, "average_from": 0}
+
+
+@pytest.mark.parametrize("preset", BASELINES)
+def test_last_layers_of_the_baselines_are_copied_by_the_names_of_the_labels(tmp_path, capsys, preset):
+    for seed, name in enumerate(("cat", "dog", "fox")):
+        write_pictures(tmp_path / "pictures" / name, 4, side=32, seed=seed)
+    config = tiny_config(preset, **BASELINE, guide_only_until=0)
+    if preset == "semit":
+        config = config.with_overrides({"labelled_only_until": 0, "labels": "folders"})
+    run = tmp_path / "run"
+    start_run(tmp_path / "pictures", run, config, quiet=True)
+    given, theirs = open_packed(RunFolder(run).data), read_tensors(checkpoints(run / "checkpoints")[-1])[0]
+
+    def copied(labels):
+        """The tensors of a run with these labels that begins with `run`."""
+        write_beginning(config, run, tmp_path / "new", dataclasses.replace(given, classes=labels))
+        return read_tensors(tmp_path / "new" / "step_00000000.safetensors")[0]
+
+    same, other = copied(["cat", "dog", "fox"]), copied(["cow", "dog", "fish"])
+    said = capsys.readouterr().err
+    assert said == (
+        f"warning: {run} has other labels: by their names, the last layers keep what they have learnt of 1 of 3 "
+        "labels, and nothing of 'cow', 'fish'\n"
+    )
+    moved = copied(["dog", "fox", "yak"])
+    changed = {name for name in same if not torch.equal(other[name], same[name])}
+    heads = BASELINES[preset]
+    weights = {f"{head}.weight" for head in heads}
+    assert weights <= changed <= weights | {f"{head}.bias" for head in heads}
+    for weight in weights:
+        before = theirs[weight]
+        assert torch.equal(same[weight], before)
+        assert torch.equal(other[weight][1], before[1])
+        assert not any(torch.equal(other[weight][i], before[i]) for i in (0, 2))
+        assert torch.equal(moved[weight][:2], before[1:])

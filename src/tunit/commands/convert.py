@@ -166,11 +166,11 @@ def _write_model(run: "RunFolder", imported: "Imported", state: "TrainingState")
 def _to_published(args: argparse.Namespace) -> list[str]:
     import torch
 
-    from tunit.destination import check_file
+    from tunit.destination import check_earlier, check_file
     from tunit.errors import RunError
     from tunit.files import writable
     from tunit.methods.registry import method_of
-    from tunit.released.checkpoint_file import write_published
+    from tunit.released.checkpoint_file import is_published, write_published
     from tunit.released.conversion import STEPS_PER_EPOCH, to_published
     from tunit.training.checkpoint import load_newest, state_tensors
     from tunit.training.initial_state import new_state
@@ -190,6 +190,7 @@ def _to_published(args: argparse.Namespace) -> list[str]:
             "keep it as a run"
         )
     check_file(args.out)
+    check_earlier(args.out, is_published, "a published checkpoint")
     state = new_state(config, torch.device("cpu"), run.read_about().get("pictures") or 0)
     path, notes = load_newest(run.checkpoints, state)
     config = config.with_overrides({"domains": state.networks.guide.domains})  # it may be "auto"

@@ -22,7 +22,7 @@ from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
-from tunit.paths import expand_home, path_or_url
+from tunit.paths import path_or_url
 from tunit.printing import command, remark, show, shown
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
     from tunit.training.interrupt import Interrupted
+    from tunit.training.run_folder import given_run
 
     if args.replay:
         from tunit.training.replay import replay
@@ -136,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--replay {args.replay} repeats a step as it was: leave out all other options")
         return 0 if replay(args.replay) else 1
     bar, move = packing_progress()
-    out = args.resume or args.out
+    out = given_run(args.resume) if args.resume else args.out
     shared = {
         "progress": move,
         "announce": _announcer(bar, quiet=args.quiet),
@@ -167,13 +168,14 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     from tunit.methods.idle_settings import idle_settings
     from tunit.training.fine_tuning import config_like
     from tunit.training.launch import start_run
+    from tunit.training.run_folder import given_run
 
     if not args.source or not args.out:
         raise ConfigError("give the folder of pictures and --out RUN, or --resume RUN")
     preset, settings = args.preset or "default", _with_batch(args.batch, settings_of(args))
     config, given = layout_config(preset, settings), explicit_settings(preset, settings)
     if args.start_from:
-        config = config_like(config, args.start_from, given)
+        config = config_like(config, given_run(args.start_from), given)
     _check_restarts(args.max_restarts, config)
     return start_run(
         args.source,
@@ -227,14 +229,14 @@ def _with_batch(batch: str | None, settings: dict[str, Any]) -> dict[str, Any]:
 def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     """Continue a run. shared: as for `_start`."""
     from tunit.training.launch import resume_run
-    from tunit.training.run_folder import RunFolder
+    from tunit.training.run_folder import RunFolder, given_run
 
     if args.out or args.preset or args.overwrite or args.strict or args.batch or args.start_from:
         raise ConfigError(
             f"--resume {args.resume} continues a run as it is: leave out --out, --preset, --overwrite, --strict, "
             "--batch and --from"
         )
-    settings, run = settings_of(args), RunFolder(expand_home(args.resume))
+    settings, run = settings_of(args), RunFolder(given_run(args.resume))
     if args.max_restarts and run.config.is_file():  # otherwise the error is that there is no run
         number = {k: v for k, v in settings.items() if k == "processes"}
         _check_restarts(args.max_restarts, run.read_config().with_overrides(number))
@@ -282,7 +284,7 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
 
     if args.held_back is not None:
         preset, settings = args.preset or "default", settings_of(args)
-        run = RunFolder(expand_home(out)) if args.resume else None
+        run = RunFolder(out) if args.resume else None
         config = run.read_config().with_overrides(settings) if run else layout_config(preset, settings)
         check_held(args.held_back, config.data.picture_column, config.data.label_column)
     network = load_feature_network(

@@ -11,8 +11,7 @@ from tunit.data.finding.left_out import summarise_left_out
 from tunit.data.layouts import Part
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
-from tunit.destination import check_file, workplace
-from tunit.errors import RunError
+from tunit.destination import check_earlier, check_file, workplace
 from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Say, evaluate_model
 from tunit.evaluation.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
@@ -31,7 +30,7 @@ from tunit.files import writable, write_text
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.paths import expand_home
-from tunit.reading import Record, UnreadableError, exists, read_bytes, read_json
+from tunit.reading import Record, UnreadableError, read_json
 from tunit.training.run_folder import given_run
 
 FOLDER, RESULT = "evaluation", "evaluation.json"
@@ -136,15 +135,16 @@ def check_result_file(path: Path, keep: Iterable[Path | None]) -> None:
     Raises RunError, also if a file with anything but an earlier result is there: it may be one of the pictures.
     """
     check_file(path, keep=keep)
-    if not exists(path):
-        return
+    check_earlier(path, _is_result, "a result of `tunit evaluate`")
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is a result of `save_evaluation`."""
     try:
-        if read_bytes(path, LARGEST_RESULT):
-            Record(read_json(path, LARGEST_RESULT)).record("figures")
+        Record(read_json(path, LARGEST_RESULT)).record("figures")
     except UnreadableError:
-        raise RunError(
-            f"{path} exists already, and is not a result of `tunit evaluate`: give another --out"
-        ) from None
+        return False
+    return True
 
 
 def _pictures(

@@ -195,11 +195,10 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
 
 
 def _adopt(state: TrainingState, pictures: PackedPictures) -> None:
-    """Fit the domain heads of a trained E to the labels, if there are any."""
-    if (pictures.labels >= 0).any():
-        from tunit.methods.settled import fit_to_labels  # imports scikit-learn, which takes long
+    """Fit the domain heads of a trained E to the labels."""
+    from tunit.methods.settled import fit_to_labels  # imports scikit-learn, which takes long
 
-        fit_to_labels(state, pictures)
+    fit_to_labels(state, pictures)
 
 
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:

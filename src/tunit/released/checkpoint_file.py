@@ -67,6 +67,15 @@ def read_published(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_published(path: Path) -> bool:
+    """Whether a file can be read as a checkpoint."""
+    try:
+        read_published(path)
+    except RunError:
+        return False
+    return True
+
+
 def write_published(path: Path, content: Mapping[str, Any]) -> None:
     """`torch.save`, atomically: `path` does not change until the file is complete."""
     with writable(path), replacing(path) as partial:

@@ -1,6 +1,7 @@
 """Render the contents of a report as one self-contained HTML file."""
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from tunit.evaluation.against_trivial import COLUMNS
@@ -12,6 +13,8 @@ from tunit.reporting.contents import Case, Contents, DomainShown
 from tunit.reporting.figure_rows import figure_rows
 
 SHOWN_NAMES = 60  # characters of a picture's name
+_TITLE = ": what tunit found"  # the end of the page's title
+_HEAD = 1 << 13  # the title ends within this many bytes
 
 
 def render(contents: Contents) -> str:
@@ -31,7 +34,14 @@ def render(contents: Contents) -> str:
         _settings(contents),
     ]
     script = files("tunit.reporting").joinpath("map.js").read_text("utf-8")
-    return document(f"{contents.title}: what tunit found", "".join(sections), script=script)
+    return document(contents.title + _TITLE, "".join(sections), script=script)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page of `render`. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return head.startswith(b"<!doctype html>") and f"{_TITLE}</title>".encode() in head
 
 
 def _summary(c: Contents) -> str:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from tunit.destination import check_file
+from tunit.destination import check_earlier, check_file
 from tunit.files import writable, write_text
 from tunit.methods.model_file import load_model
 from tunit.paths import expand_home
 from tunit.reporting.contents import gather
-from tunit.reporting.page import render
+from tunit.reporting.page import is_report, render
 from tunit.training.run_folder import RunFolder, given_run
 
 NAME = "report.html"
@@ -26,13 +26,16 @@ def write_report(
     """Write the page of a run to `out`, or to RUN/report.html; returns its path.
 
     figures: a result of `tunit evaluate` that is not in the run.
-    Raises RunError if there is no run, no model or no pictures, or `out` cannot be written.
+    Raises RunError if there is no run, no model or no pictures, or `out` cannot be written or is a file
+    other than an earlier report.
     """
     run = given_run(run)
     path = expand_home(out) if out else run / NAME
     evaluated = expand_home(figures) if figures else None
     model = load_model(run, device)
     check_file(path, keep=[run, evaluated])
+    if out:
+        check_earlier(path, is_report, "a report of `tunit report`")
     contents = gather(RunFolder(run), model, figures=evaluated, seed=seed)
     with writable(path, "give another --out"):
         path.parent.mkdir(parents=True, exist_ok=True)

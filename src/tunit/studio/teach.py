@@ -125,7 +125,7 @@ async def go_on(request: Request) -> Response:
         if missing:
             raise DataError(
                 f"{missing:,} pictures of {run.name} are no longer where they were during the training "
-                f"({run.folder.read_about().get('source')}), or are inside an archive: put them back, or unpack them"
+                f"({run.folder.source()}), or are inside an archive: put them back, or unpack them"
             )
         with _STARTING:
             out = free_place(workspace, name)  # another request may have taken it meanwhile

@@ -4,13 +4,16 @@ import os
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tunit.data.finding.folders import walk_links
+from tunit.data.finding.naming import INDEX
 from tunit.data.finding.source_kind import kind_of
-from tunit.data.packing.shards import is_sharded
+from tunit.data.packing.shards import is_sharded, open_shards
 from tunit.errors import ConfigError, DataError
 from tunit.files import reason_of
+from tunit.paths import path_or_url
 from tunit.printing import printable, shown
 from tunit.reading import exists
 from tunit.studio.command_lines import environment, prepare_command
@@ -71,7 +74,8 @@ def folder_at(workspace: Workspace, address: str) -> Path:
 
 
 def check_links(workspace: Workspace, folder: Path) -> None:
-    """Raises DataError if a link that a training would follow leads out of the folders given to the studio.
+    """Raises DataError if a training would read a place outside the folders given to the studio: through a link, or
+    because the index of a packed data set names it.
 
     It must not show pictures that its owner did not give it. A link that no training follows, such as one to a text
     or in a hidden folder, may lead anywhere.
@@ -88,7 +92,7 @@ def check_links(workspace: Workspace, folder: Path) -> None:
 
     def check(link: Path) -> None:
         """Raises DataError if this link leads out."""
-        if not any(is_inside(link, root) for root in workspace.pictures):
+        if not _is_given(workspace, link):
             raise DataError(
                 f"{link} is a link that leads out of the folders of this studio: remove it, or give the folder that "
                 "it leads to by --pictures"
@@ -98,9 +102,35 @@ def check_links(workspace: Workspace, folder: Path) -> None:
         for _ in walk_links(folder, check, count):
             pass  # only `check` and `count` matter
         return
-    for path in folder.iterdir():  # a database or shards: a few files, which are not looked for below it
+    _check_files(folder, check)  # a database or shards: a few files, which are not looked for below it
+    if is_sharded(folder):
+        _check_files(_place_of_shards(workspace, folder), check)
+
+
+def _is_given(workspace: Workspace, path: Path) -> bool:
+    """Whether a path lies in one of the folders given to the studio after all links were followed."""
+    return any(is_inside(path, root) for root in workspace.pictures)
+
+
+def _check_files(folder: Path, check: Callable[[Path], None]) -> None:
+    """Call `check` with every link in a folder, but not in those below it."""
+    for path in folder.iterdir():
         if path.is_symlink():
             check(path)
+
+
+def _place_of_shards(workspace: Workspace, folder: Path) -> Path:
+    """The folder of the shards that the index in `folder` describes. Raises DataError if it is not a given one."""
+    shards = open_shards(folder).shards
+    assert shards is not None  # otherwise `open_shards` raises
+    place = path_or_url(shards.root)
+    there = os.path.isdir(place)  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
+    if there and isinstance(place, Path) and place.is_absolute() and _is_given(workspace, place):
+        return place
+    raise DataError(
+        f"{folder / INDEX} says that its shards are in {shown(shards.root)}, which is no folder of this studio: "
+        "train on it at the command line"
+    )
 
 
 def check_pictures(folder: Path, preset: str) -> tuple[bool, list[str]]:

@@ -9,19 +9,22 @@ from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tunit.config import AUTO, Config, find_field
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError, RunError
 from tunit.methods.checks import check_labels
+from tunit.methods.method import Labels
 from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
-from tunit.printing import remark
+from tunit.networks.only_shapes import only_shapes
+from tunit.printing import remark, shown
 from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoint
 from tunit.training.initial_state import new_state
 from tunit.training.resources import prepare_machine
-from tunit.training.run_folder import RunFolder
+from tunit.training.run_folder import RunFolder, label_names
 
 # In every method, the shapes of weights depend on these settings, and on the numbers of domains and heads.
 SHAPE = (
@@ -92,10 +95,11 @@ def write_beginning(
     """Write a checkpoint of step 0 with the networks of `origin`. Returns what was copied, for run.json.
 
     E, G, D and the EMAs come from the newest undamaged checkpoint of `origin`; a warning is printed for each damaged
-    one that is skipped. If the number of domains differs, the heads that depend on it are initialised again;
-    optimisers, queue and step always start from the beginning. Before the checkpoint is written, the method may
-    change the networks (`Method.adopt`): TUNIT fits E's domain heads to the labels, if there are any. pictures: those
-    of the new run.
+    one that is skipped. If the number of domains differs, the heads that depend on it are initialised again; if only
+    the labels differ, and the method needs them, the rows of these heads are copied by label (`rows_by_label`).
+    Optimisers, queue and step always start from the beginning. Before the checkpoint is written, the method may
+    change the networks if there are labels (`Method.adopt`): TUNIT fits E's domain heads to them. pictures: those of
+    the new run.
     Raises ConfigError if widths or sizes differ, DataError if the labels do not fit the domains, RunError if there is
     no checkpoint.
     """
@@ -106,21 +110,72 @@ def write_beginning(
     path, warnings = load_newest(run.checkpoints, theirs)
     for warning in warnings:
         remark(f"warning: {warning}", name="")
-    adopt = method_of(config).adopt
+    adopt = method_of(config).adopt if (pictures.labels >= 0).any() else None
     # A method that looks at the pictures does so with E, for which a CPU may take long.
     device = cpu if adopt is None else prepare_machine(config)
     state = new_state(config, device, len(pictures.names))
     fresh: set[str] = set()
+    rows = rows_by_label(config, origin, pictures.classes)
+    heads = label_heads(config) if rows else set()
     for name, network in state.networks.named().items():
         own = network.state_dict()
         found = theirs.networks.named()[name].state_dict()
         taken = {key: value for key, value in found.items() if key in own and value.shape == own[key].shape}
+        for key in taken:
+            if f"{name.removesuffix('_average')}.{key}" in heads:
+                taken[key] = in_order(own[key], found[key], rows)
         network.load_state_dict(own | taken)
         fresh |= {f"{name}.{key}" for key in own.keys() - taken.keys()}
     if adopt is not None:
         adopt(state, pictures)
     save_checkpoint(checkpoints, state, config.run.keep_checkpoints)
     return {"run": str(origin.resolve()), "checkpoint": path.name, "step": theirs.step, "anew": sorted(fresh)}
+
+
+def rows_by_label(config: Config, origin: Path, labels: list[str]) -> list[int]:
+    """For each label, its number in the run `origin`, or -1 if that has no such label. Empty if the heads are copied
+    as they are (the labels are the same, or unknown, or the method does not need them) or not at all.
+
+    Prints a warning if the list is not empty. labels: those of the new run, in the order of their numbers.
+    """
+    before = RunFolder(origin).read_config().networks.initial_domains
+    if method_of(config).labels is Labels.OPTIONAL or before != config.networks.initial_domains:
+        return []  # TUNIT fits its heads to the labels; heads of another size are not copied
+    theirs = label_names(origin)
+    if not theirs or theirs[: len(labels)] == labels:
+        return []
+    new = [label for label in labels if label not in theirs]
+    started = f", and nothing of {', '.join(map(shown, new[:3]))}{' ...' if new[3:] else ''}" if new else ""
+    remark(
+        f"warning: {origin} has other labels: by their names, the last layers keep what they have learnt of "
+        f"{len(labels) - len(new)} of {len(labels)} labels{started}",
+        name="",
+    )
+    return [theirs.index(label) if label in theirs else -1 for label in labels]
+
+
+def label_heads(config: Config) -> set[str]:
+    """The names of the tensors with a row for each label, such as "discriminator.head.weight"."""
+    method, domains = method_of(config), config.networks.initial_domains
+    more = config.with_overrides({"domains": domains + 1})
+    found: set[str] = set()
+    with only_shapes():
+        for name in ("guide", "generator", "discriminator"):
+            make = getattr(method, name)
+            larger = make(more).state_dict()
+            for key, value in make(config).state_dict().items():
+                if value.shape[:1] == (domains,) and larger[key].shape[:1] == (domains + 1,):
+                    found.add(f"{name}.{key}")
+    return found
+
+
+def in_order(own: Tensor, found: Tensor, rows: list[int]) -> Tensor:
+    """`own`, with the rows of `found` that `rows` names; -1 keeps the own row."""
+    values = own.clone()
+    for label, row in enumerate(rows):
+        if row >= 0:
+            values[label] = found[row]
+    return values
 
 
 def copy_guide(state: TrainingState, run: Path, config: Config, pictures: PackedPictures) -> None:

@@ -35,7 +35,7 @@ from tunit.training.preparation import (
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
 from tunit.training.resources import resolve_machine
-from tunit.training.run_folder import NEW, RunFolder, begin_run, check_same_folder
+from tunit.training.run_folder import NEW, RunFolder, begin_run, check_same_folder, given_run
 from tunit.training.tracking import check_tracker
 from tunit.training.trainer import Evaluate, Ready, make_ready
 
@@ -75,7 +75,7 @@ def start_run(
     """
     check_tracker(log_to)
     source, out = path_or_url(source), expand_home(out)
-    start_from = None if start_from is None else expand_home(start_from)
+    start_from = None if start_from is None else given_run(start_from)
     run = RunFolder(out)
     config = with_ranks(resolve_machine(config))
     _check_folders(source, out, start_from, config)
@@ -201,7 +201,7 @@ def resume_run(
     only those in RESUMABLE are allowed. Other arguments are as for `start_run`.
     """
     check_tracker(log_to)
-    run = RunFolder(expand_home(out))
+    run = RunFolder(given_run(out))
     source = path_or_url(source) if source else None
     if not (run.path / NEW).is_dir():
         run.read_config()  # raises RunError before a lock file is made in a folder that is not a run

@@ -24,7 +24,7 @@ from tunit.destination import STUDIO
 from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.files import write_text
-from tunit.methods.model_file import DOMAINS
+from tunit.methods.model_file import DOMAINS, TENSORS
 from tunit.paths import absolute, expand_home
 from tunit.process_group import job
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
@@ -126,7 +126,12 @@ def given_run(path: str | Path) -> Path:
     """The folder of a run, as a user has given it. Raises RunError if it is a file, such as the run's model."""
     folder = expand_home(path)
     if is_file(folder):
-        raise RunError(f"{folder} is a file: give the folder of the run, such as {folder.parent}")
+        around = folder.parents[:2]  # a checkpoint lies in a folder of the run's folder
+        signs = (TENSORS, RunFolder(folder).config.name)
+        holders = [above for above in around if any(is_file(above / name) for name in signs)]
+        raise RunError(
+            f"{folder} is a file: give the folder of the run, such as {(*holders, folder.parent)[0]}"
+        )
     return folder
 
 

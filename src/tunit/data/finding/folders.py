@@ -66,11 +66,19 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
 
 
 def walk_links(root: Path, check: Callable[[Path], None], count: Callable[[int], None]) -> Iterator[Item]:
-    """As `walk_folder`, but archives stay closed, and `check` is called with every link that the walk follows, before
-    what it leads to is listed or given; `count` is called with the number of entries of each folder, before they are
-    looked at. What these raise ends the walk.
+    """As `walk_folder`, but archives stay closed, and `check` is called with every link that `walk_folder` follows,
+    before what it leads to is listed or given; `count` is called with the number of entries of each folder, before
+    they are looked at. What these raise ends the walk.
     """
-    return _Walk(root, check, count).items()
+    walk = _Walk(root, check, count)
+    number = 0
+    for item in walk.items():
+        number += isinstance(item[0], PictureSource)
+        yield item
+    if not number:  # only then, archives are read
+        for path in (root / name for name in walk.archives):
+            if path.is_symlink():
+                check(path)
 
 
 def walk_archive(source: Path, kind: str, notes: list[str]) -> Iterator[Item]:
@@ -114,7 +122,7 @@ class _Walk:
     """One walk through a folder, and what it found besides pictures."""
 
     root: Path
-    check: Callable[[Path], None] = lambda link: None  # called with each link that is followed
+    check: Callable[[Path], None] = lambda link: None  # called with each followed link, except to an archive
     count: Callable[[int], None] = lambda entries: None  # called with the number of entries of each folder
     archives: list[str] = field(default_factory=list)
     results: list[str] = field(default_factory=list)
@@ -160,10 +168,10 @@ class _Walk:
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append((entry.path, f"{name}/", beyond))
                     continue
-                before, item = len(self.archives), self._file(entry, name)
-                if entry.is_symlink() and (item is not None or len(self.archives) > before):
-                    self.check(Path(entry.path))
+                item = self._file(entry, name)
                 if item is not None:
+                    if entry.is_symlink():
+                        self.check(Path(entry.path))
                     yield item
 
     def _link(
