@@ -257,7 +257,7 @@ def test_a_run_that_does_not_say_where_its_pictures_are_is_one_sentence(root, ru
         act(client, 0, do="add", name="x")
         answer = client.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
     assert answer.json()["error"] == (
-        f"{about} does not say where the pictures of the run are: enter their folder as source"
+        f'{about} does not say where the pictures of the run are: set "source" in it to their folder'
     )
 
 
