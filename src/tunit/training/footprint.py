@@ -50,9 +50,9 @@ def check_footprint(config: Config, device: torch.device, pictures: int = 0) -> 
         return
     if least_bytes(config) <= free:
         raise ConfigError(
-            f"method '{config.method.method}' keeps data for each of the {pictures:,} pictures, and with this data the "
-            f"training needs at least {needed / 1e9:,.1f} GB of memory, more than the {free / 1e9:,.1f} GB that are "
-            "free: train on fewer pictures"
+            f"method '{config.method.method}' keeps data for each of the {pictures:,} pictures, and with this data "
+            f"the training needs at least {needed / 1e9:,.1f} GB of memory, more than the {free / 1e9:,.1f} GB that "
+            "are free: train on fewer pictures"
         )
     large = {name: _value(config, name) for name in _MODEST if _value(config, name) > _MODEST[name]}
     eased = {n: least_bytes(config.with_overrides({n: _MODEST[n]}), pictures, all_of_it=True) for n in large}
