@@ -49,6 +49,7 @@ class ModelOutput:
     domains: int  # how many the model knows
     step: int  # of the training
     others: Sequence[str] = ()  # pictures without output of the model; they train without a label
+    checksum: str = ""  # of the model: another one may have the same step; "" if it is not known
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class LabelState:
     assignment: DomainAssignment
     sure: Sequence[float]
     step: int  # the training step of the model that found these domains
+    checksum: str  # of that model, as in `ModelOutput`
     done: list[Action]  # the actions in effect
     undone: list[Action]
 
@@ -162,6 +164,7 @@ class RunLabels:
             "do": "begin",
             "pictures": _digest(output.names),
             "step": output.step,
+            "model": output.checksum,
             "domains": output.domains,
             "found": [int(k) for k in output.found],
             "sure": [round(float(p), 4) for p in output.sure],
@@ -193,7 +196,10 @@ class RunLabels:
                 f"{self._log.path} holds an entry that this version of tunit does not know: use the version that "
                 "wrote it, or move it away to begin again"
             ) from None
-        self._last = len(entries), LabelState(number, assignment, begin.sure, begin.step, done, undone)
+        self._last = (
+            len(entries),
+            LabelState(number, assignment, begin.sure, begin.step, begin.checksum, done, undone),
+        )
         return self._last[1]
 
     def _write(self, now: LabelState, copy: Path | None = None) -> None:
@@ -254,7 +260,9 @@ def _begin_of(entries: list[Entry], output: ModelOutput, path: Path) -> ModelOut
         found = record.wholes("found", 0, domains - 1)
         sure = record.numbers("sure")
         digest = record.text("pictures")
-        begin = ModelOutput(output.names, found, sure, domains, record.whole("step"))
+        # Journals of development versions before 0.1.0 have no checksum.
+        checksum = record.text("model") if "model" in record.values else ""
+        begin = ModelOutput(output.names, found, sure, domains, record.whole("step"), checksum=checksum)
     except UnreadableError as error:
         raise RunError(
             f"{path} does not begin like a journal ({error}): move it away to begin again"

@@ -14,6 +14,8 @@ from starlette.routing import Route
 from tunit.destination import STUDIO
 from tunit.errors import ConfigError, DataError, TunitError
 from tunit.files import writable
+from tunit.methods.model_file import TENSORS
+from tunit.networks.tensor_file import written_checksum
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.reading import UnreadableError, parse_json
@@ -22,6 +24,7 @@ from tunit.studio.actions import Action
 from tunit.studio.command_lines import FewLabels, check_method, check_name, suggested_name
 from tunit.studio.frame import page, why_not
 from tunit.studio.labels import EXAMPLES, LabelState, RunLabels
+from tunit.studio.library import Library
 from tunit.studio.opened_labels import labels_of, ready_labels, with_part
 from tunit.studio.requests import form_of, library_of, run_of, text_of, whole_of, workspace_of
 from tunit.studio.train import begin, free_place
@@ -61,7 +64,7 @@ def pictures(request: Request) -> Response:
             "rows": known.output.rows.tolist(),
             "names": [printable(names[row]) for row in known.output.rows],
             "sure": np.rint(np.asarray(now.sure) * 1000).astype(int).tolist(),
-            "older": now.step if now.step != library.translator(run).model.step else 0,
+            "older": now.step if _is_of_another_model(now, run, library) else None,
             "now": _state(now),
         }
     )
@@ -154,6 +157,13 @@ def _begin(workspace: Workspace, run: Run, labels: RunLabels, out: Path, steps: 
 
 
 # ---- what is sent to the page ----
+
+
+def _is_of_another_model(now: LabelState, run: Run, library: Library) -> bool:
+    """Whether the domains were found by another model than the run has now."""
+    if now.step != library.translator(run).model.step:
+        return True
+    return now.checksum not in ("", written_checksum(run.path / TENSORS))
 
 
 def _state(now: LabelState) -> dict[str, Any]:
