@@ -26,7 +26,14 @@ from tunit.errors import ConfigError, RunError, TunitError
 from tunit.files import writable, write_text
 from tunit.reading import Record, UnreadableError
 from tunit.studio.action_log import ActionLog, Entry, StaleError
-from tunit.studio.actions import Action, DomainAssignment, actions_in_effect, assignment_after, checked
+from tunit.studio.actions import (
+    Action,
+    DomainAssignment,
+    actions_in_effect,
+    assignment_after,
+    checked,
+    with_composed_name,
+)
 
 JOURNAL, TABLE = "journal.jsonl", "labels.csv"
 IDLE = 2.0  # seconds without an action after which the table is written: that of a million pictures takes seconds
@@ -106,7 +113,7 @@ class RunLabels:
             now = self._state_of(self._log.refresh())
             if seen != now.number:
                 raise StaleError(seen, now.number)
-            action = checked(action, now.assignment, len(now.done), len(now.undone))
+            action = checked(with_composed_name(action), now.assignment, len(now.done), len(now.undone))
             self._begin()
             at = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
             self._append(action | at, seen)
