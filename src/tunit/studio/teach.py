@@ -25,13 +25,13 @@ from tunit.studio.command_lines import FewLabels, check_method, check_name, sugg
 from tunit.studio.frame import page, why_not
 from tunit.studio.labels import EXAMPLES, LabelState, RunLabels
 from tunit.studio.library import Library
+from tunit.studio.new_places import TRAINED_ON, free_place
 from tunit.studio.opened_labels import labels_of, ready_labels, with_part
 from tunit.studio.requests import form_of, library_of, run_of, text_of, whole_of, workspace_of
-from tunit.studio.train import begin, free_place
+from tunit.studio.train import begin
 from tunit.studio.workspace import Run, Workspace
 
 STEPS = 300  # the suggested length of the new training
-TRAINED_ON = "trained-on.csv"  # the table in the new run; its labels.csv is what people say about it
 HISTORY = 30  # how many of the last actions the page lists
 _STARTING = threading.Lock()
 
