@@ -7,12 +7,13 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
+from tiny_run import tiny_config
 from tunit.cli import main
 from tunit.data.packing.packed import open_packed
-from tunit.studio import jobs
+from tunit.studio import jobs, train
 from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
-from tunit.training.run_folder import label_names
+from tunit.training.run_folder import RunFolder, label_names
 
 ADDRESS = "http://127.0.0.1:8765"
 
@@ -101,3 +102,26 @@ def test_overwrite_keeps_the_table_that_it_trains_on(own, root):
     assert main(words) == 0
     assert table.read_bytes() == before
     assert main(["train", "--resume", str(root / "again"), "--steps", "3", "--quiet"]) == 0
+
+
+def test_a_training_with_few_pictures_is_carried_out_with_smaller_batches(own, root, tmp_path, monkeypatch):
+    tiny = tmp_path / "tiny.toml"
+    tiny.write_text(tiny_config("small", batch_size=16, guide_only_batch_size=128).to_toml())
+    monkeypatch.setattr(train, "PRESETS", (str(tiny),))  # `small` itself would take a minute
+    fields = {"folder": "0/crows", "preset": str(tiny), "name": "few", "steps": "2", "domains": "2"}
+    answer = own.post("/train/start", data=fields)
+    assert answer.json()["note"].startswith(
+        f"crows has only 10 pictures, fewer than a batch of the preset {tiny}"
+    )
+    assert "so a batch takes 8 of them" in answer.json()["note"]
+    finished(root / "few", 2)
+    optimisers = RunFolder(root / "few").read_config().optimisers
+    assert (optimisers.batch_size, optimisers.guide_only_batch_size) == (8, 8)
+
+
+def test_a_batch_takes_no_more_pictures_than_teach_has_left(own, root):
+    assert RunFolder(root / "birds").read_config().optimisers.guide_only_batch_size == 6
+    taught(own, "birds", "few", {"do": "leave_out", "pictures": list(range(15))})
+    finished(root / "few", 2)
+    optimisers = RunFolder(root / "few").read_config().optimisers
+    assert (optimisers.batch_size, optimisers.guide_only_batch_size) == (4, 4)

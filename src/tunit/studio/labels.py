@@ -95,6 +95,11 @@ class RunLabels:
         # The last state, and how many entries of the journal it takes into account.
         self._last: tuple[int, LabelState] | None = None
 
+    @property
+    def pictures(self) -> int:
+        """How many pictures the run has, also those that were left out."""
+        return len(self._output.names) + len(self._output.others)
+
     def state(self) -> LabelState:
         """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""
         with self._lock:

@@ -147,7 +147,9 @@ def _begin(workspace: Workspace, run: Run, labels: RunLabels, out: Path, steps: 
     try:
         now = labels.write_table(table)
         domains = sum(bool(members) for members in now.assignment.members().values())
-        begin(workspace, FewLabels(table, run.path, out, steps, domains).command(), out)
+        pictures = labels.pictures - len(now.assignment.left_out)
+        training = FewLabels(table, run.path, out, steps, domains, pictures=pictures)
+        begin(workspace, training.command(), out)
     except TunitError:
         table.unlink(missing_ok=True)
         with suppress(OSError):  # something else is there

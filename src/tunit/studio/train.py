@@ -1,6 +1,7 @@
 """The part Train: start, watch, stop and resume trainings; several side by side."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,18 @@ from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.studio import jobs
-from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command
+from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command, smaller_batches
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
 from tunit.studio.frame import page
 from tunit.studio.new_places import free_place, never_began
 from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
-from tunit.studio.training_folders import check_links, check_pictures, folder_at, folders_of
+from tunit.studio.training_folders import (
+    check_links,
+    check_pictures,
+    folder_at,
+    folders_of,
+    number_of_pictures,
+)
 from tunit.studio.workspace import Run, Workspace
 
 MOST_COMPARED = 8  # runs in one chart: there are this many line colours
@@ -84,13 +91,26 @@ async def start(request: Request) -> Response:
     if training.preset not in PRESETS:
         raise ConfigError(f"preset is {training.preset!r}: take one of {', '.join(PRESETS)}")
 
-    def work() -> None:
-        """Start the training, in a thread."""
+    def work() -> str:
+        """Start the training, in a thread. Returns what people should know about its settings."""
         check_links(workspace, folder)
-        begin(workspace, training.command(), out)
+        counted = replace(training, pictures=number_of_pictures(folder))
+        begin(workspace, counted.command(), out)
+        return _about_batches(counted)
 
-    await run_in_threadpool(work)
-    return JSONResponse({"run": await run_in_threadpool(workspace.key_of, out)})
+    note = await run_in_threadpool(work)
+    return JSONResponse({"run": await run_in_threadpool(workspace.key_of, out), "note": note})
+
+
+def _about_batches(training: NewTraining) -> str:
+    """A sentence if the batches of the preset are too large for so few pictures; otherwise ""."""
+    smaller = smaller_batches(training.preset, training.pictures)
+    if not smaller:
+        return ""
+    return (
+        f"{training.source.name} has only {training.pictures} pictures, fewer than a batch of the preset "
+        f"{training.preset}, so a batch takes {min(smaller.values())} of them: add pictures for better results."
+    )
 
 
 def begin(workspace: Workspace, command: list[str], out: Path) -> None:

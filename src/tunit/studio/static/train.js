@@ -229,7 +229,8 @@ at("order").onsubmit = async (event) => {
   notice("");
   at("start").disabled = true;
   try {
-    const { run } = await post("/train/start", new FormData(at("order")));
+    const { run, note } = await post("/train/start", new FormData(at("order")));
+    if (note) notice(note);
     if (run) chosen.add(run);
     else notice("The training has begun, but this folder holds more runs than are listed here.");
     remember();
