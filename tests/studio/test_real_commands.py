@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from tiny_run import tiny_config
 from tunit.cli import main
+from tunit.config.run_file import write_run_config
 from tunit.data.packing.packed import open_packed
 from tunit.studio import jobs, train
 from tunit.studio.app import create_app
@@ -20,8 +21,10 @@ ADDRESS = "http://127.0.0.1:8765"
 
 @pytest.fixture
 def root(runs, tmp_path):
-    """A folder of runs for this test only, with one run in it."""
+    """A folder of runs for this test only, with one run in it with a setting that is of no use with labels."""
     shutil.copytree(runs / "birds", tmp_path / "runs" / "birds")
+    run = RunFolder(tmp_path / "runs" / "birds")
+    write_run_config(run.config, run.read_config().with_overrides({"guide_warm_up": 2}))
     return tmp_path / "runs"
 
 
@@ -73,7 +76,7 @@ def test_a_training_with_labels_of_teach_is_carried_out_resumed_and_taught_again
         {"do": "give", "pictures": [0, 1], "domain": 0},
         {"do": "leave_out", "pictures": [19]},
     )
-    finished(root / "again", 2)
+    assert "has no effect" not in finished(root / "again", 2)
     assert label_names(root / "again") == ["crow", "domain 001"]
     names = open_packed(root / "again" / "data").names
     assert len(names) == 19

@@ -14,6 +14,7 @@ import tunit
 from tunit.config import Config
 from tunit.config.presets import preset_names, read_config
 from tunit.errors import ConfigError
+from tunit.methods.idle_settings import idle_settings
 from tunit.methods.registry import method_of
 from tunit.printing import shown
 from tunit.studio.openmp_wait import unchanged
@@ -107,9 +108,18 @@ class FewLabels:
         words += ["--from", str(first), "--preset", str(first / "config.toml")]
         words += ["--domains", str(self.domains), "--seed", str(self.seed), "--steps", str(self.steps)]
         smaller = smaller_batches(str(first / "config.toml"), self.pictures)
-        for name, value in (OF_THE_TABLE | WITH_LABELS | smaller).items():
+        config = read_config(str(first / "config.toml"))
+        for name, value in (OF_THE_TABLE | _with_labels(config) | smaller).items():
             words += [name, str(value)]
         return words
+
+
+def _with_labels(config: Config) -> dict[str, str]:
+    """The settings `WITH_LABELS`, without those that have no effect on a run with this config."""
+    settings = {name.removeprefix("--").replace("-", "_"): value for name, value in WITH_LABELS.items()}
+    config = config.with_overrides(settings)
+    idle = {flag for flag, name in zip(WITH_LABELS, settings, strict=True) if idle_settings(config, [name])}
+    return {flag: value for flag, value in WITH_LABELS.items() if flag not in idle}
 
 
 def smaller_batches(preset: str, pictures: int) -> dict[str, int]:
