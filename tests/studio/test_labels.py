@@ -1,6 +1,8 @@
 """What people say about domains: the result of their actions. Nothing of it may be lost."""
 
 import csv
+import dataclasses
+import json
 import os
 import random
 import signal
@@ -208,6 +210,31 @@ def test_a_journal_keeps_the_domains_with_which_it_began(labels, tmp_path):
     later = RunLabels(tmp_path, ModelOutput(NAMES, [4] * 8, [1.0] * 8, domains=5, step=99))
     assert domains(later) == [1, 0, 0, 1, 1, 1, 2, 2]
     assert later.state().step == 12
+
+
+def test_a_journal_keeps_the_names_with_which_it_began(tmp_path):
+    begun = dataclasses.replace(LOOKED, first_names=["crow", "jay", "too", "many"])
+    labels = RunLabels(tmp_path, begun)
+    assert labels.state().assignment.names == {0: "crow", 1: "jay", 2: "too"}
+    do(labels, "name", domain=2, name="")
+    later = RunLabels(tmp_path, LOOKED)
+    assert later.state().assignment.names == {0: "crow", 1: "jay", 2: ""}
+    assert do(later, "undo").assignment.names[2] == "too"
+    assert {label for label, _ in table(later).values()} == {"crow", "jay", "too"}
+
+
+def test_an_older_journal_without_names_is_read_and_one_with_wrong_names_refused(labels, tmp_path):
+    do(labels, "name", domain=1, name="crow")
+    path = labels.folder / "journal.jsonl"
+    begin, action = path.read_text().splitlines()
+    older = {name: value for name, value in json.loads(begin).items() if name != "names"}
+    path.write_text(f"{json.dumps(older)}\n{action}\n")
+    begun = dataclasses.replace(LOOKED, first_names=["crow", "jay", ""])
+    assert RunLabels(tmp_path, begun).state().assignment.names == {0: "", 1: "crow", 2: ""}
+    for wrong in (["a"], "abc", [1, 2, 3], ["\ud800", "", ""], None):
+        path.write_text(f"{json.dumps(older | {'names': wrong})}\n{action}\n")
+        with pytest.raises(RunError, match=r"does not begin like a journal \(.*names of it"):
+            RunLabels(tmp_path, begun).state()
 
 
 def test_an_incomplete_last_line_is_removed_and_a_damaged_line_reported(labels, tmp_path):

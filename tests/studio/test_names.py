@@ -23,7 +23,7 @@ def taught(runs, tmp_path):
     run = Workspace(tmp_path / "birds", device="cpu").run("birds")
     step = json.loads((run.path / "model.json").read_text())["step"]
 
-    def write(*actions, step=step):
+    def write(*actions, step=step, **more):
         begin = {
             "do": "begin",
             "pictures": "",
@@ -31,7 +31,7 @@ def taught(runs, tmp_path):
             "domains": 3,
             "found": [0] * 20,
             "sure": [1.0] * 20,
-        }
+        } | more
         (run.path / "studio").mkdir(exist_ok=True)
         lines = [json.dumps(entry) + "\n" for entry in (begin, *actions)]
         (run.path / "studio" / "journal.jsonl").write_text("".join(lines))
@@ -51,6 +51,47 @@ def test_a_name_given_in_teach_is_shown(taught):
 def test_names_belong_to_the_model_for_which_they_were_given(taught):
     named = {"do": "name", "domain": 1, "name": "jays"}
     assert taught(named, step=5) == {}
+
+
+LABELLED = "picture,label,hash\na.png,crow,1\nb.png,jay,2\n"
+
+
+def test_names_of_a_labelled_run_are_those_in_teach(taught, tmp_path):
+    (tmp_path / "birds" / "pictures.csv").write_text(LABELLED)
+    begun = {"names": ["crow", "jay", ""]}
+    removed, renamed = ({"do": "name", "domain": 0, "name": name} for name in ("", "raven"))
+    assert taught(**begun) == {0: "crow", 1: "jay"}
+    assert taught(removed, **begun) == {1: "jay"}
+    assert taught(renamed, {"do": "undo"}, **begun) == {0: "crow", 1: "jay"}
+    # a domain that was merged is still one of the model's
+    assert taught({"do": "merge", "domains": [0], "into": 2}, **begun) == {0: "crow", 1: "jay", 2: "crow"}
+    # of another model, of an older version, and damaged
+    for more in (
+        {"step": 5} | begun,
+        {},
+        {"names": ["crow"]},
+        {"names": [0, 1, 2]},
+        {"names": ["\ud800", "", ""]},
+    ):
+        assert taught(removed, **more) == {0: "crow", 1: "jay"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["a\nb", "a\\nb"], {0: r"a\nb"}),  # they look the same
+        (["Ki\u0301", "K\u00ed"], {0: "K\u00ed"}),
+        (["apple", "domain 000"], {0: "apple"}),  # in the run before, domain 0 had no name
+        (["Domain 1", "domain 2"], {0: "Domain 1", 1: "domain 2"}),
+        (["a  b ", "c"], {0: "a b", 1: "c"}),
+    ],
+)
+def test_labels_are_names_as_a_person_might_give_them(tmp_path, labels, names):
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "model.safetensors").touch()
+    rows = "".join(f'{i}.png,"{label}",{i}\n' for i, label in enumerate(labels))
+    (tmp_path / "birds" / "pictures.csv").write_text("picture,label,hash\n" + rows)
+    assert domain_names(Workspace(tmp_path, device="cpu").run("birds")) == names
 
 
 @pytest.mark.parametrize("action", [{"do": "nothing"}, {}, {"do": "undo"}, {"do": "name", "domain": 1}])

@@ -342,6 +342,39 @@ def test_new_checkpoints_do_not_interrupt_the_page(own, root, monkeypatch):
     assert made[1].known.stamp == lru_cache.stamp_of(root / "birds" / "model.safetensors")
 
 
+def test_the_domains_begin_with_the_names_of_the_labels_of_the_training(root, runs):
+    """As if the run had been trained with labels; the last of its domains has none."""
+    index = root / "birds" / "pictures.csv"
+    rows = [
+        f"{name},{'jay' if i % 2 else 'crow'},{digest}"
+        for i, (name, _, digest) in enumerate(read_picture_index(index))
+    ]
+    index.write_text("\n".join(["picture,label,hash", *rows, ""]))
+    run = Workspace(root, device="cpu").run("birds")
+
+    def called(state):
+        found = {domain["number"]: domain["name"] for domain in state["domains"]}
+        shown = names.domain_names(run)
+        assert {k: name for k, name in found.items() if name} == {k: shown[k] for k in found if k in shown}
+        return found
+
+    with client_of(root, runs) as client:
+        assert called(looked(client)["now"]) == {0: "crow", 1: "jay", 2: ""}
+        taken = act(client, 0, do="name", domain=2, name="Crow")
+        assert "'Crow' is the name of domain 0 already" in taken.json()["error"]
+        assert called(act(client, 0, do="name", domain=0, name="raven").json())[0] == "raven"
+        assert called(act(client, 1, do="undo").json())[0] == "crow"
+        assert called(act(client, 2, do="merge", domains=[1], into=2).json()) == {0: "crow", 2: "jay"}
+        assert called(act(client, 3, do="name", domain=2, name="").json()) == {0: "crow", 2: ""}
+        assert called(act(client, 4, do="undo").json()) == {0: "crow", 2: "jay"}
+        assert called(act(client, 5, do="give", pictures=[0, 1], domain=2).json()) == {0: "crow", 2: "jay"}
+        assert {row["label"] for row in table(root) if row["by"] == "person"} == {"jay"}
+        assert {row["label"] for row in table(root)} <= {"crow", "jay", ""}
+    index.write_text(index.read_text().replace(",crow,", ",another,"))
+    with client_of(root, runs) as client:  # the journal keeps them
+        assert called(looked(client)["now"]) == {0: "crow", 2: "jay"}
+
+
 def test_names_given_to_the_domains_of_a_model_are_not_those_of_another_one_of_the_same_step(root, runs):
     with client_of(root, runs) as client:
         assert not looked(client)["older"]

@@ -23,6 +23,7 @@ from typing import Any
 
 from tunit.errors import ConfigError
 from tunit.printing import printable, shown
+from tunit.studio.first_names import unnamed
 
 LONGEST_NAME = 60
 MOST_DOMAINS = 1000
@@ -62,24 +63,22 @@ class DomainAssignment:
         return self.names[domain] or unnamed(domain)
 
 
-def unnamed(domain: int) -> str:
-    """The label of a domain without a name."""
-    return f"domain {domain:03d}"
+def first_assignment(found: Sequence[int], domains: int, first_names: Sequence[str] = ()) -> DomainAssignment:
+    """The state before any action: what the model found. first_names: of the first domains; others have no name."""
+    names = dict.fromkeys(range(domains), "") | dict(enumerate(first_names[:domains]))
+    return DomainAssignment(len(found), found, names, next_domain=domains)
 
 
-def first_assignment(found: Sequence[int], domains: int) -> DomainAssignment:
-    """The state before any action: what the model found."""
-    return DomainAssignment(len(found), found, dict.fromkeys(range(domains), ""), next_domain=domains)
-
-
-def assignment_after(found: Sequence[int], domains: int, actions: Iterable[Action]) -> DomainAssignment:
-    """The state after some actions, each of which `checked` has accepted.
+def assignment_after(
+    found: Sequence[int], domains: int, actions: Iterable[Action], first_names: Sequence[str] = ()
+) -> DomainAssignment:
+    """The state after some actions, each of which `checked` has accepted. first_names: as in `first_assignment`.
 
     Each is checked again, because its file may have been damaged since: domains merged in a circle, for example,
     would never let `domain_of` end. Raises ConfigError for an impossible action, or KeyError, IndexError or
     TypeError.
     """
-    assignment = first_assignment(found, domains)
+    assignment = first_assignment(found, domains, first_names)
     for action in actions_in_effect(actions)[0]:
         possible = checked(action, assignment, 0, 0)  # no action in effect is an undo or a redo
         _APPLY[possible["do"]](assignment, possible)

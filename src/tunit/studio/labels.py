@@ -32,8 +32,10 @@ from tunit.studio.actions import (
     actions_in_effect,
     assignment_after,
     checked,
+    first_assignment,
     with_composed_name,
 )
+from tunit.studio.first_names import noted_names
 
 JOURNAL, TABLE = "journal.jsonl", "labels.csv"
 IDLE = 2.0  # seconds without an action after which the table is written: that of a million pictures takes seconds
@@ -57,6 +59,7 @@ class ModelOutput:
     step: int  # of the training
     others: Sequence[str] = ()  # pictures without output of the model; they train without a label
     checksum: str = ""  # of the model: another one may have the same step; "" if it is not known
+    first_names: Sequence[str] = ()  # of the first domains, before any action; those after them have none
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ class RunLabels:
             "step": output.step,
             "model": output.checksum,
             "domains": output.domains,
+            "names": list(first_assignment([], output.domains, output.first_names).names.values()),
             "found": [int(k) for k in output.found],
             "sure": [round(float(p), 4) for p in output.sure],
         }
@@ -202,7 +206,7 @@ class RunLabels:
         actions = entries[1:]
         try:
             done, undone = actions_in_effect(actions)
-            assignment = assignment_after(begin.found, begin.domains, actions)
+            assignment = assignment_after(begin.found, begin.domains, actions, begin.first_names)
         except (ConfigError, KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise RunError(
                 f"{self._log.path} holds an entry that this version of tunit does not know: use the version that "
@@ -274,7 +278,8 @@ def _begin_of(entries: list[Entry], output: ModelOutput, path: Path) -> ModelOut
         digest = record.text("pictures")
         # Journals of development versions before 0.1.0 have no checksum.
         checksum = record.text("model") if "model" in record.values else ""
-        begin = ModelOutput(output.names, found, sure, domains, record.whole("step"), checksum=checksum)
+        names, step = noted_names(record, domains), record.whole("step")
+        begin = ModelOutput(output.names, found, sure, domains, step, checksum=checksum, first_names=names)
     except UnreadableError as error:
         raise RunError(
             f"{path} does not begin like a journal ({error}): move it away to begin again"

@@ -7,11 +7,13 @@ from tunit.data.finding.found import DiskFile
 from tunit.data.finding.naming import INDEX
 from tunit.errors import ConfigError, TunitError
 from tunit.studio.actions import Action
+from tunit.studio.first_names import names_of_labels
 from tunit.studio.labels import ModelOutput, RunLabels, split_in_two
 from tunit.studio.library import Library
 from tunit.studio.lru_cache import LRUCache, stamp_of
 from tunit.studio.output_thread import Known
 from tunit.studio.workspace import Run
+from tunit.training.run_folder import label_names
 
 _LABELS: LRUCache[RunLabels] = LRUCache(8)
 
@@ -31,6 +33,7 @@ def labels_of(run: Run, library: Library, known: Known) -> RunLabels:
             known.step,
             [name for row, name in enumerate(packed.names) if row not in seen_rows],
             known.checksum,
+            names_of_labels(label_names(run.path)),
         )
         return RunLabels(run.path, by_model, lambda: _files_of(run))
 
