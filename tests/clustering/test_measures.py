@@ -177,7 +177,13 @@ def test_equal_vectors_are_reduced_without_a_warning():
 
 @pytest.mark.parametrize(
     "codes, both, chosen",
-    [(0.053, 0.075, ["codes"]), (0.06, 0.075, ["colours"]), (0.053, 0.054, ["codes", "colours"])],
+    [
+        (0.053, 0.075, ["codes"]),
+        (0.06, 0.075, ["colours"]),
+        (0.053, 0.05, ["codes", "colours"]),
+        # Together they are a little worse than the cue alone: as neighbours, that makes much worse domains.
+        (0.09, 0.056, ["colours"]),
+    ],
 )
 def test_codes_are_preferred_to_a_cue_that_is_hardly_better(monkeypatch, codes, both, chosen):
     """As for creatures of eight kinds, two of which share their colours: 0.053 by codes and 0.052 by colours."""
