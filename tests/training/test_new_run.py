@@ -199,6 +199,81 @@ def test_the_next_command_finishes_an_interrupted_replacement(run, moves, monkey
     assert (run / "run.json").read_text() == "new"
 
 
+def keep_things_in(run):
+    """Things of the user in the folder of a run; returns their content."""
+    shutil.copytree(run, run / "second" / "nested")
+    for name in (
+        "notes.txt",
+        "translated/00001.png",
+        "evaluation/thoughts.txt",
+        "domains/data",
+        "studio/x.csv",
+    ):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("mine")
+    return content(run)
+
+
+def written_by_commands(run):
+    """Results of commands that are part of a run; returns their paths."""
+    paths = [
+        "report.html",
+        "evaluation/evaluation.json",
+        "evaluation/abc.safetensors",
+        "non_finite/step_1.txt",
+    ]
+    paths += ["best/best.json", "number_of_domains.json"]
+    for name in paths:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("old")
+    return paths
+
+
+def test_overwrite_removes_the_old_run_and_nothing_that_somebody_keeps_in_its_folder(
+    run, pictures, monkeypatch
+):
+    of_run = set(content(run))
+    kept = {name: data for name, data in keep_things_in(run).items() if name not in of_run}
+    old = written_by_commands(run)
+    (run / "checkpoints" / "step_00000001.safetensors").write_text("old")
+    monkeypatch.setattr(all_ranks, "train", lambda *arguments, **named: "trains")
+    assert start_run(pictures, run, tiny_config(), overwrite=True, quiet=True) == "trains"
+    now = content(run)
+    assert {name: now.get(name) for name in kept} == kept
+    assert not {*old, "checkpoints", "best", "model.safetensors", "metrics.jsonl"} & set(now)
+    assert set(now) - set(kept) == {
+        name for name in of_run if name.split("/")[0] in ("config.toml", "run.json", "pictures.csv", "data")
+    }
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_an_interrupted_overwrite_keeps_the_users_files_and_may_be_given_again(
+    run, pictures, moves, monkeypatch
+):
+    class KilledError(BaseException):
+        pass
+
+    of_run, left = set(content(run)), moves
+    kept = {name: data for name, data in keep_things_in(run).items() if name not in of_run}
+    rename = type(run).rename
+
+    def renames_some(self, target):
+        nonlocal left
+        left -= self.is_relative_to(run / ".new")
+        if left < 0:
+            raise KilledError
+        return rename(self, target)
+
+    monkeypatch.setattr(all_ranks, "train", lambda *arguments, **named: "trains")
+    monkeypatch.setattr(type(run), "rename", renames_some)
+    with pytest.raises(KilledError):
+        start_run(pictures, run, tiny_config(), overwrite=True, quiet=True)
+    monkeypatch.setattr(type(run), "rename", rename)
+    assert start_run(pictures, run, tiny_config(), overwrite=True, quiet=True) == "trains"
+    now = content(run)
+    assert {name: now.get(name) for name in kept} == kept
+
+
 def test_a_run_has_only_one_writer(run, pictures, capsys):
     before = content(run)
     words = ["train", str(pictures), "--out", str(run), "--preset", "paper", "--quiet", *flags(steps=5)]

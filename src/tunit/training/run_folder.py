@@ -20,7 +20,7 @@ from tunit._version import __version__
 from tunit.config import Config
 from tunit.config.run_file import read_run_config, write_run_config
 from tunit.data.packing.packed import PackedPictures
-from tunit.destination import STUDIO
+from tunit.destination import OF_A_RUN, STUDIO
 from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.files import write_text
@@ -36,6 +36,10 @@ LARGEST_TABLE = 1 << 30  # bytes of pictures.csv; about eight million pictures
 # studio keeps beside the run.
 LOCK, NEW = ".lock", ".new"
 HIDDEN = {LOCK, NEW, STUDIO}
+# Everything else that is written into a run without being asked for another place: by a training, by `tunit report`,
+# and, in a folder of its own, by evaluations (these also write files of features, EVALUATION/*.safetensors).
+WRITTEN = (OF_A_RUN - HIDDEN) | {"report.html"}
+EVALUATION, EVALUATED = "evaluation", {"evaluation.json", "features", "held", "train"}
 
 
 @dataclass(frozen=True)
