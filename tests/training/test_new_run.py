@@ -116,7 +116,7 @@ def test_a_start_that_is_stopped_while_packing_changes_nothing(tmp_path, run, pi
 def test_a_refused_resume_keeps_the_run_and_its_pictures(tmp_path, run):
     more = write_pictures(tmp_path / "more", 23)
     before = content(run)
-    with pytest.raises(RunError, match="3 pictures differ"):
+    with pytest.raises(RunError, match=r"\(020.png and 2 more are new\): take them out, or"):
         resume_run(run, source=more, quiet=True)
     with pytest.raises(ConfigError):
         resume_run(run, overrides={"processes": "3"}, quiet=True)

@@ -355,5 +355,5 @@ def test_changed_pictures_are_noticed_if_the_pack_is_missing(tmp_path):
     for path in (run / "data").iterdir():
         path.unlink()
     (pictures.parent / "003.png").unlink()
-    with pytest.raises(RunError, match="1 pictures differ"):
+    with pytest.raises(RunError, match=r"\(003.png cannot be used any more\): restore it, or train a"):
         resume_run(run, overrides={"steps": "7"}, quiet=True)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tunit.data.finding.naming import (
     INDEX,
@@ -24,8 +25,8 @@ _ALONE = (
     {"config.toml", "run.json"},
     {"summary.json", "creatures", "run"},  # a demo of a development version before 0.1.0, which left no mark
 )
-# These may be written into a folder of the user's pictures. With each of them: the pictures, archives and folders that
-# tunit writes there.
+# These may be written into a folder of the user's pictures. With each of them: the pictures, archives and folders
+# that tunit writes there.
 _BESIDE = (
     ({MARKER}, re.compile(r"shard-\d{6,}\.tar")),
     ({PIXELS, INDEX}, re.compile(r"shard-\d{6,}\.tar")),
@@ -60,7 +61,7 @@ def _could_be_read(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder, or has the name of a picture or an archive."""
     if is_hidden(entry.name):
         return False
-    return suffix_of(entry.name) in PICTURE_SUFFIXES or names_archive(entry.name) or _says(entry.is_dir)
+    return suffix_of(entry.name) in PICTURE_SUFFIXES or bool(names_archive(entry.name)) or _says(entry.is_dir)
 
 
 def _is_of(form: re.Pattern[str], entry: os.DirEntry[str]) -> bool:
@@ -69,7 +70,7 @@ def _is_of(form: re.Pattern[str], entry: os.DirEntry[str]) -> bool:
     if form.fullmatch(f"{entry.name}/") is None:
         return False
     try:
-        return all(_THUMBNAIL.fullmatch(name) for name in os.listdir(entry.path))
+        return all(_THUMBNAIL.fullmatch(path.name) for path in Path(entry.path).iterdir())
     except OSError:
         return False
 
