@@ -2,6 +2,7 @@
 the next.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -10,12 +11,13 @@ import pytest
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
-from tunit.errors import ConfigError, DataError, RunError, StopNow
+from tunit.errors import ConfigError, DataError, RunError, StopNow, TrainingError
 from tunit.files import lock
-from tunit.training import all_ranks, new_run, preparation
+from tunit.training import all_ranks, new_run, preparation, trainer
 from tunit.training.launch import resume_run, start_run
 from tunit.training.new_run import check_free, move_into_place, owning, preparing
 from tunit.training.run_folder import RunFolder
+from tunit.training.trainer import one_step
 
 
 def content(folder):
@@ -354,3 +356,60 @@ def test_a_new_run_that_begins_with_another_one_is_told_to_change_its_own_flags(
     assert "G and D do not train" in said
     assert "give smaller --guide-only-until and --average-from" in said
     assert "--steps" not in said
+
+
+def moved(run):
+    run.rename(run.with_name("elsewhere"))
+
+
+def removed(run):
+    shutil.rmtree(run)
+
+
+def replaced(run):
+    moved(run)
+    shutil.copytree(run.with_name("elsewhere"), run)
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(about | {"began": "2020-01-01T00:00:00+00:00"}))
+
+
+@pytest.mark.parametrize("due", ["checkpoint_every", "sample_every", "log_every"])
+@pytest.mark.parametrize("happens", [moved, removed, replaced])
+def test_the_folder_of_a_run_that_is_moved_while_it_is_trained_is_not_made_again(
+    tmp_path, pictures, happens, due, monkeypatch
+):
+    run = tmp_path / "run"
+    later = dict.fromkeys(("checkpoint_every", "sample_every", "log_every"), 1000)
+    left = {}
+
+    def step(training):
+        one_step(training)
+        if training.state.step == 2:
+            happens(run)
+            left.update(content(tmp_path))
+
+    monkeypatch.setattr(trainer, "one_step", step)
+    with pytest.raises(
+        TrainingError,
+        match=r"run was moved or removed while it was trained, so the .* at step 3 \(it has no",
+    ) as error:
+        start_run(pictures, run, tiny_config(steps=9, **later | {due: 3}), quiet=True)
+    assert "give its new place to `tunit train --resume`" in str(error.value)
+    now = content(tmp_path)
+    assert {name for name in now if "tfevents" not in name} <= set(left)
+
+
+def test_a_moved_run_goes_on_from_its_last_checkpoint(tmp_path, pictures, monkeypatch):
+    run = tmp_path / "run"
+
+    def step(training):
+        one_step(training)
+        if training.state.step == 3:
+            moved(run)
+
+    monkeypatch.setattr(trainer, "one_step", step)
+    with pytest.raises(TrainingError, match=r"its last checkpoint is of step 2\)"):
+        start_run(pictures, run, tiny_config(steps=5, checkpoint_every=2), quiet=True)
+    assert not run.exists()
+    monkeypatch.undo()
+    assert resume_run(tmp_path / "elsewhere", quiet=True).step == 5
