@@ -165,9 +165,12 @@ def test_files_of_a_killed_start_do_not_block_the_next(tmp_path, pictures, kill,
 
 def test_resuming_a_run_that_never_started_is_one_sentence(tmp_path):
     killed_while_packing(tmp_path / "run")
-    with pytest.raises(
-        RunError, match="stopped before its first step: run the command that started it again"
-    ):
+    for _ in range(2):
+        with pytest.raises(
+            RunError, match="stopped before its first step: run the command that started it again"
+        ):
+            resume_run(tmp_path / "run", quiet=True)
+    with lock(tmp_path / "run" / ".lock"), pytest.raises(RunError, match="is being trained by process"):
         resume_run(tmp_path / "run", quiet=True)
 
 
@@ -333,6 +336,14 @@ def test_files_of_killed_writers_are_removed_at_resume(run):
     with owning(RunFolder(run)):
         assert not any(path.exists() for path in left)
     assert new_run.HIDDEN.isdisjoint(p.name for p in run.iterdir())
+
+
+@pytest.mark.parametrize("domains", [21, 20])
+def test_more_domains_than_pictures_are_a_warning(tmp_path, pictures, domains, capsys):
+    config = tiny_config(steps=1, domains=domains, sample_every=0)
+    start_run(pictures, tmp_path / "run", config, quiet=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("there are more domains than pictures (21 and 20), so most domains" in said) == (domains == 21)
 
 
 @pytest.mark.parametrize("alone", [3, 2])

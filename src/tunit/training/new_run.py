@@ -49,6 +49,18 @@ def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
             )
 
 
+def check_begun(run: RunFolder) -> None:
+    """Raises RunError, and changes nothing, if the process that prepared a new run in this folder was killed, or if
+    it still prepares it.
+    """
+    new = run.path / NEW
+    if not new.is_dir() or run.exists() or any((new / mark).is_file() for mark in (READY, MOVING)):
+        return
+    if owner := owner_of(run.path / LOCK):
+        raise in_training(run, owner)
+    raise RunError(f"{run.path} was stopped before its first step: run the command that started it again")
+
+
 def in_training(run: RunFolder, owner: str) -> RunError:
     """The error for a run that another process is training."""
     return RunError(
