@@ -145,6 +145,22 @@ def test_flags_named_alone_exist(parser):
     assert unknown - OF_OTHER_PROGRAMS == set(), "correct the page, or add the flag to OF_OTHER_PROGRAMS"
 
 
+def test_rows_of_tables_are_on_one_line():
+    """Markdown takes what follows a row for further rows, until there is a blank line."""
+    broken = []
+    for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
+        for prose, lines in github_markdown.prose_and_code(page.read_text("utf-8")):
+            following = [*lines[1:], ""]
+            broken += [
+                (page.name, line)
+                for line, after in zip(lines, following, strict=True)
+                if prose
+                and line.startswith("|")
+                and not (line.rstrip().endswith("|") and (after.startswith("|") or not after.strip()))
+            ]
+    assert broken == []
+
+
 def test_commands_of_every_form_are_recognised(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(

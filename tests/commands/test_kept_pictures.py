@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["a\rb.png", "a\nb.png", "c\rd/a.png"])
+@pytest.mark.parametrize("name", ["a\rb.png", "a\nb.png", "c\rd/a.png", "a.png "])
 def test_a_path_that_no_line_can_hold_is_left_out_and_counted(run, pictures, tmp_path, capsys, name):
     folder = tmp_path / "pictures"
     shutil.copytree(pictures, folder)
@@ -26,7 +26,7 @@ def test_a_path_that_no_line_can_hold_is_left_out_and_counted(run, pictures, tmp
     said = capsys.readouterr()
     below = int(said.out.split(" of 28 pictures have an outlier score below")[0].split()[-1])
     assert len(listed.pictures) == below - 1
-    assert "kept.txt lacks 1 picture, whose path has line breaks" in said.err
+    assert "kept.txt lacks 1 picture, whose path has line breaks or ends in a space: rename" in said.err
 
 
 def test_a_folder_that_no_line_can_hold(run, pictures, tmp_path, capsys):
@@ -37,4 +37,5 @@ def test_a_folder_that_no_line_can_hold(run, pictures, tmp_path, capsys):
         == 0
     )
     assert (tmp_path / "out" / "kept.txt").read_text() == ""
-    assert "kept.txt lacks 28 pictures, whose paths have line breaks" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "kept.txt lacks 28 pictures, whose paths have line breaks or end in a space: rename" in said

@@ -78,7 +78,7 @@ def test_a_run_that_does_not_say_where_its_published_set_is_gets_one_sentence(
     (tmp_path / "run" / "run.json").write_text(json.dumps(about))
     monkeypatch.setattr(during_training, "part_of", lambda data: make_part("animal-faces-10", "train"))
     evaluator = Evaluator(RunFolder(tmp_path / "run"), NETWORK)
-    with pytest.raises(RunError, match=r"run\.json does not say where the pictures of the run are: enter"):
+    with pytest.raises(RunError, match=r"run\.json does not say where the pictures of the run are: set"):
         evaluator._pictures(load_model(tmp_path / "run"), open_packed(tmp_path / "run" / "data"))
 
 

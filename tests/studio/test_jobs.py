@@ -273,3 +273,14 @@ def test_the_offered_presets_exist():
     for name in command_lines.PRESETS:
         read_config(name)
     assert command_lines.check_name(" two words-2.b ") == "two words-2.b"
+
+
+@pytest.mark.parametrize(
+    ("preset", "pictures", "sizes"),
+    [
+        ("small", 0, {}), ("small", 128, {}), ("small", 1, {}), ("small", 52, {"--guide-only-batch-size": 32}),
+        ("small", 12, {"--batch-size": 8, "--guide-only-batch-size": 8}), ("default", 31, {"--batch-size": 16}),
+    ],
+)  # fmt: skip
+def test_batches_are_lowered_if_there_are_fewer_pictures(preset, pictures, sizes):
+    assert command_lines.smaller_batches(preset, pictures) == sizes

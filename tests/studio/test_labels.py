@@ -178,6 +178,21 @@ def test_two_domains_cannot_have_the_same_name(labels):
     do(labels, "name", domain=0, name="pear")  # its own name is allowed
 
 
+def test_a_name_with_its_accent_in_a_character_of_its_own_is_the_same_name(labels, tmp_path):
+    composed, decomposed = "K\u00ed", "Ki\u0301"
+    do(labels, "name", domain=0, name=composed)
+    with pytest.raises(ConfigError, match="is the name of domain 0 already"):
+        do(labels, "name", domain=1, name=decomposed)
+    with pytest.raises(ConfigError, match="is the name of domain 0 already"):
+        do(labels, "add", name=decomposed.upper())
+    do(labels, "name", domain=0, name="")
+    do(labels, "name", domain=1, name=decomposed)
+    assert labels.state().assignment.names[1] == composed
+    journal = ActionLog(tmp_path / "studio" / "journal.jsonl")  # an older one may hold both names
+    journal.append({"do": "name", "domain": 2, "name": decomposed}, len(journal.refresh()))
+    assert RunLabels(tmp_path, LOOKED).state().assignment.names == {0: "", 1: composed, 2: decomposed}
+
+
 def test_an_action_on_an_old_state_is_refused_and_others_see_the_new_one(labels, tmp_path):
     other = RunLabels(tmp_path, LOOKED)
     do(labels, "give", pictures=[0], domain=1)

@@ -25,6 +25,7 @@ from tunit.studio import (
     jobs,
     library,
     lru_cache,
+    names,
     opened_labels,
     output_thread,
     train,
@@ -257,7 +258,7 @@ def test_a_run_that_does_not_say_where_its_pictures_are_is_one_sentence(root, ru
         act(client, 0, do="add", name="x")
         answer = client.post("/runs/birds/teach/train", data={"name": "new", "steps": "9"})
     assert answer.json()["error"] == (
-        f"{about} does not say where the pictures of the run are: enter their folder as source"
+        f'{about} does not say where the pictures of the run are: set "source" in it to their folder'
     )
 
 
@@ -339,3 +340,17 @@ def test_new_checkpoints_do_not_interrupt_the_page(own, root, monkeypatch):
     assert len(made) == 2
     made[1].wait()
     assert made[1].known.stamp == lru_cache.stamp_of(root / "birds" / "model.safetensors")
+
+
+def test_names_given_to_the_domains_of_a_model_are_not_those_of_another_one_of_the_same_step(root, runs):
+    with client_of(root, runs) as client:
+        assert not looked(client)["older"]
+        assert act(client, 0, do="name", domain=0, name="crow").status_code == 200
+        assert not looked(client)["older"]
+    run = Workspace(root, device="cpu").run("birds")
+    assert names.domain_names(run) == {0: "crow"}
+    config = tiny_config(style_width=8, seed=1)
+    start_run(runs.parent / "pictures", root / "birds", config, overwrite=True, quiet=True)
+    assert names.domain_names(run) == {}
+    with client_of(root, runs) as client:
+        assert looked(client)["older"] == 12

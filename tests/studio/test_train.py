@@ -75,7 +75,7 @@ def test_a_training_gets_the_forms_settings_and_is_stopped(own, fake, root, runs
     command = json.loads((root / "my birds" / "studio" / "job.json").read_text())["command"]
     assert command[3:] == [
         "train", str(runs.parent / "pictures" / "crows"), "--out", str(root / "my birds"), "--preset", "small",
-        "--seed", "3", "--domains", "auto", "--steps", "7",
+        "--seed", "3", "--domains", "auto", "--steps", "7", "--batch-size", "8", "--guide-only-batch-size", "8",
     ]  # fmt: skip
     assert state_of(own, key)["state"] == "starting"
     assert own.post("/train/start", data=fields).json()["error"].startswith("my birds exists already")
@@ -83,6 +83,46 @@ def test_a_training_gets_the_forms_settings_and_is_stopped(own, fake, root, runs
     assert own.post(f"/runs/{key}/train/stop").status_code == 200
     wait_for(own, key, "stopped")
     assert "before its first step" in own.post(f"/runs/{key}/train/resume").json()["error"]
+
+
+def test_a_new_run_may_take_the_name_of_one_that_was_stopped_before_its_first_step(own, fake, root):
+    fields = {"folder": "0/crows", "preset": "small", "name": "new"}
+    assert own.post("/train/start", data=fields).status_code == 200
+    assert not state_of(own, "new")["free"]
+    assert own.post("/runs/new/train/stop").status_code == 200
+    assert wait_for(own, "new", "stopped")["free"]
+    (root / "new" / ".new").mkdir()  # what a process leaves that is killed while it packs pictures
+    assert own.post("/train/start", data=fields | {"steps": "8"}).status_code == 200
+    assert state_of(own, "new")["state"] == "starting"
+    assert "exists already" in own.post("/train/start", data=fields).json()["error"]
+    command = json.loads((root / "new" / "studio" / "job.json").read_text())["command"]
+    assert command[command.index("--steps") + 1] == "8"
+
+
+def test_a_new_run_may_take_the_name_of_one_that_failed_at_its_start(own, root, monkeypatch):
+    monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", "raise SystemExit('tunit: no')"))
+    fields = {"folder": "0/crows", "preset": "small", "name": "new"}
+    for _ in range(2):
+        assert own.post("/train/start", data=fields).status_code == 200
+        assert wait_for(own, "new", "failed")["free"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["notes.txt", "config.toml", "checkpoints/x", ".new/ready", ".new/moving", "studio/labels.csv", "studio"],
+)
+def test_a_folder_that_holds_more_than_a_start_leaves_keeps_its_name(own, fake, root, tmp_path, place):
+    run, fields = root / "new", {"folder": "0/crows", "preset": "small", "name": "new"}
+    assert own.post("/train/start", data=fields).status_code == 200
+    jobs.stop(run)
+    wait_for(own, "new", "stopped")
+    if place == "studio":
+        (run / "studio").rename(tmp_path / "elsewhere")
+        (run / "studio").symlink_to(tmp_path / "elsewhere")
+    else:
+        (run / place).parent.mkdir(exist_ok=True)
+        (run / place).write_text("")
+    assert "exists already" in own.post("/train/start", data=fields).json()["error"]
 
 
 def test_the_number_of_trainings_at_once_is_limited(own, fake):
@@ -95,7 +135,7 @@ def test_the_number_of_trainings_at_once_is_limited(own, fake):
 def test_a_training_that_is_not_listed_has_begun_all_the_same(own, fake, root, monkeypatch):
     monkeypatch.setattr(workspace, "MOST_RUNS", 1)
     answer = own.post("/train/start", data={"folder": "0/crows", "preset": "small", "name": "new"})
-    assert (answer.status_code, answer.json()) == (200, {"run": ""})
+    assert (answer.status_code, answer.json()["run"]) == (200, "")
     assert jobs.state_of(root / "new").runs
 
 

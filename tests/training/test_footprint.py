@@ -59,7 +59,7 @@ def test_soft_labels_of_many_pictures_are_refused(room):
     check_footprint(SEMIT, CPU, 200_000)
     assert least_bytes(SEMIT, 300_000) - least_bytes(SEMIT) == 300_000 * 2 * 1000 * 4
     with pytest.raises(
-        ConfigError, match=r"what 'semit' keeps for each of 300,000 pictures.*at least 2\.4 GB"
+        ConfigError, match=r"method 'semit' keeps data for each of the 300,000 pictures.*at least 2\.4 GB"
     ):
         check_footprint(SEMIT, CPU, 300_000)
 

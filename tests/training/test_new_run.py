@@ -424,3 +424,17 @@ def test_a_moved_run_goes_on_from_its_last_checkpoint(tmp_path, pictures, monkey
     assert not run.exists()
     monkeypatch.undo()
     assert resume_run(tmp_path / "elsewhere", quiet=True).step == 5
+
+
+@pytest.mark.parametrize("place", [".", "samples", "table.csv", "studio/pictures"])
+def test_pictures_and_tables_in_a_run_are_not_trained_on_in_its_place(run, pictures, place):
+    """Only files in its folder `studio` would be kept."""
+    source = run / place
+    if source.suffix:
+        source.write_text("picture\n" + "".join(f"{path}\n" for path in pictures.glob("*.png")))
+    elif not source.is_dir():
+        shutil.copytree(pictures, source)
+    what = f"contains {source}, which is to be trained on" if source.suffix else "is or contains the folder"
+    with pytest.raises(RunError, match=what):
+        start_run(source, run, tiny_config(), overwrite=True, quiet=True)
+    assert source.exists()

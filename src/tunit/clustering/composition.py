@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tunit.clustering.cues import SIDE, Pictures, by_chunks, outlines, small
 
 MOST_COMPARED = 1_000  # at most this many pictures, evenly spread over the set
-# The corners (down, right) of the compared parts of a picture: each has half of its side. The last one is the middle.
+# The upper left corners (down, right) of the compared parts of a picture; the side of a part is half of the
+# picture's. The last part is the middle.
 PART = SIDE // 2
 PLACES = ((0, 0), (0, PART), (PART, 0), (PART, PART), (PART // 2, PART // 2))
 # If the place explains at least this share of the variance, the pictures share a composition. It is 0.00 to 0.01 for
@@ -35,8 +36,8 @@ def crop_area_for(images: Pictures) -> tuple[float, float]:
 def shared_composition(images: Pictures) -> float:
     """The share of the variance of local outlines that the place in the picture explains.
 
-    It is near 0 (perhaps a little below) for pictures that look alike everywhere, and 1 if all are the same picture.
-    images: (N, S, S, 3). 0 for fewer than two pictures.
+    It is near 0 (perhaps a little below) for pictures that look alike everywhere, 1 if all are the same picture, and
+    0 for fewer than two pictures. images: (N, S, S, 3).
     """
     step = -(-len(images) // MOST_COMPARED)
     rows = np.arange(0, len(images), max(step, 1))

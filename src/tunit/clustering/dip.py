@@ -13,7 +13,8 @@ Numbers = NDArray[np.float64]
 def dip(values: Numbers) -> float:
     """The largest distance of the empirical distribution of n >= 1 numbers from the nearest unimodal one [1].
 
-    It lies between 1 / (2n), for evenly spaced numbers, and 1/4, for two clusters far apart.
+    It lies between 1 / (2n), for evenly spaced numbers, and 1/4, for two clusters far apart. For a single number it
+    is 1/2.
     """
     x, counts = np.unique(np.asarray(values, np.float64), return_counts=True)
     n = int(counts.sum())

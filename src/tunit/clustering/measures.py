@@ -36,8 +36,9 @@ MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pi
 # better one alone, and codes alone are preferred to a cue alone in the same way. LEAST_TIE covers rounding errors if
 # both sums are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
-# The search for eigenvalues [3] has this many vectors more than eigenvalues are wanted, a tolerance, and a limit of
-# its iterations. It needs at least 5 pictures for each vector; of fewer pictures, all eigenvalues are computed.
+# For the search for eigenvalues [3]: how many more vectors it uses than eigenvalues are wanted; its tolerance; its
+# largest number of iterations; and how many pictures there must be for each vector. If there are fewer, all
+# eigenvalues are computed.
 SPARE_VECTORS, TOLERANCE, ITERATIONS, PICTURES_PER_VECTOR = 5, 1e-6, 200, 5
 
 
@@ -54,7 +55,8 @@ def reduction(vectors: Tensor, width: int = REDUCED) -> Callable[[Tensor], Tenso
     """What `reduced` does, fitted to vectors (N, any width): a function of other such vectors."""
     if vectors.shape[1] <= width or len(vectors) <= width:
         return lambda others: others.float().cpu()
-    with np.errstate(invalid="ignore"):  # shares of a variance of 0, if all vectors are equal; not used here
+    # Equal vectors have a variance of 0, and its shares are NaN; they are not used here.
+    with np.errstate(invalid="ignore"):
         found = PCA(width, svd_solver="randomized", random_state=0).fit(vectors.float().cpu().numpy())  # [2]
     return lambda others: torch.from_numpy(found.transform(others.float().cpu().numpy()).astype(np.float32))
 
@@ -109,7 +111,8 @@ def modularity(edges: sparse.csr_matrix, groups: Integers) -> float:
 def normalised_cut(edges: sparse.csr_matrix, groups: Integers, number: int = 0) -> float:
     """Normalised cut [4]: how badly groups (N,) divide the graph of N pictures, from 0 to their number.
 
-    For each group it is the share of its edges' ends whose edge leaves the group; the shares of all groups are added.
+    For each group: which share of its edges' ends belongs to edges that leave the group? The shares of all groups are
+    added.
     Unlike `modularity` it does not prefer groups of equal size: separate parts of the graph give 0, however large
     they are. edges: (N, N), from `edges_of`. number: how many groups there should be, if more than there are. A
     group without pictures counts as 1, the worst.

@@ -64,8 +64,10 @@ def merge_unseparated(
 
 
 def linked(edges: csr_matrix, one: Rows, other: Rows) -> float:
-    """How much two groups are connected in a graph (N, N): the share of the edges' ends in one group whose edge ends
-    in the other, for the group in which this share is larger.
+    """How much two groups are connected in a graph (N, N).
+
+    For each of the two groups: which share of its edges' ends belongs to edges that lead to the other group? The
+    result is the larger of the two shares.
     """
     fewest = min(edges[one].sum(), edges[other].sum())
     return float(edges[one][:, other].sum() / fewest) if fewest else 0.0

@@ -20,7 +20,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-# Pictures compared with all others at a time; of a large set fewer, so that there are at most PAIRS pairs.
+# How many pictures are compared with all others at a time; in a large set fewer, so that there are at most PAIRS
+# pairs.
 CHUNK, PAIRS = 512, 1 << 26
 LEAST_SCALE = 1e-6  # no scale is 0, even where all neighbours are copies of the picture
 

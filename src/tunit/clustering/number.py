@@ -49,7 +49,8 @@ AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # relative to a clear split, whose weight is 1
 SILHOUETTES_OF = 2_000  # the silhouette is computed from at most this many pictures
-# The graph has a neighbour of each picture for every so many in the set: edges then cross any cut through a kind.
+# In the graph each picture has one neighbour for every PICTURES_PER_NEIGHBOUR pictures of the set (but at least
+# GRAPH_NEIGHBOURS), so that some edges cross every cut through a kind.
 PICTURES_PER_NEIGHBOUR = 100
 CANDIDATES = 6  # how many numbers of domains are reported
 
@@ -129,7 +130,9 @@ def components_of_variance(styles: Vectors) -> Points:
 
 
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
-    """Merge the cells of k-means by Ward's method. Returns the stage with k groups for every k from 1 to `most`."""
+    """Merge the cells of k-means by Ward's method. Returns the stage with k groups for every k from 1 to `most`, or
+    to the number of cells if that is smaller.
+    """
     groups = _cells(points, most, seed)
     ward = _Ward(points, groups)
     numbers = np.empty(len(points), np.int64)
@@ -151,7 +154,7 @@ def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
 
 
 class _Ward:
-    """What merging each two groups adds to the squared distances within groups [1], updated at each merge."""
+    """How much merging any two groups would add to the squared distances within groups [1]; updated at each merge."""
 
     def __init__(self, points: Points, groups: list[Integers]) -> None:
         self._centres = np.stack([points[rows].mean(0) for rows in groups])
@@ -195,8 +198,9 @@ def best_groups(points: Points, groups: Integers, edges: csr_matrix, seed: int) 
     """The groups (N,) of Ward's method, or as many others if these are better.
 
     Where pictures of one kind differ more than kinds do, Ward's groups cut across kinds. The others are joined from
-    pieces by agreement (tunit.clustering.partition). The smaller cut is better; if both are equal, Ward's method also
-    knows how far apart groups are that no clustering joins. edges: (N, N), the graph of nearest neighbours.
+    pieces by agreement (tunit.clustering.partition). The smaller cut is better. If both cuts are equal, Ward's groups
+    are taken: Ward's method also uses the distances between groups, while agreement treats all pictures alike that no
+    clustering puts together. edges: (N, N), the graph of nearest neighbours.
     """
     number = int(groups.max()) + 1
     if number == 1:

@@ -84,8 +84,8 @@ def _fisher(one: Points, other: Points) -> tuple[Points, float] | None:
 def _dip_of(one: Points, other: Points) -> float:
     """The dip of two groups of numbers, over its critical value.
 
-    Both groups get equally many values: of the larger group, only every second (third, ...) of the sorted values is
-    used. Otherwise the smaller group would hardly influence the dip.
+    Both groups get equally many values, at most COMPARED, evenly spread over their sorted values. Otherwise the
+    smaller group would hardly influence the dip.
     """
     number = min(len(one), len(other), COMPARED)
     thinned = [

@@ -282,8 +282,13 @@ def _write_kept(path: Path, paths: dict[str, Path], tally: Tally, limit: float) 
     kept = [name for name in below if name == name.strip() and not {"\n", "\r"} & set(name)]
     write_bytes(path, "".join(f"{name}\n" for name in kept).encode("utf-8", "surrogateescape"))
     if broken := len(below) - len(kept):
-        noun = "picture, whose path has" if broken == 1 else "pictures, whose paths have"
-        remark(f"{KEPT} lacks {broken:,} {noun} line breaks: rename what has them, and call again")
+        one, several = "picture, whose path has", "pictures, whose paths have"
+        noun = (
+            f"{one} line breaks or ends in a space"
+            if broken == 1
+            else f"{several} line breaks or end in a space"
+        )
+        remark(f"{KEPT} lacks {broken:,} {noun}: rename the files or folders, and call again")
     show(f"{len(below):,} of {len(tally.rows):,} pictures have an outlier score below {limit}: {KEPT}")
 
 

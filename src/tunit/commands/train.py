@@ -164,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
 def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     """Train a new run. shared: arguments for both `start_run` and `resume_run`."""
     from tunit.data.layouts import layout_config
-    from tunit.data.layouts.selection import explicit_settings
+    from tunit.data.layouts.selection import chosen_settings, explicit_settings
     from tunit.methods.idle_settings import idle_settings
     from tunit.training.fine_tuning import config_like
     from tunit.training.launch import start_run
@@ -177,6 +177,7 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     if args.start_from:
         config = config_like(config, given_run(args.start_from), given)
     _check_restarts(args.max_restarts, config)
+    idle = idle_settings(config, chosen_settings(preset, settings))
     return start_run(
         args.source,
         args.out,
@@ -185,7 +186,7 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
         strict=args.strict,
         fit_batch=args.batch == "auto",
         start_from=args.start_from,
-        **shared | {"announce": _with_warnings(shared["announce"], idle_settings(config, given))},
+        **shared | {"announce": _with_warnings(shared["announce"], idle)},
     )
 
 
@@ -250,7 +251,6 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
 
     def announce(pictures: "PackedPictures") -> None:
         """End the bar, and print what was packed."""
-
         bar.stop()
         if quiet:
             return

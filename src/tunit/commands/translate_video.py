@@ -1,4 +1,4 @@
-"""`tunit translate` for a video: one style for all pictures, and the sound unchanged."""
+"""`tunit translate` for a video: one style for all pictures; the sound stays unchanged if the format can hold it."""
 
 import argparse
 from collections.abc import Callable

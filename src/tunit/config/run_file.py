@@ -50,6 +50,14 @@ def read_run_config(path: Path) -> Config:
     return read_config(str(path))
 
 
+def is_run_config(path: Path) -> bool:
+    """Whether a file is the config of a run, in which every setting is written, whether anybody chose it or not."""
+    try:
+        return read_text(path, LARGEST_FILE, KEPT).startswith(SEALED)
+    except UnreadableError:
+        return False
+
+
 def _sum_of(text: str) -> str:
     return f"{zlib.crc32(text.encode('utf-8', KEPT)):08x}"
 

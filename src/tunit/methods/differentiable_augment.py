@@ -61,8 +61,8 @@ class DifferentiableAugment:
 
     def __call__(self, x: Tensor, kind: InputKind, rows: slice) -> Tensor:
         """The pictures x (b, 3, S, S) in [-1, 1] as D sees them. rows: where they are in the whole batch."""
-        # Not in bfloat16, in which translations may be: with 8 bits, u would be rounded to 1, and translations would
-        # be augmented in another way than real pictures.
+        # Random numbers stay in float32, although translations may be in bfloat16. With its 8 bits, a u just below 1
+        # would become 1, and translations would be augmented in another way than real pictures.
         exact = torch.promote_types(x.dtype, torch.float32)
         u, p = self.draws[kind, rows].to(exact), self.probability.to(exact)
         with without_autocast(x):

@@ -33,13 +33,17 @@ class Findings:
 
     table: Tensor | None = None  # (N, k) int64, on the CPU: at first a picture is its own neighbour
     domains: Tensor | None = None  # (N,) int64, on E's device: UNKNOWN until after E's last step alone
-    # On rank 0, which searches for all:
+    # These two only on rank 0, which searches for all processes:
     cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
     measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
 
     @property
     def neighbours(self) -> Tensor | None:
-        """The table after the first search: a search finds no picture, so not the first, for itself."""
+        """The table; None before the first search.
+
+        Until then the table gives every picture itself as its neighbour, which a search never does. So it is enough
+        to look at the first picture.
+        """
         return self.table if self.table is not None and bool(self.table[0, 0] != 0) else None
 
     def named(self) -> dict[str, Tensor]:

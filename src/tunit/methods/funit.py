@@ -177,7 +177,7 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
     set_rates_of_baseline(state.optimisers, state.step, config)
 
 
-# Of TUNIT's E, of its losses, views and optimiser. The class encoder has none of these.
+# Settings of TUNIT's E, of its losses, its views and its optimiser, which the class encoder does not use.
 UNUSED = (
     *("head_std", "overclusters", "candidate_heads", "standardise", "normalise_style", "style_size"),
     *("mutual_information_weight", "marginal_balance", "overcluster_weight", "guide_style_weight"),

@@ -17,7 +17,9 @@ from tunit.networks.batch_norm import take_statistics
 from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
 BATCH = 64  # pictures of up to LARGE px through a network at a time
-LARGE = 128  # px; of larger pictures, only as many at a time as have the pixels of such a batch
+# px; of larger pictures fewer go through at a time, so that together they have no more pixels than a batch of this
+# side
+LARGE = 128
 STATISTICS_OF = 2_048  # statistics of whole pictures are taken over at most this many
 STATISTICS_BATCH = 256
 # To find domains, E's output is averaged over this many random views of each picture. E has learnt from such views,
@@ -44,7 +46,7 @@ def pictures_at_a_time(most: int, side: int) -> int:
 
 
 def in_parts(x: Tensor) -> tuple[Tensor, ...]:
-    """A batch (B, 3, S, S) in the parts that go through a network one after the other: one part up to LARGE px."""
+    """A batch (B, 3, S, S) in the parts that go through a network one after the other; one part if S <= LARGE."""
     return torch.split(x, pictures_at_a_time(max(len(x), BATCH), x.shape[-1]))
 
 
@@ -87,10 +89,10 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iterator[None]:
     """A context in which E is in evaluation mode and suits whole pictures; afterwards, it is as it was before.
 
-    In training, running statistics of batch norms are also of random views and of translations. If these differ much
+    In training, running statistics of batch norms also come from random views and translations. If these differ much
     from whole pictures, E gives other domains and styles in evaluation mode than in training. So with
     `whole_statistics` the batch norms get the statistics of whole pictures.
-    batches: such as `some_whole_pictures`; they are used only with `whole_statistics`.
+    batches: whole pictures, as `some_whole_pictures` gives them; they are used only with `whole_statistics`.
     """
     kept = [buffer.clone() for buffer in guide.buffers()]
     try:

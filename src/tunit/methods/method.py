@@ -40,8 +40,7 @@ class Phase:
 Step = Callable[[TrainingState, Batch, Tensor, Phase, Config], Terms]
 # Called once, before the first step of a run: (state, batches, config).
 Begin = Callable[[TrainingState, Batches, Config], None]
-# Called when E (with --from also G and D) was copied from another run, if there are labels: (state, pictures of the
-# new run).
+# Called when E, or E, G and D, were copied from another run, if there are labels: (state, pictures of the new run).
 Adopt = Callable[[TrainingState, PackedPictures], None]
 # Called before or after each step: (state, batches, pictures, config). state.step is the number of the next step.
 Between = Callable[[TrainingState, Batches, PackedPictures, Config], None]

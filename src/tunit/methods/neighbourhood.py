@@ -39,7 +39,8 @@ def is_search_due(state: TrainingState, pictures: PackedPictures, config: Config
     If all pictures have labels there is no search, because only unlabelled ones use their neighbours (`Batches`).
     """
     settings, alone = config.clustering, config.schedule.guide_only_until
-    # With a share of 1, or one that is rounded up to all steps, the last step of E alone: after it, no search is due.
+    # At the latest before the last step of E alone, even if the share is 1 or is rounded up to all steps: after that
+    # step, no search is due.
     first = min(round(settings.neighbours_from * alone), alone - 1)
     since = state.step - first
     again = since % settings.neighbours_every == 0 if settings.neighbours_every else since == 0

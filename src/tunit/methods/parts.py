@@ -42,8 +42,8 @@ def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
 def guidance_with_summed_style_gradients(guide: GuidingNetwork, x: Tensor) -> Guidance:
     """As `guidance_of`, but the gradients of the styles are summed over processes.
 
-    For steps in which the losses on the styles differ between processes, while those on the logits are the same in
-    every process.
+    Use it in steps in which the losses on the styles differ between processes, while those on the logits are the same
+    in every process.
     """
     guidance = guide(x)
     return Guidance(all_gather(guidance.logits), all_gather(guidance.style, same_loss=False))

@@ -138,9 +138,9 @@ def partition(
 
     Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
     agree; those on which k-means into several times as many groups agrees, JOININGS times with other random starts;
-    for each cue, one of each sort, without heads; and the groups that are `given`, if any. Which one is best, the
-    graph of neighbours tells from which E has learnt. If there is none, or if `outputs` has only some of the
-    pictures, the graph is made of neighbours by E's present codes. Groups are numbered in no order.
+    for each cue, one division of either sort, by k-means on this cue alone; and the groups that are `given`, if any.
+    The best one is chosen on the graph of neighbours from which E has learnt. If there is none, or if `outputs` has
+    only some of the pictures, the graph is made of neighbours by E's present codes. Groups are numbered in no order.
     """
     findings = findings_of(state)
     graph = findings.neighbours if findings else None

@@ -96,6 +96,16 @@ def read_about(path: Path) -> Record:
         raise RunError(f"{path} cannot be read ({str(error)[:500]}): take another checkpoint") from None
 
 
+def written_checksum(path: Path) -> str:
+    """The checksum in the header of a file by `write_tensors`; the tensors are not read. "" if there is none."""
+    try:
+        _check_header(path)
+        with _plain(path) as plain, safe_open(plain, framework="pt") as file:
+            return str((file.metadata() or {}).get("crc32", ""))
+    except (SafetensorError, ValueError, OSError, MemoryError):
+        return ""
+
+
 def check_kinds(found: Kinds, expected: Mapping[str, Tensor]) -> None:
     """Raises UnreadableError naming the first tensors that are missing, unexpected, or of another shape or dtype."""
     wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]

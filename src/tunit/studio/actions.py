@@ -16,6 +16,7 @@ be a part of the run's pack. A domain keeps its number for ever; a new domain ge
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,6 +163,16 @@ _APPLY = {
 
 
 # ---- checking an action ----
+
+
+def with_composed_name(action: Action) -> Action:
+    """The action with each accent of its name in one character with its letter, as nearly all keyboards write it.
+
+    Otherwise two names that look the same would differ. Entries of a journal are left as they are: an older one may
+    hold two such names.
+    """
+    name = action.get("name")
+    return action | {"name": unicodedata.normalize("NFC", name)} if isinstance(name, str) else action
 
 
 def checked(action: Action, assignment: DomainAssignment, done: int, undone: int) -> Action:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import tunit
 from tunit.config import Config
-from tunit.config.presets import preset_names
+from tunit.config.presets import preset_names, read_config
 from tunit.errors import ConfigError
+from tunit.methods.idle_settings import idle_settings
 from tunit.methods.registry import method_of
 from tunit.printing import shown
 from tunit.studio.openmp_wait import unchanged
@@ -59,6 +60,7 @@ class NewTraining:
     domains: int = 0  # 0: their number is found
     image_size: int = 0  # 0: as in the preset
     seed: int = 0
+    pictures: int = 0  # how many the source holds, usable or not; 0: not known
 
     def __post_init__(self) -> None:
         if self.preset not in preset_names() and not Path(self.preset).is_absolute():
@@ -78,6 +80,8 @@ class NewTraining:
             words += ["--steps", str(self.steps)]
         if self.image_size:
             words += ["--image-size", str(self.image_size)]
+        for name, size in smaller_batches(self.preset, self.pictures).items():
+            words += [name, str(size)]
         return words
 
 
@@ -91,6 +95,7 @@ class FewLabels:
     steps: int
     domains: int  # at least as many as labels
     seed: int = 0
+    pictures: int = 0  # how many the table lists; 0: not known
 
     def __post_init__(self) -> None:
         _check_between("steps", self.steps, 1, MOST_STEPS)
@@ -102,9 +107,35 @@ class FewLabels:
         first = self.start_from.absolute()
         words += ["--from", str(first), "--preset", str(first / "config.toml")]
         words += ["--domains", str(self.domains), "--seed", str(self.seed), "--steps", str(self.steps)]
-        for name, value in (OF_THE_TABLE | WITH_LABELS).items():
-            words += [name, value]
+        smaller = smaller_batches(str(first / "config.toml"), self.pictures)
+        config = read_config(str(first / "config.toml"))
+        for name, value in (OF_THE_TABLE | _with_labels(config) | smaller).items():
+            words += [name, str(value)]
         return words
+
+
+def _with_labels(config: Config) -> dict[str, str]:
+    """The settings `WITH_LABELS`, without those that have no effect on a run with this config."""
+    settings = {name.removeprefix("--").replace("-", "_"): value for name, value in WITH_LABELS.items()}
+    config = config.with_overrides(settings)
+    idle = {flag for flag, name in zip(WITH_LABELS, settings, strict=True) if idle_settings(config, [name])}
+    return {flag: value for flag, value in WITH_LABELS.items() if flag not in idle}
+
+
+def smaller_batches(preset: str, pictures: int) -> dict[str, int]:
+    """The options that lower the batches of a preset, or of a run's config, that take more pictures than there are.
+
+    pictures: how many there are; 0 if that is not known. Some may turn out to be unusable, so a lowered batch takes
+    at most 9 of 10: a power of two.
+    """
+    optimisers, usable = read_config(preset).optimisers, pictures * 9 // 10
+    if usable < 2:
+        return {}  # the training will say what is wrong
+    sizes = {
+        "--batch-size": optimisers.batch_size,
+        "--guide-only-batch-size": optimisers.guide_only_batch_size,
+    }
+    return {name: 1 << (usable.bit_length() - 1) for name, size in sizes.items() if size > pictures}
 
 
 def check_method(config: Config, run: str) -> None:

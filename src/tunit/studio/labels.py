@@ -26,7 +26,14 @@ from tunit.errors import ConfigError, RunError, TunitError
 from tunit.files import writable, write_text
 from tunit.reading import Record, UnreadableError
 from tunit.studio.action_log import ActionLog, Entry, StaleError
-from tunit.studio.actions import Action, DomainAssignment, actions_in_effect, assignment_after, checked
+from tunit.studio.actions import (
+    Action,
+    DomainAssignment,
+    actions_in_effect,
+    assignment_after,
+    checked,
+    with_composed_name,
+)
 
 JOURNAL, TABLE = "journal.jsonl", "labels.csv"
 IDLE = 2.0  # seconds without an action after which the table is written: that of a million pictures takes seconds
@@ -49,6 +56,7 @@ class ModelOutput:
     domains: int  # how many the model knows
     step: int  # of the training
     others: Sequence[str] = ()  # pictures without output of the model; they train without a label
+    checksum: str = ""  # of the model: another one may have the same step; "" if it is not known
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class LabelState:
     assignment: DomainAssignment
     sure: Sequence[float]
     step: int  # the training step of the model that found these domains
+    checksum: str  # of that model, as in `ModelOutput`
     done: list[Action]  # the actions in effect
     undone: list[Action]
 
@@ -86,6 +95,11 @@ class RunLabels:
         # The last state, and how many entries of the journal it takes into account.
         self._last: tuple[int, LabelState] | None = None
 
+    @property
+    def pictures(self) -> int:
+        """How many pictures the run has, also those that were left out."""
+        return len(self._output.names) + len(self._output.others)
+
     def state(self) -> LabelState:
         """The current state. Raises RunError if the journal is damaged, or belongs to other pictures."""
         with self._lock:
@@ -104,7 +118,7 @@ class RunLabels:
             now = self._state_of(self._log.refresh())
             if seen != now.number:
                 raise StaleError(seen, now.number)
-            action = checked(action, now.assignment, len(now.done), len(now.undone))
+            action = checked(with_composed_name(action), now.assignment, len(now.done), len(now.undone))
             self._begin()
             at = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
             self._append(action | at, seen)
@@ -162,6 +176,7 @@ class RunLabels:
             "do": "begin",
             "pictures": _digest(output.names),
             "step": output.step,
+            "model": output.checksum,
             "domains": output.domains,
             "found": [int(k) for k in output.found],
             "sure": [round(float(p), 4) for p in output.sure],
@@ -193,7 +208,10 @@ class RunLabels:
                 f"{self._log.path} holds an entry that this version of tunit does not know: use the version that "
                 "wrote it, or move it away to begin again"
             ) from None
-        self._last = len(entries), LabelState(number, assignment, begin.sure, begin.step, done, undone)
+        self._last = (
+            len(entries),
+            LabelState(number, assignment, begin.sure, begin.step, begin.checksum, done, undone),
+        )
         return self._last[1]
 
     def _write(self, now: LabelState, copy: Path | None = None) -> None:
@@ -254,7 +272,9 @@ def _begin_of(entries: list[Entry], output: ModelOutput, path: Path) -> ModelOut
         found = record.wholes("found", 0, domains - 1)
         sure = record.numbers("sure")
         digest = record.text("pictures")
-        begin = ModelOutput(output.names, found, sure, domains, record.whole("step"))
+        # Journals of development versions before 0.1.0 have no checksum.
+        checksum = record.text("model") if "model" in record.values else ""
+        begin = ModelOutput(output.names, found, sure, domains, record.whole("step"), checksum=checksum)
     except UnreadableError as error:
         raise RunError(
             f"{path} does not begin like a journal ({error}): move it away to begin again"

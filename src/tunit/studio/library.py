@@ -15,6 +15,7 @@ from tunit.data.finding.naming import INDEX
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.model_file import TENSORS
+from tunit.networks.tensor_file import written_checksum
 from tunit.studio.lru_cache import LRUCache, Stamp, stamp_of
 from tunit.studio.output_thread import Opened, OutputThread
 from tunit.studio.workspace import Run, Workspace
@@ -93,7 +94,10 @@ class Library:
                 f"{run.name} has pictures of {packed.images.shape[1]} pixels and a model for "
                 f"{translator.image_size}: train it again"
             )
-        return Opened(translator.model, packed, stamp)
+        tensors = run.path / TENSORS
+        checksum = written_checksum(tensors)
+        is_same = stamp_of(tensors) == stamp  # otherwise a newer model has been written meanwhile
+        return Opened(translator.model, packed, stamp, checksum if is_same else "")
 
     def _usable(self, key: Key, stamp: Stamp) -> OutputThread | None:
         """The thread of this key, unless it has ended with an earlier model than that of `stamp`."""

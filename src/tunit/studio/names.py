@@ -4,7 +4,8 @@ import logging
 
 from tunit.destination import STUDIO
 from tunit.errors import TunitError
-from tunit.methods.model_file import ABOUT
+from tunit.methods.model_file import ABOUT, TENSORS
+from tunit.networks.tensor_file import written_checksum
 from tunit.printing import printable
 from tunit.reading import Record, read_json
 from tunit.studio.action_log import ActionLog
@@ -35,6 +36,8 @@ def _taught(run: Run) -> dict[int, str]:
         about = Record(begin)
         if not begin or about.whole("step") != Record(read_json(run.path / ABOUT)).whole("step"):
             return {}
+        if about.values.get("model") and begin["model"] != written_checksum(run.path / TENSORS):
+            return {}  # another model of the same step, as of a training with --overwrite
         domains = about.whole("domains", 1)
         assignment = assignment_after(about.wholes("found", 0, domains - 1), domains, actions)
     except (TunitError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:

@@ -30,6 +30,7 @@ def labels_of(run: Run, library: Library, known: Known) -> RunLabels:
             known.domains,
             known.step,
             [name for row, name in enumerate(packed.names) if row not in seen_rows],
+            known.checksum,
         )
         return RunLabels(run.path, by_model, lambda: _files_of(run))
 

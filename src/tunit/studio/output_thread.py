@@ -50,6 +50,7 @@ class Known(NamedTuple):
     stamp: Stamp  # of the model's file
     step: int
     domains: int
+    checksum: str  # of the model, as its file says; "" if that is not known
 
 
 class Opened(NamedTuple):
@@ -58,6 +59,7 @@ class Opened(NamedTuple):
     model: Model
     packed: PackedPictures
     stamp: Stamp  # of the model's file
+    checksum: str = ""  # of the model, as its file says; "" if that is not known
 
 
 class _Facts(NamedTuple):
@@ -66,6 +68,7 @@ class _Facts(NamedTuple):
     stamp: Stamp
     step: int
     domains: int
+    checksum: str
     domain_sizes: list[int]  # meanwhile a training may write a model with another number of domains
     total: int
 
@@ -99,6 +102,7 @@ class OutputThread:
             opened.stamp,
             model.step,
             settings.domains,
+            opened.checksum,
             model.domain_sizes.tolist(),
             min(len(opened.packed.names), MOST_PICTURES),
         )
@@ -131,7 +135,9 @@ class OutputThread:
     def known(self) -> Known | None:
         """The newest complete output: until this thread has succeeded, that of an earlier model."""
         output, facts = self.output, self._facts
-        return self._before if output is None else Known(output, facts.stamp, facts.step, facts.domains)
+        if output is None:
+            return self._before
+        return Known(output, facts.stamp, facts.step, facts.domains, facts.checksum)
 
     def _work(self, open_again: Callable[[], Opened]) -> None:
         try:

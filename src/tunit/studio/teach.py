@@ -14,6 +14,8 @@ from starlette.routing import Route
 from tunit.destination import STUDIO
 from tunit.errors import ConfigError, DataError, TunitError
 from tunit.files import writable
+from tunit.methods.model_file import TENSORS
+from tunit.networks.tensor_file import written_checksum
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.reading import UnreadableError, parse_json
@@ -22,13 +24,14 @@ from tunit.studio.actions import Action
 from tunit.studio.command_lines import FewLabels, check_method, check_name, suggested_name
 from tunit.studio.frame import page, why_not
 from tunit.studio.labels import EXAMPLES, LabelState, RunLabels
+from tunit.studio.library import Library
+from tunit.studio.new_places import TRAINED_ON, free_place
 from tunit.studio.opened_labels import labels_of, ready_labels, with_part
 from tunit.studio.requests import form_of, library_of, run_of, text_of, whole_of, workspace_of
-from tunit.studio.train import begin, free_place
+from tunit.studio.train import begin
 from tunit.studio.workspace import Run, Workspace
 
 STEPS = 300  # the suggested length of the new training
-TRAINED_ON = "trained-on.csv"  # the table in the new run; its labels.csv is what people say about it
 HISTORY = 30  # how many of the last actions the page lists
 _STARTING = threading.Lock()
 
@@ -61,7 +64,7 @@ def pictures(request: Request) -> Response:
             "rows": known.output.rows.tolist(),
             "names": [printable(names[row]) for row in known.output.rows],
             "sure": np.rint(np.asarray(now.sure) * 1000).astype(int).tolist(),
-            "older": now.step if now.step != library.translator(run).model.step else 0,
+            "older": now.step if _is_of_another_model(now, run, library) else None,
             "now": _state(now),
         }
     )
@@ -144,7 +147,9 @@ def _begin(workspace: Workspace, run: Run, labels: RunLabels, out: Path, steps: 
     try:
         now = labels.write_table(table)
         domains = sum(bool(members) for members in now.assignment.members().values())
-        begin(workspace, FewLabels(table, run.path, out, steps, domains).command(), out)
+        pictures = labels.pictures - len(now.assignment.left_out)
+        training = FewLabels(table, run.path, out, steps, domains, pictures=pictures)
+        begin(workspace, training.command(), out)
     except TunitError:
         table.unlink(missing_ok=True)
         with suppress(OSError):  # something else is there
@@ -154,6 +159,13 @@ def _begin(workspace: Workspace, run: Run, labels: RunLabels, out: Path, steps: 
 
 
 # ---- what is sent to the page ----
+
+
+def _is_of_another_model(now: LabelState, run: Run, library: Library) -> bool:
+    """Whether the domains were found by another model than the run has now."""
+    if now.step != library.translator(run).model.step:
+        return True
+    return now.checksum not in ("", written_checksum(run.path / TENSORS))
 
 
 def _state(now: LabelState) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The part Train: start, watch, stop and resume trainings; several side by side."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,20 @@ from starlette.routing import Route
 
 from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
-from tunit.printing import command, escape, printable
+from tunit.printing import escape, printable
 from tunit.studio import jobs
-from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command
+from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command, smaller_batches
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
 from tunit.studio.frame import page
+from tunit.studio.new_places import free_place, never_began
 from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
-from tunit.studio.training_folders import check_links, check_pictures, folder_at, folders_of
+from tunit.studio.training_folders import (
+    check_links,
+    check_pictures,
+    folder_at,
+    folders_of,
+    number_of_pictures,
+)
 from tunit.studio.workspace import Run, Workspace
 
 MOST_COMPARED = 8  # runs in one chart: there are this many line colours
@@ -83,26 +91,26 @@ async def start(request: Request) -> Response:
     if training.preset not in PRESETS:
         raise ConfigError(f"preset is {training.preset!r}: take one of {', '.join(PRESETS)}")
 
-    def work() -> None:
-        """Start the training, in a thread."""
+    def work() -> str:
+        """Start the training, in a thread. Returns what people should know about its settings."""
         check_links(workspace, folder)
-        begin(workspace, training.command(), out)
+        counted = replace(training, pictures=number_of_pictures(folder))
+        begin(workspace, counted.command(), out)
+        return _about_batches(counted)
 
-    await run_in_threadpool(work)
-    return JSONResponse({"run": await run_in_threadpool(workspace.key_of, out)})
+    note = await run_in_threadpool(work)
+    return JSONResponse({"run": await run_in_threadpool(workspace.key_of, out), "note": note})
 
 
-def free_place(workspace: Workspace, name: str) -> Path:
-    """The folder for a new run. Raises RunError if it exists already, or if the studio shows a single run."""
-    if any(run.path == workspace.root for run in workspace.runs()):
-        raise RunError(
-            f"this studio shows the single run {workspace.root.name}, and has no folder for others: end it, and open "
-            f"the folder around it, as in `{command('studio', workspace.root.parent)}`"
-        )
-    out = workspace.root / name
-    if out.exists() or out.is_symlink():
-        raise RunError(f"{name} exists already: give the run another name")
-    return out
+def _about_batches(training: NewTraining) -> str:
+    """A sentence if the batches of the preset are too large for so few pictures; otherwise ""."""
+    smaller = smaller_batches(training.preset, training.pictures)
+    if not smaller:
+        return ""
+    return (
+        f"{training.source.name} has only {training.pictures} pictures, fewer than a batch of the preset "
+        f"{training.preset}, so a batch takes {min(smaller.values())} of them: add pictures for better results."
+    )
 
 
 def begin(workspace: Workspace, command: list[str], out: Path) -> None:
@@ -140,7 +148,9 @@ async def resume(request: Request) -> Response:
         if state.runs:
             raise RunError(f"{run.name} is in training already")
         if not run.folder.about.is_file():
-            raise RunError(f"{run.name} was stopped before its first step: begin a new run")
+            raise RunError(
+                f"{run.name} was stopped before its first step: begin a new run, which may have the same name"
+            )
         saved = jobs.saved_step(run.folder)  # steps that were taken, but not saved, are taken again
         if steps and steps <= saved:
             raise ConfigError(f"{run.name} has taken {saved:,} steps: give more than that")
@@ -178,7 +188,7 @@ def _run_state(run: Run, refusal: str) -> dict[str, Any]:
     """What the list says of a run. refusal: why nothing of it is read; "" if it is read."""
     who = {"key": run.key, "name": printable(run.name)}
     if refusal:
-        nothing = {"step": 0, "steps": 0, "model": False, "alarms": []}
+        nothing = {"step": 0, "steps": 0, "model": False, "alarms": [], "free": False}
         return who | nothing | {"state": UNREAD, "reason": printable(refusal)}
     state = jobs.state_of(run.path)
     return who | {
@@ -187,6 +197,7 @@ def _run_state(run: Run, refusal: str) -> dict[str, Any]:
         "steps": state.steps,
         "reason": state.reason,
         "model": run.has_model,
+        "free": not state.runs and never_began(run.path),
         "alarms": [alarm.sentence for alarm in alarms_in(_LOGS.rows(run)) if alarm.over is None]
         if state.runs
         else [],

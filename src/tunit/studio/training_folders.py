@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tunit.data.finding.find import find_pictures
 from tunit.data.finding.folders import walk_links
 from tunit.data.finding.naming import INDEX
 from tunit.data.finding.source_kind import kind_of
 from tunit.data.packing.shards import is_sharded, open_shards
-from tunit.errors import ConfigError, DataError
+from tunit.errors import ConfigError, DataError, TunitError
 from tunit.files import reason_of
 from tunit.paths import path_or_url
 from tunit.printing import printable, shown
@@ -131,6 +132,14 @@ def _place_of_shards(workspace: Workspace, folder: Path) -> Path:
         f"{folder / INDEX} says that its shards are in {shown(shards.root)}, which is no folder of this studio: "
         "train on it at the command line"
     )
+
+
+def number_of_pictures(folder: Path) -> int:
+    """How many pictures a training would find, also those that it would leave out; 0 if they cannot be counted."""
+    try:
+        return len(open_shards(folder).names if is_sharded(folder) else find_pictures(folder).pictures)
+    except TunitError:  # the training will say it
+        return 0
 
 
 def check_pictures(folder: Path, preset: str) -> tuple[bool, list[str]]:

@@ -197,7 +197,7 @@ def judge_growth(evidence: Evidence, outline: TrainingOutline, raised: bool) -> 
     )
 
 
-# By what they judge: E's output, translations, or the losses in the log.
+# The judges, by what they look at: E's output, translations, or the losses in the log.
 JUDGES_OF_OUTPUT: dict[str, Judge] = {
     "collapse": judge_collapse,
     "alike": judge_alike,

@@ -79,10 +79,10 @@ class TrainingOutline:
     """
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
-    # How many domains the mutual information is of, whether labels define them or E finds them.
+    # The number of domains in the mutual information, whether labels define them or E finds them.
     domains_of_information: int
     number_is_known: bool  # False until the number of domains is found; until then E has too many on purpose
-    # Until this step the domain head may be replaced, so two kinds in one domain are no alarm yet.
+    # Until this step the domain head may be replaced, so two domains that are alike are no alarm yet.
     final_from: int
     domains_from_step: int  # steps before E learns domains
     # The period by which E's losses are judged: the steps in which it trains alone; if there are none, all steps.

@@ -181,8 +181,8 @@ def in_order(own: Tensor, found: Tensor, rows: list[int]) -> Tensor:
 def copy_guide(state: TrainingState, run: Path, config: Config, pictures: PackedPictures) -> None:
     """Copy E of another run into E and its EMA. pictures: those of the new run.
 
-    Raises RunError if that run has no model, if the shapes of its E differ, or if its E has learnt from pictures or
-    for style codes that were treated otherwise than in the config.
+    Raises RunError if that run has no model, if the shapes of its E differ, or if it was trained with other values of
+    `standardise` or `normalise_style` than the config has.
     """
     model = load_model(run)
     for name in LEARNT_FROM:

@@ -50,9 +50,9 @@ def check_footprint(config: Config, device: torch.device, pictures: int = 0) -> 
         return
     if least_bytes(config) <= free:
         raise ConfigError(
-            f"with what '{config.method.method}' keeps for each of {pictures:,} pictures, this needs at least "
-            f"{needed / 1e9:,.1f} GB of memory, more than the {free / 1e9:,.1f} GB that are free: train on fewer "
-            "pictures"
+            f"method '{config.method.method}' keeps data for each of the {pictures:,} pictures, and with this data "
+            f"the training needs at least {needed / 1e9:,.1f} GB of memory, more than the {free / 1e9:,.1f} GB that "
+            "are free: train on fewer pictures"
         )
     large = {name: _value(config, name) for name in _MODEST if _value(config, name) > _MODEST[name]}
     eased = {n: least_bytes(config.with_overrides({n: _MODEST[n]}), pictures, all_of_it=True) for n in large}
@@ -87,7 +87,7 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
 def bytes_of_rows(config: Config, pictures: int, *, on_gpu: bool = False) -> int:
     """Bytes that the method keeps for each picture, for all of them: SEMIT's soft labels, E's neighbours and domains.
 
-    on_gpu: only of what is in a GPU's memory if training uses one, which E's neighbours are not.
+    on_gpu: count only what is in a GPU's memory if training uses one; E's neighbours are not.
     """
     own_state, meta = method_of(config).own_state, torch.device("meta")
     if own_state is None:
@@ -96,7 +96,9 @@ def bytes_of_rows(config: Config, pictures: int, *, on_gpu: bool = False) -> int
         own = own_state(pictures, config, meta)
     tensors = own.named() if own else {}
     if on_gpu and tensors:
-        few = own_state(2, config, meta)  # with memory, except for what is made on the given device
+        # Only what the method makes on the given device is on the meta device here; the rest, such as E's neighbours,
+        # is on the CPU.
+        few = own_state(2, config, meta)
         there = {name for name, tensor in few.named().items() if tensor.is_meta} if few else set()
         tensors = {name: tensor for name, tensor in tensors.items() if name in there}
     return sum(tensor.nbytes for tensor in tensors.values())

@@ -8,7 +8,7 @@ import torch
 
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
-from tunit.destination import check_apart
+from tunit.destination import STUDIO, check_apart
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import ConfigError, EndedInOtherProcesses, RunError, TunitError
 from tunit.machine import choose_device
@@ -103,9 +103,12 @@ def start_run(
 
 def _check_folders(source: Path | str, out: Path, start_from: Path | None, config: Config) -> None:
     """Raises RunError or ConfigError if the folders contradict each other or the config, before any work is done."""
-    inside = isinstance(source, Path) and source.resolve().is_relative_to(out.resolve())
-    if inside:
-        raise RunError(f"--out {out} is or contains the folder of pictures: give another folder")
+    if isinstance(source, Path) and source.resolve().is_relative_to(out.resolve()):
+        if not source.is_file():
+            raise RunError(f"--out {out} is or contains the folder of pictures: give another folder")
+        # The folder of the studio stays as it is, also with --overwrite: Teach keeps its table of labels there.
+        if not source.resolve().is_relative_to((out / STUDIO).resolve()):
+            raise RunError(f"--out {out} contains {source}, which is to be trained on: give another folder")
     if start_from is not None:
         if config.method.guide_from:
             raise ConfigError("--from and --guide-from are both given: give one of them")

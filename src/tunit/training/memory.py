@@ -22,8 +22,9 @@ from tunit.training.saved_tensors import SavedTensorBytes
 
 SMALLEST_BATCH = 2
 ROOM = 0.8  # share of the CPU's available memory that a step may use
-# A step on a little more than a micro-batch needs at least this share of an unsplit step on a whole one (measured:
-# 0.76 to 0.99, because G's and D's activations of a part are freed before the next).
+# A step on a few more pictures than a micro-batch, which is split, needs at least this share of the memory that an
+# unsplit step on exactly one micro-batch needs (measured: 0.76 to 0.99, because G's and D's activations of a part are
+# freed before the next).
 LEAST_OF_SPLIT = 0.7
 _TRIED = 2, 4  # numbers of pictures whose measured memory is extrapolated to larger batches on a CPU
 
@@ -136,7 +137,7 @@ def fits_in(
         def fits_beside(size: int) -> bool:
             """Whether this rank's part fits the CPU's memory."""
             own = size / processes
-            # To predict more than a micro-batch, steps on more than one are tried; do not if they cannot fit.
+            # A prediction for more than a micro-batch tries steps on more than that. If they cannot fit, do not try.
             if 0 < micro < own and LEAST_OF_SPLIT * needed(micro) > room:
                 return False
             return needed(own) <= room
@@ -210,8 +211,9 @@ def step_bytes(config: Config, size: int, *, joint: bool = True) -> int:
 def predicted_bytes(config: Config, *, joint: bool) -> Callable[[float], float]:
     """A function that predicts `step_bytes` for any number of pictures from steps on few of them.
 
-    Memory grows on a line, but on another one where micro-batches split the pictures. While G and D get parts, E gets
-    all pictures at once, so from some number on E needs the most.
+    The memory is a linear function of the number of pictures, and another linear function from the number on at which
+    micro-batches split them. While G and D get parts, E gets all pictures at once, so from some number on E needs the
+    most.
     """
     micro = config.run.micro_batch if joint else 0
     whole = config.with_overrides({"micro_batch": 0})
@@ -248,7 +250,7 @@ def _activations_and_state(config: Config, size: int, *, joint: bool) -> tuple[i
 
 
 def _bytes_after_step(state: TrainingState) -> int:
-    """The bytes of all networks, their gradients, and the moments of the optimisers."""
+    """The bytes of the queue, of all networks, of their gradients, and of the moments of the optimisers."""
     held: list[Tensor] = [state.queue]
     for network in state.networks.named().values():
         for weight in network.parameters():

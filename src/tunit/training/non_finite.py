@@ -34,7 +34,7 @@ MOST_IN_A_ROW = 3  # rollbacks without a new checkpoint between them
 def check_pictures(training: Training) -> None:
     """Raises NonFiniteError, on every rank, if a picture of the newest batch has a value that is not finite.
 
-    Not on a GPU: the check would have to wait for it, and the losses will show it later.
+    On a GPU nothing is checked here: the check would have to wait for the GPU, and the losses will show it later.
     """
     assert training.newest is not None
     batch = training.newest[0]

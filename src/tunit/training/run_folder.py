@@ -111,7 +111,7 @@ class RunFolder:
         source = self.read_about().get("source")
         if source is None:
             raise RunError(
-                f"{self.about} does not say where the pictures of the run are: enter their folder as source"
+                f'{self.about} does not say where the pictures of the run are: set "source" in it to their folder'
             )
         return str(source)
 

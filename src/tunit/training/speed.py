@@ -95,7 +95,7 @@ class StepFlops:
         self._found[phase.penalise, size] = count.total
 
     def of(self, phase: Phase, size: int) -> int | None:
-        """The operations of such a step in this process; None if they are not known, or if E trains alone."""
+        """The operations of a step of `size` pictures in this process; None if not known, or if E trains alone."""
         return self._found.get((phase.penalise, size)) if phase.joint else None
 
 
@@ -103,8 +103,8 @@ class StepFlops:
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
     """Floating-point operations per second in a product of two square matrices: the best of several measurements.
 
-    Once per process, because it takes RATE_SECONDS. size: the side of the matrices; 0 takes one that keeps the device
-    busy.
+    It is measured once per process, because this takes RATE_SECONDS. size: the side of the matrices; 0 takes one
+    that keeps the device busy.
     """
     size = size or SIDE.get(device.type, LARGE_SIDE)
     # No random numbers, so that the training's own do not change.

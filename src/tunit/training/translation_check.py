@@ -61,7 +61,10 @@ def translation_summary(state: TrainingState, pictures: PackedPictures, config: 
     (x,) = in_batches(pictures.images, state.queue.device, SOURCES, rows[sources])
 
     def candidates() -> Iterator[Tensor]:
-        """All of them up to LARGE px; of larger pictures, as many at a time as fit where a training step fits."""
+        """All candidates in one batch or, if they are larger than 2 LARGE px, in batches of fewer pictures.
+
+        A batch has no more pixels than STATISTICS_BATCH pictures of LARGE px (`pictures_at_a_time`).
+        """
         size = min(CANDIDATES, pictures_at_a_time(STATISTICS_BATCH, pictures.images.shape[1]))
         return in_batches(pictures.images, state.queue.device, size, rows)
 

@@ -51,7 +51,7 @@ LOOKED_AT_ONCE = 128  # pictures per forward pass of E, of up to 128 px
 SHARE_OF_TIME, PASSES = 0.01, 7
 # The same for translations. A joint step costs at least six passes of G per picture: two pictures are drawn of each
 # source, and a backward pass takes as long as two forward passes. A check has REDRAWN (40) passes of G. E's passes
-# need not be counted: there are ten per picture in a joint step and 64 in a check, about the same ratio as of G's.
+# need not be counted: there are ten per picture in a joint step and 64 in a check, about the same ratio as 6 to 40.
 JOINT_PASSES = 6
 
 Row = dict[str, Any]
@@ -172,8 +172,8 @@ class Watch:
 def _e_had_time(step: int, outline: TrainingOutline, knows_domains: bool) -> bool:
     """Whether joint steps have begun with an E that had the time to find domains, or knew those of another run.
 
-    An E that neither trains alone first nor is another run's finds them in the first joint steps: what it says before
-    is no loss if it changes.
+    If E neither trains alone first nor comes from another run, it finds its domains in the first joint steps. Domains
+    that it gives earlier mean nothing, so it is no loss if they vanish.
     """
     if outline.first_joint_step or knows_domains:
         return step >= outline.first_joint_step

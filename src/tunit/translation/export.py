@@ -111,7 +111,7 @@ def names_of_files(model: Model, kind: str, only: Sequence[str] = ()) -> list[st
 
 
 def _parts(model: Model, only: Sequence[str]) -> list[_Part]:
-    """Of a method that learns no domains, there is no domain classifier."""
+    """The files to write. A method that learns no domains has no domain classifier."""
     absent = None if method_of(model.config).learns_domains else DomainClassifier
     return [part for part in PARTS if part.network is not absent and (not only or part.name in only)]
 

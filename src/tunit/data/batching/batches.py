@@ -126,7 +126,8 @@ class Batches:
             both=both,
             share=share,
         )
-        # Only now: if a picture cannot be read, the training is saved, and must draw this batch again.
+        # The cursor advances only now: if a picture cannot be read, the training is saved, and must draw this batch
+        # again.
         cursors[stream] = cursor + size
         return _batch_of_share(x, x_plus, torch.from_numpy(self._labels[rows]), torch.from_numpy(rows))
 
@@ -180,8 +181,8 @@ class Batches:
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1, thread_name_prefix="tunit-read")
         coming = self.rows(stream, cursor + size, size)[local]
-        # With the rank's rows: when a batch is kept because of a NaN, each process reads the whole of it, and here
-        # the whole of the next one.
+        # A guess also notes which part of the batch it is for. After a NaN each process reads a whole batch, to keep
+        # it, and the guess that is made then is for the whole of the next batch.
         self._guesses[stream] = (cursor + size, size, local), self._reader.submit(self._read, coming)
         return chosen.to(self._device, non_blocking=True)
 

@@ -15,7 +15,7 @@ def _belly(pen: Pen, body: Stencil, rx: float = 0.26, ry: float = 0.3) -> Stenci
 
 
 def nothing(pen: Pen) -> None:
-    """For a species without tail or wings."""
+    """Draw nothing, for a species without tail or wings."""
 
 
 def _pointed_ears(pen: Pen, inner: Colour, tip: Colour) -> None:

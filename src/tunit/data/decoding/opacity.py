@@ -15,7 +15,7 @@ class Opacity:
 
     @classmethod
     def of(cls, alpha: Image.Image | None) -> "Opacity | None":
-        """From a layer of mode L; None if there is none, or all of it is opaque."""
+        """The opacity in a layer of mode L; None if there is no layer, or all of it is opaque."""
         if alpha is None or alpha.getextrema() == (255, 255):
             return None
         return cls(alpha.size, zlib.compress(alpha.tobytes(), 1))

@@ -72,22 +72,22 @@ class Inflater:
 
 
 def gzip_stream() -> Decompressor:
-    """For a stream of gzip."""
+    """A decompressor for a stream of gzip."""
     return Inflater(31)
 
 
 def bzip2_stream() -> Decompressor:
-    """For a stream of bzip2."""
+    """A decompressor for a stream of bzip2."""
     return bz2.BZ2Decompressor()
 
 
 def xz_stream() -> Decompressor:
-    """For a stream of xz."""
+    """A decompressor for a stream of xz."""
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_DICTIONARY)
 
 
 def lzma_stream(properties: bytes) -> Decompressor:
-    """For LZMA without a container. properties: the five bytes that say how it was packed."""
+    """A decompressor for LZMA without a container. properties: the five bytes that say how it was packed."""
     stream = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MAX_DICTIONARY)
     stream.decompress(properties + b"\xff" * 8, 0)  # of unknown length
     return stream

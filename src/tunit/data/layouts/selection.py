@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tunit.config import Config, DataConfig, file_settings, find_field, read_config, suggestion
+from tunit.config import Config, DataConfig, file_settings, find_field, preset_names, read_config, suggestion
+from tunit.config.run_file import is_run_config
 from tunit.data.layouts.all_layouts import LAYOUTS
 from tunit.data.layouts.layout import Part
 from tunit.errors import ConfigError
@@ -33,6 +34,13 @@ def layout_config(preset: str, overrides: Mapping[str, Any]) -> Config:
 def explicit_settings(preset: str, overrides: Mapping[str, Any]) -> set[str]:
     """The names of the settings that the user gave: the overrides, and those in a TOML file that the user wrote."""
     return {find_field(name)[1].name for name in (*file_settings(preset), *overrides)}
+
+
+def chosen_settings(preset: str, overrides: Mapping[str, Any]) -> set[str]:
+    """As `explicit_settings`, but if the TOML file is the config of a run, only the overrides were chosen."""
+    if preset not in preset_names() and is_run_config(expand_home(preset)):
+        return {find_field(name)[1].name for name in overrides}
+    return explicit_settings(preset, overrides)
 
 
 def part_of(data: DataConfig) -> Part | None:

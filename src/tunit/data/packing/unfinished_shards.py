@@ -164,5 +164,5 @@ class UnfinishedShards:
 
 
 def _checksum(lines: Any) -> int:
-    """Of the outcomes in a part file: a changed byte of a digest would leave valid JSON."""
+    """The checksum of the outcomes in a part file: JSON with a changed byte in a digest is still valid."""
     return crc32(json.dumps(lines).encode())

@@ -42,9 +42,9 @@ class Teacher {
     this.busy = Promise.resolve(); // actions are sent one after the other
     const domains = this.now.domains.filter((one) => one.size);
     this.view = domains.length ? domains[0].number : ALL;
-    at("state").textContent = found.older
-      ? `The model was trained further since: these are its domains at step ${many(found.older)}.`
-      : "Define the domains. Every action is saved at once.";
+    at("state").textContent = found.older === null
+      ? "Define the domains. Every action is saved at once."
+      : `The run has another model since: these are the domains of the one at step ${many(found.older)}.`;
     this.listen();
     this.show();
     setInterval(() => this.look(), EVERY);

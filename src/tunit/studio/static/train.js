@@ -105,7 +105,7 @@ function card(run) {
   const steps = run.steps ? `, step ${run.step.toLocaleString("en")} of ${run.steps.toLocaleString("en")}` : "";
   const parts = [
     element("label", {}, pick, " ", element("b", { class: "inline", text: run.name })),
-    element("p", { class: "meta", text: WORDS[run.state] + steps }),
+    element("p", { class: "meta", text: (run.free && run.state === "stopped" ? "stopped" : WORDS[run.state]) + steps }),
   ];
   if (run.steps) {
     const bar = element("progress", { max: run.steps, "aria-label": `steps of ${run.name}` });
@@ -113,6 +113,7 @@ function card(run) {
     parts.push(bar);
   }
   if (run.reason) parts.push(element("p", { class: "notice", text: run.reason }));
+  if (run.free) parts.push(element("p", { class: "fine", text: "Nothing was trained: a new run may take this name." }));
   for (const sentence of run.alarms) parts.push(element("p", { class: "notice", text: `Alarm: ${sentence}` }));
   return element("article", { class: "card run", dataset: { run: run.key, state: run.state } }, ...parts, tools);
 }
@@ -228,7 +229,8 @@ at("order").onsubmit = async (event) => {
   notice("");
   at("start").disabled = true;
   try {
-    const { run } = await post("/train/start", new FormData(at("order")));
+    const { run, note } = await post("/train/start", new FormData(at("order")));
+    if (note) notice(note);
     if (run) chosen.add(run);
     else notice("The training has begun, but this folder holds more runs than are listed here.");
     remember();
