@@ -377,6 +377,12 @@ def test_circular_bases_are_refused(length: int, tmp_path: Path) -> None:
         read_config(str(tmp_path / "0.toml"))
 
 
+def test_for_a_run_instead_of_a_preset_its_settings_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("steps = 5")
+    with pytest.raises(ConfigError, match=r"is the folder of a run: give its settings, .*/config\.toml$"):
+        read_config(str(tmp_path))
+
+
 def test_for_an_unknown_preset_the_nearest_is_suggested() -> None:
     with pytest.raises(ConfigError, match=r"'papper' is neither a file nor a preset.*did you mean 'paper'"):
         read_config("papper")

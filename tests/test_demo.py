@@ -102,6 +102,17 @@ def test_only_what_the_earlier_demo_wrote_is_replaced(earlier):
     assert (earlier / "creatures" / "factors.csv").read_text() != "earlier"
 
 
+@pytest.mark.parametrize("kept", ["second/run.json", "notes.txt", "evaluation/notes.txt"])
+def test_a_demo_with_other_things_in_its_run_is_not_replaced(earlier, kept, capsys):
+    (earlier / "run" / kept).parent.mkdir(exist_ok=True)
+    (earlier / "run" / kept).write_text("mine")
+    before = files_in(earlier)
+    assert main(["demo", "--out", str(earlier), "--overwrite"]) == 2
+    named = earlier / "run" / (kept if kept.startswith("evaluation") else kept.split("/")[0])
+    assert f"{named} is no part of the demo's run" in capsys.readouterr().err
+    assert files_in(earlier) == before
+
+
 def test_a_link_to_a_run_elsewhere_is_removed_but_not_what_it_leads_to(earlier, tmp_path):
     (earlier / "run").rename(tmp_path / "elsewhere")
     (earlier / "run").symlink_to(tmp_path / "elsewhere")

@@ -11,7 +11,9 @@ from safetensors import SafetensorError
 
 from tunit.cli import main
 from tunit.commands import config as command
+from tunit.errors import RunError
 from tunit.failures import sentence_of
+from tunit.networks.tensor_file import write_tensors
 
 
 def failing(monkeypatch, error):
@@ -61,6 +63,33 @@ def test_errors_raised_by_libraries(tmp_path):
     assert sentence_of(SafetensorError("invalid header")) is None
 
 
+def test_the_words_of_safetensors_for_a_full_disk_are_not_shown(tmp_path, monkeypatch):
+    def save_file(*arguments, **named):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("tunit.networks.tensor_file.save_file", save_file)
+    with pytest.raises(RunError) as refused:
+        write_tensors(tmp_path / "x", {}, {})
+    assert str(refused.value).startswith(f"{tmp_path / 'x'} cannot be written (No space left on device): ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a folder in use cannot be removed")
+@pytest.mark.parametrize("words", [["train", "photos", "--out", "run"], ["domains", "run", "x"], ["studio"]])
+def test_a_working_folder_that_was_removed_is_one_sentence(tmp_path, words):
+    code = (
+        "import os, sys, tunit; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "from tunit.cli import main; raise SystemExit(main(sys.argv[1:]))"
+    )
+    job = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert job.returncode == 2
+    assert job.stderr == (
+        "tunit: the working folder cannot be used (No such file or directory): it was moved or removed, so change "
+        "into another\n"
+    )
+
+
 def test_bugs_in_tunit_keep_their_traceback(monkeypatch):
     for error in (
         ValueError("wrong"),
@@ -102,5 +131,5 @@ def test_output_to_a_full_disk_is_one_sentence():
     with open("/dev/full", "w") as full:  # noqa: PTH123
         job = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
     assert job.returncode == 2
-    assert job.stderr.startswith("tunit: No space left on device")
+    assert job.stderr.startswith("tunit: standard output: No space left on device")
     assert len(job.stderr.splitlines()) == 1

@@ -120,3 +120,13 @@ def test_without_locks_in_the_file_system_the_reason_is_given(tmp_path, monkeypa
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with lock(tmp_path / ".lock") as reason:
         assert reason == "No locks available"
+
+
+def test_the_lock_of_another_folder_that_was_moved_to_the_same_place_is_kept(tmp_path):
+    path = tmp_path / "a" / ".lock"
+    path.parent.mkdir()
+    with lock(path):
+        path.parent.rename(tmp_path / "b")
+        path.parent.mkdir()
+        path.write_text("another's")
+    assert path.read_text() == "another's"

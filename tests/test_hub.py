@@ -262,7 +262,7 @@ def test_the_folder_loads_alone_and_contains_nothing_about_its_maker(run, tmp_pa
         if path.is_file():
             assert b"secret place" not in path.read_bytes()
     assert main(["push", str(run), "me/kinds", "--dry-run", str(out)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "README.md and 5 more exist already" in capsys.readouterr().err
 
 
 def test_the_card_has_all_required_parts(run, tmp_path):

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tunit._version import __version__
 from tunit.arguments import Parser, expand_paths
-from tunit.errors import EndedInOtherProcesses, TunitError
+from tunit.errors import EndedInOtherProcesses, RunError, TunitError
 from tunit.failures import TRACEBACK, sentence_of
+from tunit.files import reason_of
 from tunit.printing import end_silence, protect_streams, remark, silence
 
 COMMANDS = (
@@ -64,12 +66,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FATAL_SIGNAL + getattr(stop, "number", signal.SIGINT)
 
 
+def _check_working_folder() -> None:
+    """Raises RunError if the working folder was removed: then PyTorch ends the program with a message of its own."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise RunError(
+            f"the working folder cannot be used ({reason_of(error)}): it was moved or removed, so change into another"
+        ) from None
+
+
 def _run(argv: Sequence[str] | None) -> int:
     protect_streams()
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
         silence()  # other ranks print nothing
     try:
         args = expand_paths(build_parser().parse_args(argv))
+        _check_working_folder()
         args.words = list(sys.argv[1:] if argv is None else argv)
         return int(args.run(args))
     except EndedInOtherProcesses as error:

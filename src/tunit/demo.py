@@ -84,8 +84,8 @@ def run_demo(
     Writes into `out`: creatures/, run/ (an ordinary run folder), translations.png, domains.png, summary.json, and
     report.html, the page of `tunit report`.
     Raises RunError if `out` exists, unless it holds an earlier demo and `overwrite` is True. Then only the entries
-    named above are replaced: creatures/ and run/ as a whole, with whatever was added to them (only run/studio, which
-    has the labels of the studio, stays). Anything else in `out` stays.
+    named above are replaced: creatures/ as a whole, with whatever was added to it, and the run in run/ (run/studio,
+    which has the labels of the studio, stays; other things there are a RunError). Anything else in `out` stays.
     """
     began = time.perf_counter()
     config = resolve_machine(read_config("demo").with_overrides({"seed": seed}))

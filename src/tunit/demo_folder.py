@@ -13,7 +13,14 @@ from tunit.destination import STUDIO
 from tunit.errors import RunError
 from tunit.files import DEMO, lock, owner_of, writable, write_text
 from tunit.reading import Record, UnreadableError, is_file, read_json
-from tunit.training.new_run import in_training, locking, preparing, remove
+from tunit.training.new_run import (
+    in_training,
+    is_own_folder,
+    kept_beside,
+    locking,
+    preparing,
+    remove,
+)
 from tunit.training.run_folder import HIDDEN, LOCK, RunFolder
 
 PREPARED = ".tunit-demo-new"  # the folder in which a new demo is prepared; a killed demo leaves it
@@ -39,7 +46,7 @@ def replace_earlier(out: Path, new: Path, overwrite: bool) -> None:
     """
     check_replaceable(out, overwrite)
     with ExitStack() as held, writable(out):
-        if _is_own_folder(out / "run"):
+        if is_own_folder(out / "run"):
             held.enter_context(lock(out / "run" / LOCK))  # so that nobody resumes it meanwhile
         write_text(out / DEMO, "")  # first, so that this can be done again if the process is killed here
         _remove_earlier(out)
@@ -47,7 +54,9 @@ def replace_earlier(out: Path, new: Path, overwrite: bool) -> None:
 
 
 def check_replaceable(out: Path, overwrite: bool) -> None:
-    """Raises RunError if `out` is not an earlier demo that may be replaced, or if a run below is in training."""
+    """Raises RunError if `out` is not an earlier demo that may be replaced, if a run below is in training, or if
+    somebody keeps other things in the demo's run.
+    """
     if not out.exists() or (out.is_dir() and {path.name for path in out.iterdir()} <= HIDDEN | {PREPARED}):
         return
     if not _is_demo(out):
@@ -58,6 +67,11 @@ def check_replaceable(out: Path, overwrite: bool) -> None:
         run = RunFolder(Path(parent))
         if LOCK in files and run.path != out and (owner := owner_of(run.path / LOCK)):  # `out` is our own
             raise in_training(run, owner)
+    for kept in kept_beside(RunFolder(out / "run")):
+        raise RunError(
+            f"{kept} is no part of the demo's run, which is replaced as a whole: move it elsewhere, or give another "
+            "--out"
+        )
 
 
 def _is_demo(out: Path) -> bool:
@@ -70,15 +84,10 @@ def _is_demo(out: Path) -> bool:
         return False
 
 
-def _is_own_folder(path: Path) -> bool:
-    """Whether this is a folder, and not a link to one elsewhere."""
-    return path.is_dir() and not path.is_symlink()
-
-
 def _remove_earlier(out: Path) -> None:
     """Remove only what an earlier demo wrote; labels from the studio stay, as with `tunit train --overwrite`."""
     for name in WRITTEN:
-        if name == "run" and _is_own_folder(out / name):
+        if name == "run" and is_own_folder(out / name):
             for part in (out / name).iterdir():
                 if part.name not in (LOCK, STUDIO):
                     remove(part)

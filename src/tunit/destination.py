@@ -22,7 +22,7 @@ from tunit.partials import held, is_free, is_running
 SIGNS_OF_A_RUN = "run.json", "config.toml"
 OF_A_RUN = {
     *SIGNS_OF_A_RUN, "pictures.csv", "metrics.jsonl", "model.json", "model.safetensors", "data", "checkpoints",
-    "samples", "tensorboard", "best", ".new", ".lock",
+    "samples", "tensorboard", "best", "non_finite", "number_of_domains.json", ".new", ".lock",
 }  # fmt: skip
 # The folder in a run for files of the studio: logs of trainings that it started, labels that people gave.
 STUDIO = "studio"

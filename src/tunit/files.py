@@ -154,7 +154,10 @@ def lock(path: Path) -> Iterator[str]:
             yield ""
         finally:
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                if (
+                    path.stat().st_ino == os.fstat(file.fileno()).st_ino
+                ):  # not that of another folder, moved here
+                    path.unlink()
 
 
 def _takes(file: IO[str]) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Also kept, although Python does not call them printable: the joiners that Persian, Hindi and some emoji need.
 _KEPT = frozenset("\u200c\u200d")
+STREAMS = {"stdout": "standard output", "stderr": "standard error"}
 LONGEST_SHOWN = 120  # characters of a value in a sentence
 
 
@@ -98,7 +99,7 @@ def protect_streams() -> None:
     If the reader has ended (`tunit ... | head`), further output is dropped, and the work continues, because its
     results are files.
     """
-    for name in ("stdout", "stderr"):
+    for name in STREAMS:
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper):
             continue
@@ -108,7 +109,7 @@ def protect_streams() -> None:
             stream.flush()
             lines = stream.line_buffering or raw is stream.buffer
             _replaced.append(stream)  # otherwise the old stream would close its file when it is deleted
-            buffer = io.BufferedWriter(_ProtectedStream(raw))
+            buffer = io.BufferedWriter(_ProtectedStream(raw, STREAMS[name]))
             setattr(
                 sys,
                 name,
@@ -136,8 +137,9 @@ def end_silence() -> None:
 class _ProtectedStream(io.RawIOBase):
     """A stream that drops all further output after its reader has ended, or after a write has failed once."""
 
-    def __init__(self, raw: io.FileIO) -> None:
+    def __init__(self, raw: io.FileIO, name: str) -> None:
         self._raw = raw
+        self._name = name  # for messages
         self._gone = False
 
     def writable(self) -> bool:
@@ -159,9 +161,9 @@ class _ProtectedStream(io.RawIOBase):
                 return self._raw.write(data)
             except BrokenPipeError:
                 self._gone = True
-            except OSError:
+            except OSError as error:
                 self._gone = True
-                raise
+                raise OSError(error.errno, error.strerror, self._name) from None
         return memoryview(data).nbytes
 
 

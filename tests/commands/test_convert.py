@@ -150,12 +150,14 @@ def test_the_step_can_be_given(tmp_path, released):
 def test_nothing_is_overwritten_unless_asked(tmp_path, released, capsys):
     run, file = tmp_path / "run", tmp_path / "again.ckpt"
     tunit_convert(released, "--out", run)
-    (run / "mark").touch()
+    (run / "metrics.jsonl").touch()
+    (run / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="exists already"):
         tunit_convert(released, "--out", run)
-    assert (run / "mark").exists()
+    assert (run / "metrics.jsonl").exists()
     tunit_convert(released, "--out", run, "--overwrite")
-    assert not (run / "mark").exists()
+    assert not (run / "metrics.jsonl").exists()
+    assert (run / "mine.txt").read_text() == "mine"
     file.write_text("precious")
     with pytest.raises(RunError, match="exists already"):
         tunit_convert(run, "--to", "published", "--out", file)

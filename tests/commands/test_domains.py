@@ -105,7 +105,7 @@ def test_results_go_into_the_run_by_default_and_are_kept(tmp_path, pictures, cap
     capsys.readouterr()
     assert domains(tmp_path / "run", pictures) == 2
     assert (
-        "domains.csv and 4 more exists already: give another --out, or --overwrite" in capsys.readouterr().err
+        "domains.csv and 4 more exist already: give another --out, or --overwrite" in capsys.readouterr().err
     )
     one = write(tmp_path / "one.png", 1)
     own = {

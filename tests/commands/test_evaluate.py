@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from tiny_model import write
+from tiny_model import save_tiny, write
 from tunit.cli import main
 from tunit.data.creatures.picture_set import write_creatures
 from tunit.evaluation import feature_networks
+from tunit.evaluation.labelled import pack_held, square_settings
 from tunit.evaluation.truth import truth_test_beside
+from tunit.methods.model_file import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,6 +39,26 @@ def test_without_labels_only_figures_that_need_none_are_reported(run, pictures, 
     found = json.loads(out.read_text())
     assert found["grouped_by"] == "domain"
     assert "accuracy" not in found["figures"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"), [(0, None), (1, "1 of the 28 pictures was"), (3, "3 of the 28 pictures were")]
+)
+def test_pictures_that_the_run_was_trained_on_are_noted(pictures, tmp_path, capsys, trained, said):
+    save_tiny(tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    packed = pack_held(
+        pictures, tmp_path / "pack", square_settings(model.image_size, model.fit, model.background)
+    )
+    rows = [f"other name {i}.png,,{digest}" for i, digest in enumerate([*packed.hashes[:trained], "0" * 32])]
+    (tmp_path / "run" / "pictures.csv").write_text("\n".join(["picture,label,hash", *rows]) + "\n")
+    words = ("--sources", 4, "--device", "cpu", "--out", tmp_path / "figures.json")
+    assert evaluate(tmp_path / "run", pictures, *words) == 0
+    notes = [
+        note for note in json.loads((tmp_path / "figures.json").read_text())["notes"] if "trained on" in note
+    ]
+    assert notes == ([f"{said} trained on: figures are fair only for pictures held back"] if said else [])
+    assert ("trained on" in capsys.readouterr().out) == bool(said)
 
 
 def test_creatures_are_measured_against_their_exact_translations(run, tmp_path):

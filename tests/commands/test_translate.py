@@ -240,7 +240,7 @@ def test_existing_files_are_kept_by_default(run, tmp_path, capsys):
     assert translate(*words, "--overwrite") == 0
     assert (tmp_path / "out" / "b.png").read_bytes() != old
     assert translate(*words) == 2
-    assert "a.png and 1 more exists already" in capsys.readouterr().err
+    assert "a.png and 1 more exist already" in capsys.readouterr().err
 
 
 def test_a_source_is_never_overwritten(run, tmp_path, capsys, monkeypatch):

@@ -122,7 +122,7 @@ def test_somebody_elses_file_is_not_replaced(folder, tmp_path, monkeypatch, caps
     for name in ("domain_2/1/10.png", "domain_0/0/00.png"):  # a new file, and a result that was edited
         (out / name).write_bytes(b"mine")
     assert translate(folder, out) == 2
-    assert "domain_0/0/00.png and 1 more exists already: give another --out" in capsys.readouterr().err
+    assert "domain_0/0/00.png and 1 more exist already: give another --out" in capsys.readouterr().err
     assert (out / "domain_2/1/10.png").read_bytes() == b"mine"
     assert translate(folder, out, "--overwrite") == 0
     assert content(out) == content(folder / "whole")
@@ -132,7 +132,7 @@ def test_somebody_elses_file_is_not_replaced(folder, tmp_path, monkeypatch, caps
 def test_other_arguments_do_not_go_on(folder, tmp_path, monkeypatch, capsys, more):
     stopped(monkeypatch, folder, tmp_path / "out", 9)
     assert translate(folder, tmp_path / "out", *more) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "more exist already" in capsys.readouterr().err
 
 
 def test_a_source_that_has_changed_is_translated_again(folder, tmp_path, monkeypatch, capsys, redrawn):

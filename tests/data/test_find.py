@@ -729,22 +729,23 @@ def test_archives_inside_an_archive_are_reported(tmp_path: Path, kind: str) -> N
         find_pictures(make_archive(tmp_path, kind, content))
 
 
-@pytest.mark.parametrize(
-    "marks",
-    [
-        (".tunit-results",),
-        (".tunit-demo",),
-        (".tunit-cache",),
-        ("pictures.npy", "index.json"),
-        ("config.toml", "run.json"),
-        ("model.safetensors", "model.json"),
-        ("domains.csv", "overview.png"),
-    ],
-)
+ALONE = [(".tunit-results",), (".tunit-demo",), ("config.toml", "run.json")]
+BESIDE = {  # files that say that a folder holds results, and other results that it may hold
+    (".tunit-cache",): (),
+    ("pictures.npy", "index.json"): ("shard-000000.tar",),
+    ("model.safetensors", "model.json"): ("domains/domain_0.webp",),
+    ("domains.csv", "overview.png"): ("domain_0.png", "domain_11.png"),
+}
+
+
+@pytest.mark.parametrize("marks", [*ALONE, *BESIDE])
 def test_results_of_tunit_inside_a_folder_are_left_out(tmp_path: Path, marks: tuple[str, ...]) -> None:
     content = fill(tmp_path, "a.png", "b/c.png")
-    fill(tmp_path, "deep/results/domain_0.png", "deep/results/samples/step_1.png")
+    others = BESIDE.get(marks, ("domain_0.png", "samples/step_1.png"))
+    fill(tmp_path, "deep/empty.png", *(f"deep/results/{name}" for name in others))
+    (tmp_path / "deep/empty.png").unlink()
     before = find_pictures(tmp_path).fingerprint
+    (tmp_path / "deep/results").mkdir(exist_ok=True)
     for mark in marks:
         (tmp_path / "deep/results" / mark).touch()
     found = find_pictures(tmp_path)
@@ -752,8 +753,26 @@ def test_results_of_tunit_inside_a_folder_are_left_out(tmp_path: Path, marks: tu
     assert found.notes == (
         "1 folder (deep/results) of tunit's own results was left out: give it by itself to use it",
     )
-    assert found.fingerprint != before
-    assert "domain_0.png" in names(find_pictures(tmp_path / "deep/results"))  # the user named this folder
+    assert (found.fingerprint != before) == any(name.endswith(("png", "webp")) for name in others)
+    if "domain_0.png" in others:  # the user named this folder
+        assert "domain_0.png" in names(find_pictures(tmp_path / "deep/results"))
+
+
+@pytest.mark.parametrize("marks", BESIDE)
+@pytest.mark.parametrize("mine", ["photo.jpg", "sub/photo.jpg", "domains/photo.jpg", "domain_0.jpg"])
+def test_pictures_in_a_folder_into_which_results_were_written_are_found(
+    tmp_path: Path, marks: tuple[str, ...], mine: str
+) -> None:
+    content = fill(tmp_path, "a.png", f"photos/{mine}")
+    if not mine.startswith("domains/"):
+        fill(tmp_path, *(f"photos/{name}" for name in BESIDE[marks]))
+    for mark in marks:
+        (tmp_path / "photos" / mark).touch()
+    found = find_pictures(tmp_path)
+    assert contents(found) == content
+    written = "domains.csv" in marks or (BESIDE[marks] and not mine.startswith("domains/"))
+    said = ("tunit's own results in 1 folder (photos) were left out, but not the pictures beside them",)
+    assert found.notes == (said if written else ())
 
 
 # Classes from folders

@@ -2,6 +2,7 @@
 the next.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -10,12 +11,13 @@ import pytest
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
-from tunit.errors import ConfigError, DataError, RunError, StopNow
+from tunit.errors import ConfigError, DataError, RunError, StopNow, TrainingError
 from tunit.files import lock
-from tunit.training import all_ranks, new_run, preparation
+from tunit.training import all_ranks, new_run, preparation, trainer
 from tunit.training.launch import resume_run, start_run
 from tunit.training.new_run import check_free, move_into_place, owning, preparing
 from tunit.training.run_folder import RunFolder
+from tunit.training.trainer import one_step
 
 
 def content(folder):
@@ -116,7 +118,7 @@ def test_a_start_that_is_stopped_while_packing_changes_nothing(tmp_path, run, pi
 def test_a_refused_resume_keeps_the_run_and_its_pictures(tmp_path, run):
     more = write_pictures(tmp_path / "more", 23)
     before = content(run)
-    with pytest.raises(RunError, match="3 pictures differ"):
+    with pytest.raises(RunError, match=r"\(020.png and 2 more are new\): take them out, or"):
         resume_run(run, source=more, quiet=True)
     with pytest.raises(ConfigError):
         resume_run(run, overrides={"processes": "3"}, quiet=True)
@@ -163,9 +165,12 @@ def test_files_of_a_killed_start_do_not_block_the_next(tmp_path, pictures, kill,
 
 def test_resuming_a_run_that_never_started_is_one_sentence(tmp_path):
     killed_while_packing(tmp_path / "run")
-    with pytest.raises(
-        RunError, match="stopped before its first step: run the command that started it again"
-    ):
+    for _ in range(2):
+        with pytest.raises(
+            RunError, match="stopped before its first step: run the command that started it again"
+        ):
+            resume_run(tmp_path / "run", quiet=True)
+    with lock(tmp_path / "run" / ".lock"), pytest.raises(RunError, match="is being trained by process"):
         resume_run(tmp_path / "run", quiet=True)
 
 
@@ -197,6 +202,81 @@ def test_the_next_command_finishes_an_interrupted_replacement(run, moves, monkey
         pass
     assert set(content(run)) == {"config.toml", "run.json", "pictures.csv", "data"}
     assert (run / "run.json").read_text() == "new"
+
+
+def keep_things_in(run):
+    """Things of the user in the folder of a run; returns their content."""
+    shutil.copytree(run, run / "second" / "nested")
+    for name in (
+        "notes.txt",
+        "translated/00001.png",
+        "evaluation/thoughts.txt",
+        "domains/data",
+        "studio/x.csv",
+    ):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("mine")
+    return content(run)
+
+
+def written_by_commands(run):
+    """Results of commands that are part of a run; returns their paths."""
+    paths = [
+        "report.html",
+        "evaluation/evaluation.json",
+        "evaluation/abc.safetensors",
+        "non_finite/step_1.txt",
+    ]
+    paths += ["best/best.json", "number_of_domains.json"]
+    for name in paths:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("old")
+    return paths
+
+
+def test_overwrite_removes_the_old_run_and_nothing_that_somebody_keeps_in_its_folder(
+    run, pictures, monkeypatch
+):
+    of_run = set(content(run))
+    kept = {name: data for name, data in keep_things_in(run).items() if name not in of_run}
+    old = written_by_commands(run)
+    (run / "checkpoints" / "step_00000001.safetensors").write_text("old")
+    monkeypatch.setattr(all_ranks, "train", lambda *arguments, **named: "trains")
+    assert start_run(pictures, run, tiny_config(), overwrite=True, quiet=True) == "trains"
+    now = content(run)
+    assert {name: now.get(name) for name in kept} == kept
+    assert not {*old, "checkpoints", "best", "model.safetensors", "metrics.jsonl"} & set(now)
+    assert set(now) - set(kept) == {
+        name for name in of_run if name.split("/")[0] in ("config.toml", "run.json", "pictures.csv", "data")
+    }
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_an_interrupted_overwrite_keeps_the_users_files_and_may_be_given_again(
+    run, pictures, moves, monkeypatch
+):
+    class KilledError(BaseException):
+        pass
+
+    of_run, left = set(content(run)), moves
+    kept = {name: data for name, data in keep_things_in(run).items() if name not in of_run}
+    rename = type(run).rename
+
+    def renames_some(self, target):
+        nonlocal left
+        left -= self.is_relative_to(run / ".new")
+        if left < 0:
+            raise KilledError
+        return rename(self, target)
+
+    monkeypatch.setattr(all_ranks, "train", lambda *arguments, **named: "trains")
+    monkeypatch.setattr(type(run), "rename", renames_some)
+    with pytest.raises(KilledError):
+        start_run(pictures, run, tiny_config(), overwrite=True, quiet=True)
+    monkeypatch.setattr(type(run), "rename", rename)
+    assert start_run(pictures, run, tiny_config(), overwrite=True, quiet=True) == "trains"
+    now = content(run)
+    assert {name: now.get(name) for name in kept} == kept
 
 
 def test_a_run_has_only_one_writer(run, pictures, capsys):
@@ -258,6 +338,14 @@ def test_files_of_killed_writers_are_removed_at_resume(run):
     assert new_run.HIDDEN.isdisjoint(p.name for p in run.iterdir())
 
 
+@pytest.mark.parametrize("domains", [21, 20])
+def test_more_domains_than_pictures_are_a_warning(tmp_path, pictures, domains, capsys):
+    config = tiny_config(steps=1, domains=domains, sample_every=0)
+    start_run(pictures, tmp_path / "run", config, quiet=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("there are more domains than pictures (21 and 20), so most domains" in said) == (domains == 21)
+
+
 @pytest.mark.parametrize("alone", [3, 2])
 def test_a_training_in_which_g_and_d_never_train_says_so(tmp_path, alone, capsys):
     config = tiny_config(steps=2, guide_only_until=alone, average_from=alone, sample_every=0)
@@ -279,6 +367,63 @@ def test_a_new_run_that_begins_with_another_one_is_told_to_change_its_own_flags(
     assert "G and D do not train" in said
     assert "give smaller --guide-only-until and --average-from" in said
     assert "--steps" not in said
+
+
+def moved(run):
+    run.rename(run.with_name("elsewhere"))
+
+
+def removed(run):
+    shutil.rmtree(run)
+
+
+def replaced(run):
+    moved(run)
+    shutil.copytree(run.with_name("elsewhere"), run)
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(about | {"began": "2020-01-01T00:00:00+00:00"}))
+
+
+@pytest.mark.parametrize("due", ["checkpoint_every", "sample_every", "log_every"])
+@pytest.mark.parametrize("happens", [moved, removed, replaced])
+def test_the_folder_of_a_run_that_is_moved_while_it_is_trained_is_not_made_again(
+    tmp_path, pictures, happens, due, monkeypatch
+):
+    run = tmp_path / "run"
+    later = dict.fromkeys(("checkpoint_every", "sample_every", "log_every"), 1000)
+    left = {}
+
+    def step(training):
+        one_step(training)
+        if training.state.step == 2:
+            happens(run)
+            left.update(content(tmp_path))
+
+    monkeypatch.setattr(trainer, "one_step", step)
+    with pytest.raises(
+        TrainingError,
+        match=r"run was moved or removed while it was trained, so the .* at step 3 \(it has no",
+    ) as error:
+        start_run(pictures, run, tiny_config(steps=9, **later | {due: 3}), quiet=True)
+    assert "give its new place to `tunit train --resume`" in str(error.value)
+    now = content(tmp_path)
+    assert {name for name in now if "tfevents" not in name} <= set(left)
+
+
+def test_a_moved_run_goes_on_from_its_last_checkpoint(tmp_path, pictures, monkeypatch):
+    run = tmp_path / "run"
+
+    def step(training):
+        one_step(training)
+        if training.state.step == 3:
+            moved(run)
+
+    monkeypatch.setattr(trainer, "one_step", step)
+    with pytest.raises(TrainingError, match=r"its last checkpoint is of step 2\)"):
+        start_run(pictures, run, tiny_config(steps=5, checkpoint_every=2), quiet=True)
+    assert not run.exists()
+    monkeypatch.undo()
+    assert resume_run(tmp_path / "elsewhere", quiet=True).step == 5
 
 
 @pytest.mark.parametrize("place", [".", "samples", "table.csv", "studio/pictures"])

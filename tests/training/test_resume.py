@@ -332,6 +332,20 @@ def test_what_a_resume_refuses_it_advises_only_what_may_change(settings, overrid
         changed(tiny_config(**settings), overrides)
 
 
+def test_a_resume_to_fewer_steps_than_were_taken_is_refused(unfinished, tmp_path, capfd):
+    run = RunFolder(unfinished(tmp_path / "run"))
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    for more in ([], ["--processes", "2"]):
+        words = ["train", "--resume", str(run.path), "--steps", "9", "--quiet", *more]
+        assert main(words) == 2
+        said = capfd.readouterr().err
+        assert f"--steps is 9, but {run.path} has taken 10 steps: give more than that" in said
+        assert "do not train" not in said
+        assert {path: path.read_bytes() for path in before} == before
+    assert main(["train", "--resume", str(run.path), "--steps", "10"]) == 0
+    assert f"trained 10 steps: {run.path}" in capfd.readouterr().out
+
+
 def test_changed_pictures_are_noticed_if_the_pack_is_missing(tmp_path):
     pictures, run = some_with_labels(tmp_path), tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)
@@ -341,5 +355,5 @@ def test_changed_pictures_are_noticed_if_the_pack_is_missing(tmp_path):
     for path in (run / "data").iterdir():
         path.unlink()
     (pictures.parent / "003.png").unlink()
-    with pytest.raises(RunError, match="1 pictures differ"):
+    with pytest.raises(RunError, match=r"\(003.png cannot be used any more\): restore it, or train a"):
         resume_run(run, overrides={"steps": "7"}, quiet=True)

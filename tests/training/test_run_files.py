@@ -1,6 +1,7 @@
 """A run's own files are complete, or the run is refused with a sentence."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,8 +112,48 @@ def test_labels_are_compared_by_class_name_and_pixels_too(tmp_path, packed):
     write_picture_index(run.pictures, packed)
     check_same_pictures(run, packed)
     run.pictures.write_text(run.pictures.read_text().replace("b/000.png,b,", "b/000.png,a,"))
-    with pytest.raises(RunError, match="the labels of 1 pictures differ"):
+    with pytest.raises(RunError, match=r"\(b/000.png has another label\): restore the labels"):
         check_same_pictures(run, packed)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda a, b: a.rename(b),
+            "(a/000.png is missing; b/new.png is new): restore them, or train a new run",
+        ),
+        (lambda a, b: a.unlink(), "(a/000.png is missing): put it back, or train a new run"),
+        (lambda a, b: write_pictures(b.parent, 5), "(b/003.png and 1 more are new): take them out, or"),
+        (
+            lambda a, b: write_pictures(a.parent, 2, seed=9),
+            "(a/000.png and 1 more have changed): restore them,",
+        ),
+        (
+            lambda a, b: a.write_bytes(b"x"),
+            "(a/000.png cannot be used any more): restore it, or train a new run",
+        ),
+        (
+            lambda a, b: shutil.copy(a, a.parent / "0.png"),
+            "(a/0.png is new): take it out, or train a new run",
+        ),
+    ],
+)
+def test_the_first_of_the_pictures_that_differ_is_named(tmp_path, packed, change, said):
+    run = RunFolder(tmp_path / "run")
+    write_picture_index(run.pictures, packed)
+    source = tmp_path / "pictures"
+    before = (source / "b" / "000.png").read_bytes()
+    change(source / "a" / "000.png", source / "b" / "new.png")
+    if len(list((source / "b").iterdir())) == 5:
+        write_pictures(source / "b", 3, seed=1)
+    assert (source / "b" / "000.png").read_bytes() == before
+    now = pack_pictures(source, tmp_path / "now", PackSettings(32, labels="folders"), workers=1)
+    with pytest.raises(RunError) as refused:
+        check_same_pictures(run, now)
+    assert str(refused.value).startswith(
+        f"the pictures are not those that {run.path} was started with {said}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,13 @@ def test_the_command_restores_greyness_and_reports_animations(tmp_path, capsys):
     frames[0].save(tmp_path / "in" / "c.webp", save_all=True, append_images=frames[1:])
     words = ["--domain", "0", "--restore-grey", "--format", "keep", "--out", str(tmp_path / "out")]
     assert main(["translate", str(tmp_path / "run"), str(tmp_path / "in"), *words]) == 0
-    assert "1 sources are animations, of which only the first picture" in capsys.readouterr().err
+    said = "1 source is an animation, of which only the first picture was redrawn: convert one to a GIF or a video"
+    assert said in capsys.readouterr().err
+    frames[0].save(tmp_path / "in" / "d.gif", save_all=True, append_images=frames[1:])
+    words = [*words[:-1], str(tmp_path / "again")]
+    assert main(["translate", str(tmp_path / "run"), str(tmp_path / "in"), *words]) == 0
+    said = "2 sources are animations, of which only the first picture was redrawn: give a GIF by itself"
+    assert said in capsys.readouterr().err
     for name, mode in {"a.png": "L", "b.png": "RGB", "c.webp": "RGB"}.items():
         with Image.open(tmp_path / "out" / name) as image:
             assert image.mode == mode

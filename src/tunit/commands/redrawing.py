@@ -267,11 +267,20 @@ def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Repo
 def _tell(lost: set[str], animated: set[str]) -> None:
     """Report what the results lack compared with their sources."""
     if lost:
-        remark(
-            f"the results of {len(lost):,} transparent sources are opaque, because of their format: use --format png"
+        what = _counted(
+            lost, "the result of {} is opaque", "the results of {} are opaque", "transparent source"
         )
+        remark(f"{what}, because of the format: use --format png")
     if animated:
-        remark(
-            f"{len(animated):,} sources are animations, of which only the first picture was redrawn: give a GIF by "
-            "itself and a name such as out.mp4 as --out for a video"
-        )
+        what = _counted(animated, "{} is an animation", "{} are animations", "source")
+        remedy = "convert one to a GIF or a video, and give it by itself with a name such as out.mp4 as --out"
+        if any(name.lower().endswith(".gif") for name in animated):
+            remedy = "give a GIF by itself, with a name such as out.mp4 as --out, for a video"
+        remark(f"{what}, of which only the first picture was redrawn: {remedy}")
+
+
+def _counted(names: set[str], one: str, several: str, noun: str) -> str:
+    """What is said of one source or of several: "1 source is ...", "2 sources are ..."."""
+    if len(names) == 1:
+        return one.format(f"1 {noun}")
+    return several.format(f"{len(names):,} {noun}s")

@@ -102,8 +102,10 @@ def _base_of(table: dict[str, Any], preset: str) -> str | None:
 
 
 def _unknown(preset: str) -> str:
-    """That there is no such preset, with the nearest name."""
-    shipped = preset_names()
+    """That there is no such preset, with the nearest name, or the settings of a run that was given instead."""
+    shipped, of_run = preset_names(), expand_home(preset) / "config.toml"
+    if is_file(of_run):
+        return f"{shown(preset)} is the folder of a run: give its settings, {of_run}"
     return (
         f"{shown(preset)} is neither a file nor a preset ({', '.join(shipped)}){suggestion(preset, shipped)}"
     )

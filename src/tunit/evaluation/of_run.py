@@ -31,7 +31,7 @@ from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.paths import expand_home
 from tunit.reading import Record, UnreadableError, read_json
-from tunit.training.run_folder import given_run
+from tunit.training.run_folder import RunFolder, given_run, read_picture_index
 
 FOLDER, RESULT = "evaluation", "evaluation.json"
 LARGEST_RESULT = 1 << 26  # bytes of a result
@@ -78,7 +78,7 @@ def evaluate_run(
     squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
     squares = replace(squares, picture_column=picture_column)
     with workplace(run / FOLDER) as folder:
-        held, real = _pictures(run, source, train, model, folder, squares, (labels, label_column), say)
+        held, real, known = _pictures(run, source, train, model, folder, squares, (labels, label_column), say)
         network, unreachable = _network(features, preprocessing, model, trust_features, say)
         result = evaluate_model(
             model,
@@ -93,7 +93,7 @@ def evaluate_run(
             cache=folder / "features",
             say=say,
         )
-    result.notes[:0] = [unreachable] if unreachable else []
+    result.notes[:0] = [note for note in (unreachable, known) if note]
     about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
     return _shown_and_saved(result, show, path, about)
 
@@ -156,32 +156,48 @@ def _pictures(
     squares: PackSettings,
     labels: tuple[str, str],
     say: Say,
-) -> tuple[Labelled, Labelled]:
-    """The held-back pictures, and the real ones that translations are compared with; see `evaluate_run`.
+) -> tuple[Labelled, Labelled, str]:
+    """The held-back pictures, the real ones that translations are compared with, and a note if the run was trained on
+    some of the former, or ""; see `evaluate_run`.
 
     folder: where they are packed. labels: `labels` and `label_column`.
     """
     how = dict(zip(("labels", "label_column"), labels, strict=True))
     packed = pack_held(source, folder / "held", squares, **how)
     say_what_is_missing(packed, source, say)
-    held = labelled(packed)
+    held, known = labelled(packed), _trained_on(run, packed)
     if train is not None:
         if squares.part is not None:
             squares = replace(squares, part=replace(squares.part, split="train"))
         packed = pack_held(train, folder / "train", squares, **how)
         say_what_is_missing(packed, train, say)
-        return held, with_classes_of(held, labelled(packed))
+        return held, with_classes_of(held, labelled(packed)), known
     real = training_pictures(run, held, model)
     if real is None:
         say("the run holds no training pictures: translations are compared with the held-back pictures")
-        return held, held
+        return held, held, known
     unknown = int((real.classes < 0).sum())
     if held.has_classes and unknown:
         say(
             f"{unknown:,} of {len(real.classes):,} training pictures have no class of the held-back ones: "
             "translations into a class are compared with the others (--train FOLDER gives other pictures)"
         )
-    return held, real
+    return held, real, known
+
+
+def _trained_on(run: Path, held: PackedPictures) -> str:
+    """A note if the run was trained on some of the held-back pictures; "" if not, or if that is unknown."""
+    try:
+        trained = {digest for _, _, digest in read_picture_index(RunFolder(run).pictures)}
+    except UnreadableError:  # a model folder has no list of pictures
+        return ""
+    number, every = sum(digest in trained for digest in held.hashes), len(held.hashes)
+    if not number:
+        return ""
+    was = "was" if number == 1 else "were"
+    return (
+        f"{number:,} of the {every:,} pictures {was} trained on: figures are fair only for pictures held back"
+    )
 
 
 def say_what_is_missing(packed: PackedPictures, source: Path, say: Say) -> None:

@@ -84,10 +84,11 @@ def _check_of_the_paper(config: Config, *, resumes: bool) -> None:
             )
 
 
-def warnings_of(config: Config, *, resumes: bool = False) -> list[str]:
+def warnings_of(config: Config, *, resumes: bool = False, pictures: int | None = None) -> list[str]:
     """What is probably not meant, though it can be trained: a sentence each.
 
-    config: after `resolved_schedule`. resumes: a run that has taken steps, which keeps most settings.
+    config: after `resolved_schedule`. resumes: a run that has taken steps, which keeps most settings. pictures:
+    how many there are, if that is known.
     """
     schedule = config.schedule
     alone, average, labelled, steps = (
@@ -110,6 +111,12 @@ def warnings_of(config: Config, *, resumes: bool = False) -> list[str]:
     }
     ends = f"but the training ends after step {steps}"
     found = []
+    domains = config.networks.domains
+    if pictures is not None and domains != AUTO and int(domains) > pictures and not resumes:
+        found.append(
+            f"there are more domains than pictures ({domains} and {pictures}), so most domains will stay empty: "
+            "lower --domains, or add pictures"
+        )
     if alone > steps:  # all flags at once, or whoever follows the advice would meet the next warning
         found.append(
             f"G and D do not train: E trains alone until step {alone} (guide_only_until), {ends}: "

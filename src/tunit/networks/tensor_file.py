@@ -4,6 +4,7 @@ safetensors notices a truncated file; the checksum shows any other damage.
 """
 
 import json
+import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ LARGEST_HEADER = 8 << 20  # bytes; a thousand tensors take 0.1 MiB
 # PyTorch's dtypes by their names in safetensors.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPES |= {"I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, "BOOL": torch.bool}
+_SYSTEM = re.compile(r"I/O error: (?P<text>.+) \(os error (?P<number>\d+)\)")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -43,8 +45,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
         try:
             save_file(plain, partial, metadata=header)
         except SafetensorError as error:
-            raise OSError(str(error)) from None
+            raise _of_system(error) from None
         partial.chmod(mode)
+
+
+def _of_system(error: SafetensorError) -> OSError:
+    """The system's error that safetensors puts into the text of its own."""
+    found = _SYSTEM.search(str(error))
+    return OSError(int(found["number"]), found["text"]) if found else OSError(str(error))
 
 
 # Name -> shape and dtype; None stands for a dtype that tunit never writes.

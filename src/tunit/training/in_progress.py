@@ -15,16 +15,17 @@ from tunit.data.batching.batches import Batch, Batches, batch_permutation
 from tunit.data.batching.randomness import counter_of_step
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed import is_rank_zero
-from tunit.errors import StoreError, TrainingError, TunitError
+from tunit.errors import RunError, StoreError, TrainingError, TunitError
 from tunit.files import UnwritableError
 from tunit.machine import to_device
 from tunit.methods.descent import are_finite
+from tunit.methods.method import Phase
 from tunit.methods.model_file import load_model, save_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.printing import command
 from tunit.process_group import on_rank_zero
-from tunit.training.checkpoint import checkpoint_path, save_checkpoint, state_tensors
+from tunit.training.checkpoint import checkpoint_path, checkpoint_step, save_checkpoint, state_tensors
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
@@ -63,6 +64,19 @@ class Training:
     # The neighbours with which the batches of the steps in the window were drawn, by the steps' counters.
     neighbours: dict[int, Tensor | None] = field(default_factory=dict)
     announced: set[int] = field(default_factory=set)  # the steps before which the user was told something
+    began: str | None = field(init=False)  # when the run began, by its run.json; None if that is unknown
+
+    def __post_init__(self) -> None:
+        self.began = _began(self.run)
+
+
+def _began(run: RunFolder) -> str | None:
+    """When a run began; None if its run.json does not say it, or cannot be read."""
+    try:
+        began = run.read_about().get("began")
+    except RunError:
+        return None
+    return None if began is None else str(began)
 
 
 def begin_if_new(state: TrainingState, batches: Batches, config: Config) -> None:
@@ -86,6 +100,13 @@ def before_step(training: Training) -> None:
         training.display.say(said)
     if method.before_step:
         method.before_step(state, training.batches, pictures, config)
+
+
+def who_learns(phase: Phase, batch: Batch) -> str:
+    """The networks that learn in a step, as the progress bar shows them."""
+    if phase.joint:
+        return "E, G and D learn"
+    return "E learns" if phase.find_domains or batch.any_labelled else "E learns styles"
 
 
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
@@ -120,9 +141,10 @@ def _neighbours(training: Training, counter: int) -> Tensor | None:
 
 def save_and_explain(training: Training, error: UnwritableError | StoreError | OSError) -> TrainingError:
     """After a file could not be written, or pictures could not be read: try to save a checkpoint, then return the
-    error that says how to go on. Only rank 0 saves.
+    error that says how to go on. Only rank 0 saves. Raises TrainingError as `check_in_place`.
     """
     state = training.state
+    check_in_place(training)
     if (
         is_rank_zero()
         and training.complete
@@ -134,9 +156,7 @@ def save_and_explain(training: Training, error: UnwritableError | StoreError | O
         except (TunitError, OSError):
             pass  # earlier checkpoints are undamaged
     last = training.last_checkpoint
-    where = (
-        f"after step {int(last.stem.removeprefix('step_'))}" if last else "from the start (no checkpoint yet)"
-    )
+    where = f"after step {checkpoint_step(last)}" if last else "from the start (no checkpoint yet)"
     what = f"training stopped ({error})" if isinstance(error, OSError) else error.what
     if isinstance(error, StoreError):
         remedy = error.remedy
@@ -146,6 +166,29 @@ def save_and_explain(training: Training, error: UnwritableError | StoreError | O
         remedy = "check the disk or network"
     return TrainingError(
         f"{what}: {remedy}, then resume {where} with `{command('train', '--resume', training.run.path)}`"
+    )
+
+
+def check_in_place(training: Training) -> None:
+    """Before something is written: raises TrainingError, on rank 0, if the folder of the run was moved, removed or
+    replaced by another run since the training began. It must not be made again.
+    """
+    run, last = training.run, training.last_checkpoint
+    if training.began is None or not is_rank_zero():
+        return
+    try:
+        run.about.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError:  # writing will fail, too, and say why
+        return
+    else:
+        if _began(run) in (training.began, None):
+            return
+    saved = f"its last checkpoint is of step {checkpoint_step(last)}" if last else "it has no checkpoint yet"
+    raise TrainingError(
+        f"{run.path} was moved or removed while it was trained, so the training has ended at step "
+        f"{training.state.step} ({saved}): if it was moved, give its new place to `tunit train --resume`"
     )
 
 

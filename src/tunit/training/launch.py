@@ -21,7 +21,7 @@ from tunit.training.fine_tuning import check_shape, write_beginning
 from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import check_memory
-from tunit.training.new_run import check_free, move_into_place, owning, preparing
+from tunit.training.new_run import check_begun, check_free, move_into_place, owning, preparing
 from tunit.training.preparation import (
     Announce,
     Progress,
@@ -206,6 +206,7 @@ def resume_run(
     check_tracker(log_to)
     run = RunFolder(given_run(out))
     source = path_or_url(source) if source else None
+    check_begun(run)
     if not (run.path / NEW).is_dir():
         run.read_config()  # raises RunError before a lock file is made in a folder that is not a run
     with process_group(_device_of(run, overrides or {})), ExitStack() as lock:
@@ -214,10 +215,6 @@ def resume_run(
             return follow_rank_zero(run, plan)
         with rank_zero_alone():
             lock.enter_context(owning(run))
-            if not run.exists():
-                raise RunError(
-                    f"{run.path} was stopped before its first step: run the command that started it again"
-                )
             config, about = changed(run.read_config(), overrides or {}), run.read_about()
             started = bool(checkpoints(run.checkpoints))
             if not must_launch(config):

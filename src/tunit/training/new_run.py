@@ -1,6 +1,7 @@
 """Locking a run's folder, and replacing what it holds with a new run.
 
-A new run is prepared in the hidden folder .new, and checked before the old content is removed. If the process is
+A new run is prepared in the hidden folder .new, and checked before the old run is removed. Of the old content, only
+what a run consists of is removed: other runs, results and files that people keep there stay. If the process is
 killed while it prepares the run, .new is ignored. If it is killed while it moves files, the next process that locks
 the folder moves the rest.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from tunit.errors import RunError
 from tunit.files import LockedError, clear_leftovers, lock, owner_of, writable, write_text
 from tunit.printing import remark
-from tunit.training.run_folder import HIDDEN, LOCK, NEW, RunFolder
+from tunit.training.run_folder import EVALUATED, EVALUATION, HIDDEN, LOCK, NEW, WRITTEN, RunFolder
 
 # Marker files in .new. "ready": the new run is complete, and the old files may be removed. "moving": the old files
 # are gone, and the new files are being moved out of .new.
@@ -40,10 +41,24 @@ def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
             raise RunError(f"{run.path} exists already: give another --out, --resume it, or --overwrite it")
         names = {path.name for path in run.path.iterdir()} - HIDDEN
         pack_only = names <= _PACK_ONLY and (run.data / ".tunit-cache").is_file()
-        if not run.about.is_file() and not pack_only:
+        # After a replacement that was interrupted, the old files may be gone, and the new ones not in place yet.
+        begun = any((run.path / NEW / mark).is_file() for mark in (READY, MOVING))
+        if not run.about.is_file() and not pack_only and not begun:
             raise RunError(
                 f"{run.path} exists and is not the folder of a run, so it stays as it is: give another --out"
             )
+
+
+def check_begun(run: RunFolder) -> None:
+    """Raises RunError, and changes nothing, if the process that prepared a new run in this folder was killed, or if
+    it still prepares it.
+    """
+    new = run.path / NEW
+    if not new.is_dir() or run.exists() or any((new / mark).is_file() for mark in (READY, MOVING)):
+        return
+    if owner := owner_of(run.path / LOCK):
+        raise in_training(run, owner)
+    raise RunError(f"{run.path} was stopped before its first step: run the command that started it again")
 
 
 def in_training(run: RunFolder, owner: str) -> RunError:
@@ -122,7 +137,7 @@ def preparing(run: RunFolder, name: str = NEW) -> Iterator[RunFolder]:
 
 
 def move_into_place(run: RunFolder) -> None:
-    """Replace the content of the run's folder with the prepared run. Raises RunError."""
+    """Replace the run in the folder with the prepared one. Raises RunError."""
     with writable(run.path):
         write_text(run.path / NEW / READY, "")
         _finish(run)
@@ -133,9 +148,7 @@ def _finish(run: RunFolder) -> None:
     new = run.path / NEW
     ready, moving = new / READY, new / MOVING
     if ready.exists():
-        for path in run.path.iterdir():
-            if path.name not in HIDDEN:
-                remove(path)
+        remove_run(run)
         ready.rename(moving)
     if moving.exists():
         for path in new.iterdir():
@@ -144,9 +157,44 @@ def _finish(run: RunFolder) -> None:
     remove(new)
 
 
+def remove_run(run: RunFolder) -> None:
+    """Remove what a run consists of, and nothing that somebody else keeps in its folder. Raises OSError."""
+    for path in _parts(run):
+        remove(path)
+    evaluation = run.path / EVALUATION
+    if is_own_folder(evaluation) and not any(evaluation.iterdir()):
+        evaluation.rmdir()
+
+
+def kept_beside(run: RunFolder) -> list[Path]:
+    """What lies in the folder of a run and is no part of it."""
+    if not is_own_folder(run.path):
+        return []
+    entries = sorted(run.path.iterdir())
+    evaluation = run.path / EVALUATION
+    if is_own_folder(evaluation):
+        entries = [path for path in entries if path != evaluation] + sorted(evaluation.iterdir())
+    parts = set(_parts(run))
+    return [path for path in entries if path not in parts and path.name not in HIDDEN]
+
+
+def _parts(run: RunFolder) -> list[Path]:
+    """The files and folders that a run consists of, with those of its evaluations and its report."""
+    parts = [path for path in run.path.iterdir() if path.name in WRITTEN] if run.path.is_dir() else []
+    evaluation = run.path / EVALUATION
+    if is_own_folder(evaluation):
+        parts += [p for p in evaluation.iterdir() if p.name in EVALUATED or p.suffix == ".safetensors"]
+    return [path for path in parts if path.name != "report.html" or path.is_file()]
+
+
+def is_own_folder(path: Path) -> bool:
+    """Whether this is a folder, and not a link to one elsewhere."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link, or a folder with its content, if it exists."""
-    if path.is_dir() and not path.is_symlink():
+    if is_own_folder(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -19,8 +19,9 @@ from tunit import native
 from tunit._version import __version__
 from tunit.config import Config
 from tunit.config.run_file import read_run_config, write_run_config
+from tunit.data.finding.archives import DUPLICATE
 from tunit.data.packing.packed import PackedPictures
-from tunit.destination import STUDIO
+from tunit.destination import OF_A_RUN, STUDIO
 from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.files import write_text
@@ -36,6 +37,10 @@ LARGEST_TABLE = 1 << 30  # bytes of pictures.csv; about eight million pictures
 # studio keeps beside the run.
 LOCK, NEW = ".lock", ".new"
 HIDDEN = {LOCK, NEW, STUDIO}
+# Everything else that is written into a run without being asked for another place: by a training, by `tunit report`,
+# and, in a folder of its own, by evaluations (these also write files of features, EVALUATION/*.safetensors).
+WRITTEN = (OF_A_RUN - HIDDEN) | {"report.html"}
+EVALUATION, EVALUATED = "evaluation", {"evaluation.json", "features", "held", "train"}
 
 
 @dataclass(frozen=True)
@@ -249,10 +254,41 @@ def check_same_pictures(run: RunFolder, pictures: PackedPictures) -> None:
     now = list(zip(pictures.names, labels, pictures.hashes, strict=True))
     if before == now:
         return
-    changed = len({(name, digest) for name, _, digest in before} ^ {(n, digest) for n, _, digest in now})
-    what = f"{changed} pictures"
-    if not changed:
-        what = f"the labels of {sum(a != b for a, b in zip(before, now, strict=False))} pictures"
+    parts, remedies = _differences(before, now, {item.name: item.reason for item in pictures.left_out})
     raise RunError(
-        f"{what} differ from those that {run.path} was started with: restore them, or train a new run"
+        f"the pictures are not those that {run.path} was started with ({'; '.join(parts)}): "
+        f"{' and '.join(remedies)}, or train a new run"
     )
+
+
+def _differences(
+    before: Sequence[tuple[str, ...]], now: Sequence[tuple[str, ...]], left_out: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """How pictures (name, label, hash) differ from those before: what to say of the first of each kind, and remedies.
+
+    left_out: the reasons for which pictures of the source are not used now, by name.
+    """
+    old, new = ({name: (label, digest) for name, label, digest in rows} for rows in (before, now))
+    unusable = {name for name in left_out if name in old and left_out[name] != DUPLICATE}
+    both = [name for name in old if name in new]
+    kinds = (
+        ([n for n in old if n not in new and n not in left_out], "is missing", "are missing", "put {} back"),
+        ([n for n in new if n not in old], "is new", "are new", "take {} out"),
+        ([n for n in both if old[n][1] != new[n][1]], "has changed", "have changed", "restore {}"),
+        (sorted(unusable), "cannot be used any more", "cannot be used any more", "restore {}"),
+        (
+            [n for n in both if old[n][0] != new[n][0]],
+            "has another label",
+            "have other labels",
+            "restore the labels",
+        ),
+    )
+    parts, remedies = [], []
+    for names, one, several, remedy in kinds:
+        if names:
+            more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+            parts.append(f"{names[0]}{more} {several if more else one}")
+            remedies.append((remedy, "them" if more else "it"))
+    if len(remedies) == 1:
+        return parts, [remedies[0][0].format(remedies[0][1])]
+    return parts or ["other copies of some are used"], ["restore them"]

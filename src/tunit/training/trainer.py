@@ -20,7 +20,6 @@ from tunit.files import UnwritableError
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
 from tunit.methods.checks import check_config, check_labels, check_number_of_pictures, warnings_of
 from tunit.methods.descent import watching_gradients
-from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home
@@ -32,11 +31,13 @@ from tunit.training.in_progress import (
     before_step,
     begin_if_new,
     check_finite,
+    check_in_place,
     draw,
     finish_model,
     save,
     save_and_explain,
     use_number_of_domains,
+    who_learns,
 )
 from tunit.training.initial_state import new_state, with_found_domains
 from tunit.training.interrupt import Interrupted, StopSignals
@@ -106,7 +107,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
     begin_if_new(state, batches, config)
     # A new run that begins with the networks of another one (--from) loads a checkpoint of step 0.
-    warnings = [*warnings, *warnings_of(config, resumes=state.step > 0)]
+    warnings = [*warnings, *warnings_of(config, resumes=state.step > 0, pictures=len(pictures.names))]
     if device.type == "cpu" and native.is_missing():
         warnings = [*warnings, WITHOUT_COMPILER]
     return Ready(device, state, batches, last, warnings)
@@ -194,16 +195,20 @@ def after_step(
     begins = state.step == training.config.schedule.guide_only_until  # G and D start now
     evaluate_now = is_evaluation_due(training, evaluate_every)
     draw_samples = done or (settings.sample_every and state.step % settings.sample_every == 0)
+    log_now = done or state.step % settings.log_every == 0
+    save_now = done or state.step % settings.checkpoint_every == 0 or received
+    if begins or evaluate_now or draw_samples or log_now or save_now:
+        check_in_place(training)
     if begins or evaluate_now or draw_samples:
         check_finite(training)
-    if done or state.step % settings.log_every == 0:
+    if log_now:
         means = training.window.flush(state.step, training.last_checkpoint)
         write_line(training, means, at_once=done or begins)
     elif begins:
         write_line(training, {}, at_once=True)
     if draw_samples:
         on_rank_zero(partial(write_samples, training.run.samples, state, training.pictures, training.config))
-    if done or state.step % settings.checkpoint_every == 0 or received:
+    if save_now:
         save(training)
     if evaluate_now:  # after the checkpoint, which must not be lost if it fails
         on_rank_zero(partial(measure, training, evaluate))
@@ -271,13 +276,6 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     training.config = with_found_domains(config, state)
     losses = training.window.latest() if training.display.wants_losses() else None
     training.display.show(state.step, who_learns(phase, batch), losses)
-
-
-def who_learns(phase: Phase, batch: Batch) -> str:
-    """The networks that learn in a step, as the progress bar shows them."""
-    if phase.joint:
-        return "E, G and D learn"
-    return "E learns" if phase.find_domains or batch.any_labelled else "E learns styles"
 
 
 def write_line(training: Training, means: dict[str, float], *, at_once: bool) -> None:

@@ -81,9 +81,9 @@ def claim_names(
 def refuse_existing(place: str, names: Sequence[str]) -> None:
     """Raises DataError if there are any `names`: files that exist already in a place."""
     if names:
-        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        more = f" and {len(names) - 1:,} more exist" if len(names) > 1 else " exists"
         first = printable(f"{place}/{names[0]}")
-        raise DataError(f"{first}{more} exists already: give another --out, or --overwrite what is there")
+        raise DataError(f"{first}{more} already: give another --out, or --overwrite what is there")
 
 
 @contextmanager

@@ -10,29 +10,14 @@ from tunit.data.finding.archives import OUTSIDE, archive_kind, list_archive
 from tunit.data.finding.found import DiskFile, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import (
-    INDEX,
-    MARKER,
     OTHER_SUFFIXES,
     PICTURE_SUFFIXES,
-    PIXELS,
     is_hidden,
     names_archive,
     suffix_of,
 )
+from tunit.data.finding.own_results import own_results
 from tunit.errors import DataError
-from tunit.files import DEMO, RESULTS
-
-# A folder that contains all files of one of these sets is a folder of tunit's results.
-_RESULTS = (
-    {RESULTS},
-    {DEMO},
-    {MARKER},
-    {PIXELS, INDEX},
-    {"config.toml", "run.json"},
-    {"model.safetensors", "model.json"},
-    {"domains.csv", "overview.png"},
-    {"summary.json", "creatures", "run"},  # a demo of a development version before 0.1.0, which left no mark
-)
 
 
 def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
@@ -58,6 +43,10 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
             yield from _walk_inner_archive(root / name, name, notes)
     if walk.results:
         notes.append(note_of_results(walk.results))
+    if walk.beside:
+        notes.append(
+            f"tunit's own results in {_some('folder', walk.beside)} were left out, but not the pictures beside them"
+        )
     if walk.outside:
         leads = _form(walk.outside, "leads", "lead")
         notes.append(
@@ -126,6 +115,9 @@ class _Walk:
     count: Callable[[int], None] = lambda entries: None  # called with the number of entries of each folder
     archives: list[str] = field(default_factory=list)
     results: list[str] = field(default_factory=list)
+    beside: list[str] = field(
+        default_factory=list
+    )  # folders with results of tunit beside pictures of the user
     outside: list[str] = field(default_factory=list)  # links out of the root
     _seen: set[str] = field(default_factory=set)  # folders outside, by their real paths
 
@@ -148,9 +140,14 @@ class _Walk:
                 yield LeftOut(prefix or ".", UNREADABLE, detail), f"{prefix}\0unlisted"
                 continue
             self.count(len(entries))
-            if prefix and _are_results({entry.name for entry in entries}):
-                self.results.append(prefix)
-                continue
+            if prefix:
+                own = own_results(entries)
+                if own.whole:
+                    self.results.append(prefix)
+                    continue
+                if own.names:
+                    self.beside.append(prefix)
+                entries = [entry for entry in entries if entry.name not in own.names]
             for entry in entries:
                 name = prefix + entry.name
                 if is_hidden(entry.name):
@@ -252,10 +249,6 @@ def _is_archive(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         return file.read(6).startswith((b"7z\xbc\xaf\x27\x1c", b"Rar!"))
-
-
-def _are_results(names: set[str]) -> bool:
-    return any(marks <= names for marks in _RESULTS)
 
 
 def note_of_results(folders: list[str]) -> str:
