@@ -32,9 +32,9 @@ REDUCED = 64  # principal components that replace a wider cue
 MOST_FITTED = 10_000  # the principal components are computed from at most this many pictures
 GRAPH_NEIGHBOURS = 10  # nearest neighbours of each picture in the graph
 MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pictures
-# Codes alone are preferred to a cue alone even if their sum of eigenvalues is up to a tenth larger. Both together get
-# no such preference: if the graph of both is farther from separate groups than that of the better one alone, the worse
-# one has spoilt it. LEAST_TIE covers rounding errors if the sums are 0.
+# Codes alone are preferred to a cue alone even if their sum of eigenvalues is up to a tenth larger. Both together
+# get no such preference: if the graph of both is farther from separate groups than that of the better one alone, the
+# worse one has spoilt it. LEAST_TIE covers rounding errors if the sums are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
 # For the search for eigenvalues [3]: how many more vectors it uses than eigenvalues are wanted; its tolerance; its
 # largest number of iterations; and how many pictures there must be for each vector. If there are fewer, all
@@ -169,10 +169,10 @@ def choose_measures(
     """Choose what separates `groups` groups of pictures best: style codes, the best cue, or both together.
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
-    the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue. Both together are
-    chosen if they are at least as good as the better one alone, because each then contains information that the other
-    lacks. If a cue alone is only a little better than codes alone, codes are chosen, because they tell apart kinds
-    that share the cue. Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
+    the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue. Both together
+    are chosen if they are at least as good as the better one alone, because each then contains information that the
+    other lacks. If a cue alone is only a little better than codes alone, codes are chosen, because they tell apart
+    kinds that share the cue. Of a large set only every n-th picture is compared, at most MOST_COMPARED.
     Raises ValueError if `groups` is less than 1.
     """
     if groups < 1:

@@ -130,9 +130,7 @@ def components_of_variance(styles: Vectors) -> Points:
 
 
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
-    """Merge the cells of k-means by Ward's method. Returns the stage with k groups for every k from 1 to `most`, or
-    to the number of cells if that is smaller.
-    """
+    """Merge the cells of k-means by Ward's method: the stages with 1 to `most` groups, or to as many as cells."""
     groups = _cells(points, most, seed)
     ward = _Ward(points, groups)
     numbers = np.empty(len(points), np.int64)
@@ -198,9 +196,8 @@ def best_groups(points: Points, groups: Integers, edges: csr_matrix, seed: int) 
     """The groups (N,) of Ward's method, or as many others if these are better.
 
     Where pictures of one kind differ more than kinds do, Ward's groups cut across kinds. The others are joined from
-    pieces by agreement (tunit.clustering.partition). The smaller cut is better. If both cuts are equal, Ward's groups
-    are taken: Ward's method also uses the distances between groups, while agreement treats all pictures alike that no
-    clustering puts together. edges: (N, N), the graph of nearest neighbours.
+    pieces by agreement (tunit.clustering.partition). The smaller cut is better. If both are equal, Ward's groups are
+    taken, because Ward's method also uses the distances between groups. edges: (N, N), the nearest neighbours' graph.
     """
     number = int(groups.max()) + 1
     if number == 1:
