@@ -180,9 +180,12 @@ def test_equal_vectors_are_reduced_without_a_warning():
     [
         (0.053, 0.075, ["codes"]),
         (0.06, 0.075, ["colours"]),
-        (0.053, 0.05, ["codes", "colours"]),
-        # Together they are a little worse than the cue alone: as neighbours, that makes much worse domains.
+        (0.053, 0.054, ["codes", "colours"]),
+        # Codes are clearly worse than the cue, and together they are worse than it: the cue alone.
         (0.09, 0.056, ["colours"]),
+        (0.09, 0.051, ["codes", "colours"]),
+        (0.03, 0.032, ["codes"]),
+        (0.03, 0.03, ["codes", "colours"]),
     ],
 )
 def test_codes_are_preferred_to_a_cue_that_is_hardly_better(monkeypatch, codes, both, chosen):

@@ -32,9 +32,8 @@ REDUCED = 64  # principal components that replace a wider cue
 MOST_FITTED = 10_000  # the principal components are computed from at most this many pictures
 GRAPH_NEIGHBOURS = 10  # nearest neighbours of each picture in the graph
 MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pictures
-# Codes alone are preferred to a cue alone even if their sum of eigenvalues is up to a tenth larger. Both together
-# get no such preference: if the graph of both is farther from separate groups than that of the better one alone, the
-# worse one has spoilt it. LEAST_TIE covers rounding errors if the sums are 0.
+# Two measures are about equally good if the sum of eigenvalues of one is at most a tenth larger than that of the
+# other. LEAST_TIE covers rounding errors if the sums are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
 # For the search for eigenvalues [3]: how many more vectors it uses than eigenvalues are wanted; its tolerance; its
 # largest number of iterations; and how many pictures there must be for each vector. If there are fewer, all
@@ -169,10 +168,11 @@ def choose_measures(
     """Choose what separates `groups` groups of pictures best: style codes, the best cue, or both together.
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
-    the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue. Both together
-    are chosen if they are at least as good as the better one alone, because each then contains information that the
-    other lacks. If a cue alone is only a little better than codes alone, codes are chosen, because they tell apart
-    kinds that share the cue. Of a large set only every n-th picture is compared, at most MOST_COMPARED.
+    the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue.
+    If codes and the cue are about equally good, both are chosen if together they are about as good, because each has
+    information that the other lacks; if not, codes, because they tell apart kinds that share the cue. If one is
+    clearly better, both are chosen only if they are at least as good as that one, because the other may spoil it.
+    Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
     Raises ValueError if `groups` is less than 1.
     """
     if groups < 1:
@@ -189,7 +189,8 @@ def choose_measures(
     cue = min(cues, key=lambda name: scores[name])
     both = f"codes and {cue}"
     scores[both] = score(["codes", cue])
-    best = min(scores["codes"], scores[cue])
-    if scores[both] <= best + LEAST_TIE:
+    best, worse = sorted((scores["codes"], scores[cue]))
+    tie = max(TIE * best, LEAST_TIE)
+    if scores[both] <= best + (tie if worse <= best + tie else LEAST_TIE):
         return ["codes", cue], scores
-    return ["codes"] if scores["codes"] <= (1 + TIE) * best else [cue], scores
+    return ["codes"] if scores["codes"] <= best + tie else [cue], scores
