@@ -137,6 +137,14 @@ def test_labels_are_compared_by_class_name_and_pixels_too(tmp_path, packed):
             lambda a, b: shutil.copy(a, a.parent / "0.png"),
             "(a/0.png is new): take it out, or train a new run",
         ),
+        (
+            lambda a, b: shutil.copy(a, a.parent / "002.png"),  # left out, as a copy of a
+            "(a/002.png has changed): restore it, or train a new run",
+        ),
+        (
+            lambda a, b: shutil.copy(a.parent / "002.png", a),  # a/002.png is left out, as a copy of a
+            "(a/000.png has changed): restore it, or train a new run",
+        ),
     ],
 )
 def test_the_first_of_the_pictures_that_differ_is_named(tmp_path, packed, change, said):

@@ -271,10 +271,16 @@ def _differences(
     old, new = ({name: (label, digest) for name, label, digest in rows} for rows in (before, now))
     unusable = {name for name in left_out if name in old and left_out[name] != DUPLICATE}
     both = [name for name in old if name in new]
+    pixels = {digest for _, digest in new.values()}
+    # A copy that is left out now has changed, too, if nothing has its former pixels: it was overwritten.
+    gone = {
+        n for n, reason in left_out.items() if reason == DUPLICATE and n in old and old[n][1] not in pixels
+    }
+    changed = [n for n in old if (old[n][1] != new[n][1] if n in new else n in gone)]
     kinds = (
         ([n for n in old if n not in new and n not in left_out], "is missing", "are missing", "put {} back"),
         ([n for n in new if n not in old], "is new", "are new", "take {} out"),
-        ([n for n in both if old[n][1] != new[n][1]], "has changed", "have changed", "restore {}"),
+        (changed, "has changed", "have changed", "restore {}"),
         (sorted(unusable), "cannot be used any more", "cannot be used any more", "restore {}"),
         (
             [n for n in both if old[n][0] != new[n][0]],
