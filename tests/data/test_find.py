@@ -773,6 +773,11 @@ def test_pictures_in_a_folder_into_which_results_were_written_are_found(
     written = "domains.csv" in marks or (BESIDE[marks] and not mine.startswith("domains/"))
     said = ("tunit's own results in 1 folder (photos) were left out, but not the pictures beside them",)
     assert found.notes == (said if written else ())
+    given = find_pictures(tmp_path / "photos")  # the same if the folder itself is given
+    assert contents(given) == {name[7:]: data for name, data in content.items() if name.startswith("photos/")}
+    assert given.notes == (
+        tuple(note.replace("(photos)", f"({tmp_path / 'photos'})") for note in said) if written else ()
+    )
 
 
 # Classes from folders

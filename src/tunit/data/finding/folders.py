@@ -26,7 +26,7 @@ def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
     Links are followed, even out of the root or into its hidden folders, because some sets keep their pictures there;
     but not to a folder that is walked anyway or that contains the root. Archives are only read if there are no
     pictures beside them; otherwise the pictures were most likely unpacked from them. Folders of tunit's own results
-    are skipped.
+    are skipped; results beside other pictures are, too, even in the root.
     """
     walk = _Walk(root)
     number = 0
@@ -140,15 +140,7 @@ class _Walk:
                 yield LeftOut(prefix or ".", UNREADABLE, detail), f"{prefix}\0unlisted"
                 continue
             self.count(len(entries))
-            if prefix:
-                own = own_results(entries)
-                if own.whole:
-                    self.results.append(prefix)
-                    continue
-                if own.names:
-                    self.beside.append(prefix)
-                entries = [entry for entry in entries if entry.name not in own.names]
-            for entry in entries:
+            for entry in self._without_results(entries, prefix):
                 name = prefix + entry.name
                 if is_hidden(entry.name):
                     continue
@@ -170,6 +162,19 @@ class _Walk:
                     if entry.is_symlink():
                         self.check(Path(entry.path))
                     yield item
+
+    def _without_results(self, entries: list[os.DirEntry[str]], prefix: str) -> list[os.DirEntry[str]]:
+        """A folder's entries without tunit's own results. The root was named by the user, so if it holds nothing but
+        results, these are used.
+        """
+        own = own_results(entries)
+        if own.whole and prefix:
+            self.results.append(prefix)
+        if own.whole:
+            return [] if prefix else entries
+        if own.names:
+            self.beside.append(prefix or os.path.realpath(self.root))
+        return [entry for entry in entries if entry.name not in own.names]
 
     def _link(
         self, entry: os.DirEntry[str], name: str, real_root: Path
