@@ -102,13 +102,32 @@ def test_only_what_the_earlier_demo_wrote_is_replaced(earlier):
     assert (earlier / "creatures" / "factors.csv").read_text() != "earlier"
 
 
-@pytest.mark.parametrize("kept", ["second/run.json", "notes.txt", "evaluation/notes.txt"])
+def test_what_tunit_or_the_system_leaves_in_the_demos_run_does_not_keep_it_from_being_replaced(earlier):
+    run = earlier / "run"
+    for name in (
+        *(".DS_Store", "Thumbs.db", "._run.json", "checkpoints/.DS_Store", "domains/.DS_Store"),
+        *(f".tunit.gone.{2**30}.12.partial", f"evaluation/.tunit.gone.{2**30}.12.partial", ".tmpAbCdEf"),
+        *(f"domains/.unfinished.gone.{2**30}.x12345678/a", "domains/.tunit-unfinished.1234/journal"),
+        *("domains/overview.png", "domains/domain_0.png", "domains/kept.txt", "export/translator.onnx"),
+    ):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("left")
+    (run / "domains" / "domains.csv").write_text("picture,domain,confidence,outlier\n00001.png,0,0.9,0.1\n")
+    (run / "export" / "export.json").write_text('{"format": 1, "tunit": "0.1"}')
+    with pytest.raises(Stopped):
+        demo.run_demo(earlier, overwrite=True, say=lambda text: None)
+    assert files_in(run) == {"studio/labels.csv"}
+
+
+@pytest.mark.parametrize(
+    "kept", ["second/run.json", "notes.txt", "evaluation/notes.txt", "domains/notes.txt"]
+)
 def test_a_demo_with_other_things_in_its_run_is_not_replaced(earlier, kept, capsys):
     (earlier / "run" / kept).parent.mkdir(exist_ok=True)
     (earlier / "run" / kept).write_text("mine")
     before = files_in(earlier)
     assert main(["demo", "--out", str(earlier), "--overwrite"]) == 2
-    named = earlier / "run" / (kept if kept.startswith("evaluation") else kept.split("/")[0])
+    named = earlier / "run" / (kept if kept.startswith(("evaluation", "domains")) else kept.split("/")[0])
     assert f"{named} is no part of the demo's run" in capsys.readouterr().err
     assert files_in(earlier) == before
 

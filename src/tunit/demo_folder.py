@@ -15,12 +15,12 @@ from tunit.files import DEMO, lock, owner_of, writable, write_text
 from tunit.reading import Record, UnreadableError, is_file, read_json
 from tunit.training.new_run import (
     in_training,
-    is_own_folder,
     kept_beside,
     locking,
     preparing,
     remove,
 )
+from tunit.training.results_inside import is_own_folder
 from tunit.training.run_folder import HIDDEN, LOCK, RunFolder
 
 PREPARED = ".tunit-demo-new"  # the folder in which a new demo is prepared; a killed demo leaves it

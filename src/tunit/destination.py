@@ -210,4 +210,9 @@ def clear_unfinished(folder: Path) -> None:
 
 def holds_results(folder: Path) -> bool:
     """Whether a folder holds anything except unfinished results of killed jobs."""
-    return any(not _UNFINISHED.fullmatch(path.name) for path in folder.iterdir())
+    return any(not is_unfinished(path.name) for path in folder.iterdir())
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether this is the name of a hidden folder of `staged`."""
+    return _UNFINISHED.fullmatch(name) is not None

@@ -22,6 +22,7 @@ from tunit.reading import Record, UnreadableError, parse_json
 
 # Unfinished files in run folders: the names of development versions before 0.1.0, and those of safetensors.
 _LEFTOVER = re.compile(r".+\.partial|\.tmp\w{6}")
+_OF_SAFETENSORS = re.compile(r"\.tmp\w{6}")
 # An empty file that marks a folder of results, so that these are not used as training pictures.
 RESULTS = ".tunit-results"
 DEMO = ".tunit-demo"  # an empty file: a demo has begun in this folder
@@ -109,6 +110,11 @@ def clear_leftovers(folder: Path) -> None:
     for path in list(folder.iterdir()):
         if _LEFTOVER.fullmatch(path.name) and not is_partial(path.name) and path.is_file():
             path.unlink(missing_ok=True)
+
+
+def is_unfinished_file(name: str) -> bool:
+    """Whether this is the name of a half-written file: of `replacing`, or of safetensors."""
+    return is_partial(name) or _OF_SAFETENSORS.fullmatch(name) is not None
 
 
 class LockedError(RunError):

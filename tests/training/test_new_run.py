@@ -13,11 +13,15 @@ from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError, DataError, RunError, StopNow, TrainingError
 from tunit.files import lock
+from tunit.methods.model_file import load_model
+from tunit.reporting.browser_folder import PAGE
+from tunit.reporting.browser_runtime import RUNTIME_FILES
 from tunit.training import all_ranks, new_run, preparation, trainer
 from tunit.training.launch import resume_run, start_run
 from tunit.training.new_run import check_free, move_into_place, owning, preparing
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import one_step
+from tunit.translation.export import names_of_files
 
 
 def content(folder):
@@ -249,6 +253,51 @@ def test_overwrite_removes_the_old_run_and_nothing_that_somebody_keeps_in_its_fo
     assert set(now) - set(kept) == {
         name for name in of_run if name.split("/")[0] in ("config.toml", "run.json", "pictures.csv", "data")
     }
+
+
+def results_about(run):
+    """Results of `tunit domains` and `tunit export` in a run, beside files of the user; returns the user's."""
+    table = "picture,domain,confidence,outlier\na.png,0,0.9,0.1\n"
+    of_export = [
+        *names_of_files(load_model(run), "torch"),
+        *PAGE,
+        *(f"runtime/{name}" for name in RUNTIME_FILES),
+    ]
+    mine = {"domains/domain_7.png", "domains/kept.txt", "export/notes.txt"}  # other runs may use kept.txt
+    for name in (
+        *(f"domains/{name}" for name in ("domain_0.png", "overview.png")),
+        *(f"export/{name}" for name in (*of_export, "domains/domain_0.webp")),
+        *mine,
+    ):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("x")
+    (run / "domains" / "domains.csv").write_text(table)
+    (run / "export" / "export.json").write_text('{"format": 1, "tunit": "0.1"}')
+    return mine
+
+
+@pytest.mark.parametrize("tables", [True, False])
+def test_overwrite_removes_what_domains_and_export_wrote_about_the_old_model(
+    run, pictures, monkeypatch, tables
+):
+    mine = results_about(run)
+    if not tables:  # then nothing says that these are results
+        (run / "domains" / "domains.csv").write_text("picture,kind\na.png,cat\n")
+        (run / "export" / "export.json").write_text("{}")
+        mine = {name for name in content(run) if name.startswith(("domains/", "export/"))}
+    monkeypatch.setattr(all_ranks, "train", lambda *arguments, **named: "trains")
+    assert start_run(pictures, run, tiny_config(), overwrite=True, quiet=True) == "trains"
+    left = {name for name in content(run) if name.startswith(("domains/", "export/"))}
+    assert left == mine
+
+
+def test_folders_of_results_are_removed_if_nothing_else_is_in_them(run, pictures, monkeypatch):
+    for name in results_about(run):
+        (run / name).unlink()
+    monkeypatch.setattr(all_ranks, "train", lambda *arguments, **named: "trains")
+    start_run(pictures, run, tiny_config(), overwrite=True, quiet=True)
+    assert not (run / "domains").exists()
+    assert not (run / "export").exists()
 
 
 @pytest.mark.parametrize("moves", range(4))

@@ -1,9 +1,9 @@
 """Locking a run's folder, and replacing what it holds with a new run.
 
 A new run is prepared in the hidden folder .new, and checked before the old run is removed. Of the old content, only
-what a run consists of is removed: other runs, results and files that people keep there stay. If the process is
-killed while it prepares the run, .new is ignored. If it is killed while it moves files, the next process that locks
-the folder moves the rest.
+what a run consists of is removed, with the results of commands about its model: other runs, results and files that
+people keep there stay. If the process is killed while it prepares the run, .new is ignored. If it is killed while it
+moves files, the next process that locks the folder moves the rest.
 """
 
 import shutil
@@ -14,11 +14,13 @@ from pathlib import Path
 from tunit.errors import RunError
 from tunit.files import LockedError, clear_leftovers, lock, owner_of, writable, write_text
 from tunit.printing import remark
+from tunit.training.results_inside import KEPT, TABLE, domains_in, export_in, is_left_behind, is_own_folder
 from tunit.training.run_folder import EVALUATED, EVALUATION, HIDDEN, LOCK, NEW, WRITTEN, RunFolder
 
 # Marker files in .new. "ready": the new run is complete, and the old files may be removed. "moving": the old files
 # are gone, and the new files are being moved out of .new.
 READY, MOVING = "ready", "moving"
+DOMAINS, EXPORT = "domains", "export"  # the default folders of these commands in a run
 # Files that a development version before 0.1.0 left if it was killed while it packed pictures.
 _PACK_ONLY = {"data", "config.toml"}
 _REMEDY = "give a folder that can be written, and check the space on its disk"
@@ -161,35 +163,39 @@ def remove_run(run: RunFolder) -> None:
     """Remove what a run consists of, and nothing that somebody else keeps in its folder. Raises OSError."""
     for path in _parts(run):
         remove(path)
-    evaluation = run.path / EVALUATION
-    if is_own_folder(evaluation) and not any(evaluation.iterdir()):
-        evaluation.rmdir()
+    for folder in _folders_of_results(run):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def kept_beside(run: RunFolder) -> list[Path]:
-    """What lies in the folder of a run and is no part of it."""
+    """What lies in the folder of a run and is no part of it, except what tunit or the system has left there."""
     if not is_own_folder(run.path):
         return []
-    entries = sorted(run.path.iterdir())
-    evaluation = run.path / EVALUATION
-    if is_own_folder(evaluation):
-        entries = [path for path in entries if path != evaluation] + sorted(evaluation.iterdir())
-    parts = set(_parts(run))
-    return [path for path in entries if path not in parts and path.name not in HIDDEN]
+    results, parts = _folders_of_results(run), set(_parts(run))
+    known = parts | {*results, *(run.path / name for name in HIDDEN)}
+    if run.path / DOMAINS / TABLE in parts:
+        known.add(run.path / DOMAINS / KEPT)
+    entries = [path for folder in (run.path, *results) for path in sorted(folder.iterdir())]
+    return [path for path in entries if path not in known and not is_left_behind(path)]
 
 
 def _parts(run: RunFolder) -> list[Path]:
-    """The files and folders that a run consists of, with those of its evaluations and its report."""
+    """The files and folders that a run consists of, with its report, and the results of commands about its model."""
     parts = [path for path in run.path.iterdir() if path.name in WRITTEN] if run.path.is_dir() else []
+    parts = [path for path in parts if path.name != "report.html" or path.is_file()]
     evaluation = run.path / EVALUATION
     if is_own_folder(evaluation):
         parts += [p for p in evaluation.iterdir() if p.name in EVALUATED or p.suffix == ".safetensors"]
-    return [path for path in parts if path.name != "report.html" or path.is_file()]
+    return parts + domains_in(run.path / DOMAINS) + export_in(run.path / EXPORT)
 
 
-def is_own_folder(path: Path) -> bool:
-    """Whether this is a folder, and not a link to one elsewhere."""
-    return path.is_dir() and not path.is_symlink()
+def _folders_of_results(run: RunFolder) -> list[Path]:
+    """The folders in which commands leave results about a run, innermost first."""
+    export = run.path / EXPORT
+    inside = [export / "runtime", export / "domains"] if is_own_folder(export) else []
+    folders = (*inside, export, run.path / DOMAINS, run.path / EVALUATION)
+    return [folder for folder in folders if is_own_folder(folder)]
 
 
 def remove(path: Path) -> None:

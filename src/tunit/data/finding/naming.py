@@ -23,6 +23,7 @@ ARCHIVE_SUFFIXES = frozenset(
 )
 _ARCHIVE_NAME = re.compile(r"(.+?)(?:\.zip|\.tar(?:\.\w{1,4})?|\.t(?:gz|bz2|xz)|\.7z|\.rar)", re.IGNORECASE)
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+_HIDDEN_SYSTEM_NAMES = frozenset({".ds_store", ".directory", ".localized"})
 # The files of a pack; a folder with them is not searched for pictures.
 INDEX, PIXELS, MARKER = "index.json", "pictures.npy", ".tunit-cache"
 
@@ -41,6 +42,12 @@ def names_archive(name: str) -> str:
 def is_hidden(part: str) -> bool:
     """Whether one part of a path is hidden or belongs to an operating system."""
     return part.startswith(".") or part.lower() in _SYSTEM_NAMES
+
+
+def belongs_to_system(name: str) -> bool:
+    """Whether an operating system leaves files or folders of this name beside those of its users."""
+    lower = name.lower()
+    return lower in _SYSTEM_NAMES or lower in _HIDDEN_SYSTEM_NAMES or name.startswith("._")
 
 
 def is_outside(name: str) -> bool:

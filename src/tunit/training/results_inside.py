@@ -1,0 +1,88 @@
+"""Results of `tunit domains` and `tunit export` in a run, where these commands write them by default.
+
+They describe the run's model, so they are removed with it. Each is known by a file that says what it is: a table with
+the columns of domains.csv, or export.json. Other files in these folders are the user's.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from tunit.data.finding.naming import belongs_to_system
+from tunit.destination import is_unfinished
+from tunit.files import is_unfinished_file
+from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
+
+LARGEST_TABLE = 1 << 30  # bytes of domains.csv
+LARGEST_ABOUT = 1 << 26  # bytes of export.json
+TABLE, ABOUT = "domains.csv", "export.json"
+# A list of pictures that `tunit domains` wrote. Other runs may be trained on it, so it stays.
+KEPT = "kept.txt"
+# `tunit export`: the networks, and a page for the browser.
+_NETWORKS = frozenset(
+    f"{name}{suffix}"
+    for name in ("style_encoder", "domain_classifier", "translator", "reference_translator")
+    for suffix in (".onnx", ".pt2")
+)
+_PAGE = frozenset(("index.html", "page.js", "picture.js", "page.css"))
+_RUNTIME = frozenset(("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"))
+_RECORD = ".tunit-unfinished."  # the name of a stopped job's record begins with this
+_THUMBNAIL = re.compile(r"domain_(0|[1-9]\d*)\.webp", re.ASCII)
+
+
+def is_own_folder(path: Path) -> bool:
+    """Whether this is a folder, and not a link to one elsewhere."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def domains_in(folder: Path) -> list[Path]:
+    """The files that `tunit domains` wrote into its folder, with those that say so last; none if nothing says so.
+
+    Raises OSError.
+    """
+    if not is_own_folder(folder) or not is_file(folder / TABLE):
+        return []
+    try:
+        rows = read_table(folder / TABLE, ("picture", "domain", "confidence"), LARGEST_TABLE)
+    except UnreadableError:
+        return []
+    names = {"overview.png", *(f"domain_{domain}.png" for _, domain, _ in rows)}
+    return [*_files(folder, names.__contains__), folder / TABLE]
+
+
+def export_in(folder: Path) -> list[Path]:
+    """The files that `tunit export` wrote into its folder, with those that say so last; none if nothing says so.
+
+    Raises OSError.
+    """
+    if not is_own_folder(folder) or not is_file(folder / ABOUT):
+        return []
+    try:
+        about = Record(read_json(folder / ABOUT, LARGEST_ABOUT))
+        about.text("tunit")
+        about.whole("format")
+    except UnreadableError:
+        return []
+    runtime = _files(folder / "runtime", _RUNTIME.__contains__)
+    page = [
+        *_files(folder, _PAGE.__contains__),
+        *_files(folder / "domains", lambda name: _THUMBNAIL.fullmatch(name) is not None),
+        *runtime,
+    ]
+    return [*_files(folder, _NETWORKS.__contains__), *(page if runtime else ()), folder / ABOUT]
+
+
+def is_left_behind(path: Path) -> bool:
+    """Whether an entry of a folder was left by a killed process of tunit, or by the operating system."""
+    if belongs_to_system(path.name):
+        return True
+    if is_own_folder(path):
+        return is_unfinished(path.name) or path.name.startswith(_RECORD)
+    return is_unfinished_file(path.name)
+
+
+def _files(folder: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """The files with wanted names in a folder that is no link; none if there is no such folder. Raises OSError."""
+    if not is_own_folder(folder):
+        return []
+    return sorted(path for path in folder.iterdir() if wanted(path.name) and path.is_file())
