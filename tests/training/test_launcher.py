@@ -16,11 +16,13 @@ import torch
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.config import methods as config_methods
-from tunit.errors import ConfigError, EndedInOtherProcesses
+from tunit.errors import ConfigError, EndedInOtherProcesses, RunError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training import processes, torchrun
+from tunit.training.all_ranks import check_not_moved
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
+from tunit.training.run_folder import RunFolder
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -257,3 +259,29 @@ def test_after_a_signal_torchrun_waits_until_the_processes_have_saved(tmp_path, 
     processes.launch(["train"], 2, tmp_path)
     assert found == [expected]
     assert os.environ.get(processes.PATIENCE) == given
+
+
+@pytest.mark.parametrize(
+    "job, restart, moved",
+    [
+        ("this", "1", False),
+        ("other", "1", True),
+        (None, "1", True),
+        ("other", "0", False),
+        ("begins", "1", False),
+    ],
+)
+def test_after_a_restart_a_run_that_was_moved_is_not_begun_anew(tmp_path, monkeypatch, job, restart, moved):
+    """job: of the run in the folder; None: there is no folder, "begins": there is no run in it yet."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restart)
+    run = RunFolder(tmp_path / "run")
+    if job is not None:
+        run.path.mkdir()
+    if job in ("this", "other"):
+        run.about.write_text(json.dumps({"job": job}))
+    if not moved:
+        check_not_moved(run)
+        return
+    with pytest.raises(RunError, match="does not hold their run: if it was moved"):
+        check_not_moved(run)

@@ -339,7 +339,7 @@ def test_a_resume_to_fewer_steps_than_were_taken_is_refused(unfinished, tmp_path
         words = ["train", "--resume", str(run.path), "--steps", "9", "--quiet", *more]
         assert main(words) == 2
         said = capfd.readouterr().err
-        assert f"--steps is 9, but {run.path} has taken 10 steps: give more than that" in said
+        assert f"--steps is 9, but {run.path} has taken 10 steps: give at least that" in said
         assert "do not train" not in said
         assert {path: path.read_bytes() for path in before} == before
     assert main(["train", "--resume", str(run.path), "--steps", "10"]) == 0

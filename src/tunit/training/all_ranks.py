@@ -28,7 +28,7 @@ class TrainingPlan:
     ) -> TrainingState:
         """Train the prepared run. resume: all ranks follow the value of rank 0."""
         resume = bool(broadcast_from_rank_zero(int(resume)))
-        if restarts() and is_rank_zero():
+        if resume and restarts() and is_rank_zero():
             remark(f"restart {restarts()}: the processes resume {run.path} from its last checkpoint")
         return train(
             config,
@@ -49,6 +49,18 @@ def begun_by_this_job(run: RunFolder) -> bool:
         return restarts() > 0 and bool(job()) and run.read_about().get("job") == job()
     except RunError:
         return False
+
+
+def check_not_moved(run: RunFolder) -> None:
+    """Raises RunError if the launcher has restarted the processes, and the run is no longer where it was begun.
+
+    Otherwise they would begin it anew, or overwrite another run that has been put there.
+    """
+    if restarts() and job() and not begun_by_this_job(run) and (run.about.exists() or not run.path.exists()):
+        raise RunError(
+            f"the processes were started again, but {run.path} does not hold their run: if it was moved, resume it "
+            "where it is with `tunit train --resume`; otherwise give the command again"
+        )
 
 
 def follow_rank_zero(run: RunFolder, plan: TrainingPlan) -> TrainingState:

@@ -15,7 +15,7 @@ from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home, path_or_url
 from tunit.process_group import process_group, rank_zero_alone
-from tunit.training.all_ranks import TrainingPlan, begun_by_this_job, follow_rank_zero
+from tunit.training.all_ranks import TrainingPlan, begun_by_this_job, check_not_moved, follow_rank_zero
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
 from tunit.training.footprint import check_footprint
@@ -93,6 +93,7 @@ def start_run(
         if not is_rank_zero():
             return follow_rank_zero(run, plan)
         with rank_zero_alone():
+            check_not_moved(run)
             _take_folder(run, lock, overwrite)
             config, pictures, ready = _prepare(
                 run, source, config, start_from, fit_batch, strict, progress, announce

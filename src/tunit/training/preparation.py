@@ -184,7 +184,7 @@ def _check_steps(run: RunFolder, config: Config, ready: Ready | None) -> None:
     taken = ready.state.step if ready else max(map(checkpoint_step, checkpoints(run.checkpoints)), default=0)
     if config.schedule.steps < taken:
         raise ConfigError(
-            f"--steps is {config.schedule.steps}, but {run.path} has taken {taken:,} steps: give more than that"
+            f"--steps is {config.schedule.steps}, but {run.path} has taken {taken:,} steps: give at least that"
         )
 
 
