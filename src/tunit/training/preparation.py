@@ -22,6 +22,7 @@ from tunit.methods.checks import check_config
 from tunit.methods.model_file import load_model
 from tunit.paths import absolute, expand_home, path_or_url
 from tunit.printing import command, shown
+from tunit.training.checkpoint import checkpoint_step, checkpoints
 from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import SMALLEST_BATCH, fitting_batches
@@ -158,8 +159,8 @@ def prepare_resume(
         if run.pictures.is_file():
             check_same_pictures(run, pictures)
         check_footprint(config, choose_device(config.run.device), len(pictures.names))
-        ready = make_ready(config, pictures, run.checkpoints if started else None)
-        _check_steps(run, config, ready.state.step)
+        ready = make_ready_alone(config, pictures, run.checkpoints if started else None)
+        _check_steps(run, config, ready)
         described = with_resume(about, choose_device(config.run.device))
         if packed and source is not None:
             described = described | {"source": absolute(source)}
@@ -172,11 +173,15 @@ def prepare_resume(
         if not run.pictures.is_file():
             write_picture_index(run.pictures, pictures)
         write_run_config(run.config, config)
-    return pictures, ready if config.run.processes == 1 else None  # several processes build their own
+    return pictures, ready
 
 
-def _check_steps(run: RunFolder, config: Config, taken: int) -> None:
-    """Raises ConfigError if the config has fewer steps than the run has taken, by its newest undamaged checkpoint."""
+def _check_steps(run: RunFolder, config: Config, ready: Ready | None) -> None:
+    """Raises ConfigError if the run has taken more steps than the config has.
+
+    ready: the state from which the run goes on; None: several processes will read the newest checkpoint.
+    """
+    taken = ready.state.step if ready else max(map(checkpoint_step, checkpoints(run.checkpoints)), default=0)
     if config.schedule.steps < taken:
         raise ConfigError(
             f"--steps is {config.schedule.steps}, but {run.path} has taken {taken:,} steps: give at least that"
