@@ -369,12 +369,24 @@ def test_a_run_is_watched_and_resumed(driver, address, root, at):
     until(lambda: "step 14 of 14" in driver.find_element("css selector", card).text)
 
 
+@pytest.fixture
+def unusable(runs):
+    """A folder with a file that is no picture, among those of the studio."""
+    folder = runs.parent / "pictures" / "unusable"
+    folder.mkdir()
+    (folder / "a.png").write_text("no picture")
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)
-def test_a_training_that_is_impossible_is_reported_on_the_page(driver, address, root, at):
+def test_a_training_that_is_impossible_is_reported_on_the_page(driver, address, root, at, unusable):
     driver.get(f"{address}/train")
     driver.find_element("css selector", "#new summary").click()
-    driver.find_element("name", "name").send_keys("too few")
+    choice = driver.find_element("name", "folder")
+    next(option for option in choice.find_elements("tag name", "option") if "unusable" in option.text).click()
+    driver.find_element("name", "name").send_keys("no pictures")
     at("start").click()
     until(lambda: driver.find_elements("css selector", '.run[data-state="failed"] .notice'), 400, 0.3)
     said = driver.find_element("css selector", '.run[data-state="failed"] .notice').text
-    assert "fewer than the batch size" in said
+    assert "holds no picture that can be used" in said
