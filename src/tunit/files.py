@@ -160,9 +160,8 @@ def lock(path: Path) -> Iterator[str]:
             yield ""
         finally:
             with suppress(OSError):
-                if (
-                    path.stat().st_ino == os.fstat(file.fileno()).st_ino
-                ):  # not that of another folder, moved here
+                # The folder may have been moved, and another one with a lock of its own put in its place.
+                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                     path.unlink()
 
 

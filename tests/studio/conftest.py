@@ -45,6 +45,14 @@ def client(workspace):
 
 
 @pytest.fixture
+def own(root, runs):
+    """A client of a studio for the runs of one test: `root`, which its file defines."""
+    given = Workspace(root, (runs.parent / "pictures",), device="cpu")
+    with TestClient(create_app(given), base_url=ADDRESS, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
 def held(monkeypatch):
     """A function that lets calls of a function wait; gives (the calls that have begun, the event that ends them)."""
     events = []

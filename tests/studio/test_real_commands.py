@@ -5,18 +5,13 @@ import shutil
 import time
 
 import pytest
-from starlette.testclient import TestClient
 
 from tiny_run import tiny_config
 from tunit.cli import main
 from tunit.config.run_file import write_run_config
 from tunit.data.packing.packed import open_packed
 from tunit.studio import jobs, train
-from tunit.studio.app import create_app
-from tunit.studio.workspace import Workspace
 from tunit.training.run_folder import RunFolder, label_names
-
-ADDRESS = "http://127.0.0.1:8765"
 
 
 @pytest.fixture
@@ -26,13 +21,6 @@ def root(runs, tmp_path):
     run = RunFolder(tmp_path / "runs" / "birds")
     write_run_config(run.config, run.read_config().with_overrides({"guide_warm_up": 2}))
     return tmp_path / "runs"
-
-
-@pytest.fixture
-def own(root, runs):
-    given = Workspace(root, (runs.parent / "pictures",), device="cpu")
-    with TestClient(create_app(given), base_url=ADDRESS, raise_server_exceptions=False) as client:
-        yield client
 
 
 def finished(run, steps):

@@ -31,13 +31,6 @@ def root(runs, tmp_path):
 
 
 @pytest.fixture
-def own(root, runs):
-    given = Workspace(root, (runs.parent / "pictures",), device="cpu")
-    with TestClient(create_app(given), base_url=ADDRESS, raise_server_exceptions=False) as client:
-        yield client
-
-
-@pytest.fixture
 def fake(monkeypatch, root):
     """Starts a program that only waits, in place of a training."""
     monkeypatch.setattr(command_lines, "TUNIT", (sys.executable, "-c", FAKE))

@@ -43,12 +43,8 @@ def never_began(run: Path) -> bool:
         started = list((run / STUDIO).iterdir())
     except OSError:
         return False
-    if any(
-        (run / NEW / mark).exists() for mark in (READY, MOVING)
-    ):  # a whole run, which only has to be moved
-        return False
-    if names - {LOCK, STUDIO, NEW} or any(
-        path.is_symlink() or path.name not in _OF_A_START for path in started
-    ):
-        return False
-    return not jobs.state_of(run).runs
+    # With one of these marks, .new holds a whole run, which only has to be moved.
+    whole = any((run / NEW / mark).exists() for mark in (READY, MOVING))
+    others = names - {LOCK, STUDIO, NEW}
+    strange = any(path.is_symlink() or path.name not in _OF_A_START for path in started)
+    return not (whole or others or strange or jobs.state_of(run).runs)
