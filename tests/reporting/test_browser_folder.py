@@ -21,7 +21,8 @@ from tunit.cli import main
 from tunit.data.packing.fit import FIT_MODES, fit_picture
 from tunit.errors import ConfigError
 from tunit.reporting import browser_runtime
-from tunit.reporting.browser_runtime import RUNTIME_FILES, find_runtime
+from tunit.reporting.browser_runtime import find_runtime
+from tunit.result_names import RUNTIME_FILES
 from tunit.translation.translator import Translator
 
 RAW = 1e-3  # networks in WebAssembly and in PyTorch differ only by rounding
@@ -285,7 +286,7 @@ def test_files_from_npm_are_checked_and_cached(npm, tmp_path, monkeypatch):
     ):
         find_runtime()
     right = {name: hashlib.sha256(data).hexdigest() for name, data in npm.items()}
-    monkeypatch.setattr(browser_runtime, "RUNTIME_FILES", right)
+    monkeypatch.setattr(browser_runtime, "CHECKSUMS", right)
     found = find_runtime()
     assert {path.name: path.read_bytes() for path in found.iterdir()} == npm
     assert find_runtime() == find_runtime(found) == found

@@ -14,8 +14,7 @@ from tunit.cli import main
 from tunit.errors import ConfigError, DataError, RunError, StopNow, TrainingError
 from tunit.files import lock
 from tunit.methods.model_file import load_model
-from tunit.reporting.browser_folder import PAGE
-from tunit.reporting.browser_runtime import RUNTIME_FILES
+from tunit.result_names import PAGE, RUNTIME_FILES
 from tunit.training import all_ranks, new_run, preparation, trainer
 from tunit.training.launch import resume_run, start_run
 from tunit.training.new_run import check_free, move_into_place, owning, preparing

@@ -29,6 +29,7 @@ from tunit.commands.sorted_results import SortedResults
 from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.paths import path_or_url
 from tunit.printing import remark, show, show_table
+from tunit.result_names import DOMAINS, KEPT, OVERVIEW, TABLE, gallery_of
 
 if TYPE_CHECKING:
     from tunit.data.finding.found import PictureSource
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from tunit.translation.unfinished_results import UnfinishedWork
 
 HELP = "sort pictures into the domains that a run found, with galleries"
-TABLE, OVERVIEW, KEPT = "domains.csv", "overview.png", "kept.txt"
 # Pictures per domain, and domains; some viewers cannot open larger images.
 OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 64
 MOST_SHOWN = 10_000  # pictures of a domain in a gallery; their thumbnails take 500 MB of memory
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.engine == "ray":  # workers may run in other folders
         args.source = absolute(args.source)
-    out, is_local = results_of(args.model, args.out, "domains"), isinstance(args.source, Path)
+    out, is_local = results_of(args.model, args.out, DOMAINS), isinstance(args.source, Path)
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     args.model = model_folder(args.model)
     translator = load_translator(args)
     check_tells(translator.model)
-    galleries = [f"domain_{k}.png" for k in range(translator.number_of_domains)]
+    galleries = [gallery_of(k) for k in range(translator.number_of_domains)]
     order = in_reading_order(pictures)
     work = _work_on(args, out, translator, order)
     results = SortedResults(out)
@@ -241,7 +241,7 @@ def _write(out: Path, tally: Tally) -> None:
     rows = []
     largest = sorted(range(len(tally.sizes)), key=lambda k: -tally.sizes[k])[:OVERVIEW_ROWS]
     for domain, size in enumerate(tally.sizes):
-        name = f"domain_{domain}.png"
+        name = gallery_of(domain)
         if not size:
             continue
         best = tally.best(domain)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.printing import show, show_table
+from tunit.result_names import EXPORT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     kind = "onnx" if browser else args.format
     check_packages(kind)
     runtime = find_runtime(args.runtime) if browser else None
-    out = results_of(args.model, args.out, "export")
+    out = results_of(args.model, args.out, EXPORT)
     folder = model_folder(args.model)
     model = load_model(folder)
     names = names_in_browser_folder(model, pictures=shows) if browser else names_of_files(model, kind)

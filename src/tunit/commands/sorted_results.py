@@ -2,18 +2,16 @@
 
 import csv
 import io
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.result_names import GALLERY
+
 if TYPE_CHECKING:
     from tunit.data.packing.places import Place
-
-
-_GALLERY = re.compile(r"domain_(0|[1-9]\d*)\.png", re.ASCII)
 
 
 class SortedResults:
@@ -58,7 +56,7 @@ class SortedResults:
         table: the table of an earlier call. If it is there, only the galleries of its domains are meant: other files
         of such names are not of tunit.
         """
-        there = {name: found[1] for name in self._place.names() if (found := _GALLERY.fullmatch(name))}
+        there = {name: found[1] for name in self._place.names() if (found := GALLERY.fullmatch(name))}
         data = self.read(table) if there else None
         if data is None:
             return set(there)

@@ -15,14 +15,12 @@ from tunit.errors import RunError
 from tunit.files import writable, write_text
 from tunit.methods.model_file import Model
 from tunit.reading import UnreadableError, read_json
-from tunit.reporting.browser_runtime import RUNTIME_FILES
 from tunit.reporting.model_folder import thumbnail, write_thumbnails
-from tunit.translation.export import ABOUT, export_model, names_of_files
+from tunit.result_names import ABOUT, PAGE, RUNTIME, RUNTIME_FILES, STYLE_ENCODER, TRANSLATOR
+from tunit.training.results_inside import LARGEST_ABOUT
+from tunit.translation.export import export_model, names_of_files
 
-PARTS = "style_encoder", "translator"
-PAGE = "index.html", "page.js", "picture.js", "page.css"
-RUNTIME = "runtime"
-LARGEST_ABOUT = 1 << 26  # bytes of export.json: a thousand domains with their styles have 1 MiB
+PARTS = STYLE_ENCODER, TRANSLATOR
 
 
 def names_in_browser_folder(model: Model, *, pictures: bool) -> list[str]:

@@ -17,13 +17,14 @@ from tunit.evaluation.download import sha256_of
 from tunit.files import UnwritableError, write_bytes
 from tunit.paths import cache_folder
 from tunit.reading import is_file
+from tunit.result_names import ORT, ORT_CODE, ORT_LOADER
 
 VERSION = "1.30.0"
 PACKAGE = f"onnxruntime-web@{VERSION}"
-RUNTIME_FILES = {
-    "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
-    "ort-wasm-simd-threaded.mjs": "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
-    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+CHECKSUMS = {
+    ORT: "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
+    ORT_LOADER: "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
+    ORT_CODE: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
 LARGEST = 1 << 26  # bytes of a file
 LONGEST = 600  # seconds that npm may take
@@ -40,16 +41,16 @@ def find_runtime(given: Path | None = None) -> Path:
     if given is None:
         return _fetched(cache_folder() / f"onnxruntime-web-{VERSION}")
     for folder in (given / "dist", given):
-        if all(is_file(folder / name) for name in RUNTIME_FILES):
+        if all(is_file(folder / name) for name in CHECKSUMS):
             if not _is_right(folder):
                 raise ConfigError(f"{folder} is not {PACKAGE} (its SHA-256 sums differ): {INSTEAD}")
             return folder
-    raise ConfigError(f"{given} does not hold onnxruntime-web ({', '.join(RUNTIME_FILES)}): {INSTEAD}")
+    raise ConfigError(f"{given} does not hold onnxruntime-web ({', '.join(CHECKSUMS)}): {INSTEAD}")
 
 
 def _is_right(folder: Path) -> bool:
     try:
-        return all(sha256_of(folder / name) == right for name, right in RUNTIME_FILES.items())
+        return all(sha256_of(folder / name) == right for name, right in CHECKSUMS.items())
     except OSError:
         return False
 
@@ -85,11 +86,11 @@ def _keep(packed: Path, folder: Path) -> None:
     """Copy the three files of npm's archive into `folder` if they are the right ones. Raises ConfigError."""
     try:
         with tarfile.open(packed) as archive:
-            brought = {name: archive.extractfile(f"package/dist/{name}") for name in RUNTIME_FILES}
+            brought = {name: archive.extractfile(f"package/dist/{name}") for name in CHECKSUMS}
             data = {name: file.read(LARGEST) for name, file in brought.items() if file is not None}
     except (OSError, tarfile.TarError, KeyError, EOFError, zlib.error) as error:
         raise ConfigError(f"what npm downloaded of {PACKAGE} cannot be read ({error}): {INSTEAD}") from None
-    if {name: hashlib.sha256(held).hexdigest() for name, held in data.items()} != RUNTIME_FILES:
+    if {name: hashlib.sha256(held).hexdigest() for name, held in data.items()} != CHECKSUMS:
         raise ConfigError(f"what npm downloaded is not {PACKAGE} (its SHA-256 sums differ): {INSTEAD}")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 """Write a model folder to share: the networks and all that inference needs, thumbnails of the domains, and a card."""
 
 import json
-import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,13 +19,12 @@ from tunit.reporting.contents import evaluation_of
 from tunit.reporting.guided import guide_pictures
 from tunit.reporting.model_card import UNKNOWN, CardDomain, CardFacts, card
 from tunit.reporting.remarks import typical_rows
+from tunit.result_names import THUMBNAIL, THUMBNAILS, thumbnail_of
 from tunit.training.run_folder import RunFolder, label_names, read_picture_index
 from tunit.training.watch import alarms_of, rows_of
 from tunit.translation.result_files import write_picture
 
 CARD = "README.md"
-THUMBNAILS = "domains"
-_THUMBNAIL = re.compile(rf"{THUMBNAILS}/domain_(0|[1-9]\d*)\.webp", re.ASCII)
 SHOWN = 4  # a thumbnail shows this many pictures of a domain, and this many redrawn in its style
 
 
@@ -133,7 +131,7 @@ def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
 
 def thumbnail(k: int) -> str:
     """The file of domain k's thumbnails, relative to the folder."""
-    return f"{THUMBNAILS}/domain_{k}.webp"
+    return f"{THUMBNAILS}/{thumbnail_of(k)}"
 
 
 def thumbnails_in(folder: Path) -> set[str]:
@@ -144,7 +142,8 @@ def thumbnails_in(folder: Path) -> set[str]:
 
 def is_thumbnail(name: str) -> bool:
     """Whether a file, relative to a model folder, has the name of a thumbnail."""
-    return _THUMBNAIL.fullmatch(name) is not None
+    folder, _, file = name.rpartition("/")
+    return folder == THUMBNAILS and THUMBNAIL.fullmatch(file) is not None
 
 
 def remove_thumbnails(folder: Path, names: Collection[str]) -> None:

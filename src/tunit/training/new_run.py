@@ -14,13 +14,13 @@ from pathlib import Path
 from tunit.errors import RunError
 from tunit.files import LockedError, clear_leftovers, lock, owner_of, writable, write_text
 from tunit.printing import remark
-from tunit.training.results_inside import KEPT, TABLE, domains_in, export_in, is_left_behind, is_own_folder
+from tunit.result_names import DOMAINS, EXPORT, KEPT, RUNTIME, TABLE, THUMBNAILS
+from tunit.training.results_inside import domains_in, export_in, is_left_behind, is_own_folder
 from tunit.training.run_folder import EVALUATED, EVALUATION, HIDDEN, LOCK, NEW, WRITTEN, RunFolder
 
 # Marker files in .new. "ready": the new run is complete, and the old files may be removed. "moving": the old files
 # are gone, and the new files are being moved out of .new.
 READY, MOVING = "ready", "moving"
-DOMAINS, EXPORT = "domains", "export"  # the default folders of these commands in a run
 # Files that a development version before 0.1.0 left if it was killed while it packed pictures.
 _PACK_ONLY = {"data", "config.toml"}
 _REMEDY = "give a folder that can be written, and check the space on its disk"
@@ -193,7 +193,7 @@ def _parts(run: RunFolder) -> list[Path]:
 def _folders_of_results(run: RunFolder) -> list[Path]:
     """The folders in which commands leave results about a run, innermost first."""
     export = run.path / EXPORT
-    inside = [export / "runtime", export / "domains"] if is_own_folder(export) else []
+    inside = [export / RUNTIME, export / THUMBNAILS] if is_own_folder(export) else []
     folders = (*inside, export, run.path / DOMAINS, run.path / EVALUATION)
     return [folder for folder in folders if is_own_folder(folder)]
 

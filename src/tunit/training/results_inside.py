@@ -4,30 +4,21 @@ They describe the run's model, so they are removed with it. Each is known by a f
 the columns of domains.csv, or export.json. Other files in these folders are the user's.
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
+from tunit import result_names
 from tunit.data.finding.naming import belongs_to_system
 from tunit.destination import is_unfinished
 from tunit.files import is_unfinished_file
 from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
 LARGEST_TABLE = 1 << 30  # bytes of domains.csv
-LARGEST_ABOUT = 1 << 26  # bytes of export.json
-TABLE, ABOUT = "domains.csv", "export.json"
-# A list of pictures that `tunit domains` wrote. Other runs may be trained on it, so it stays.
-KEPT = "kept.txt"
-# `tunit export`: the networks, and a page for the browser.
+LARGEST_ABOUT = 1 << 26  # bytes of export.json: a thousand domains with their styles have 1 MiB
 _NETWORKS = frozenset(
-    f"{name}{suffix}"
-    for name in ("style_encoder", "domain_classifier", "translator", "reference_translator")
-    for suffix in (".onnx", ".pt2")
+    f"{name}{suffix}" for name in result_names.NETWORKS for suffix in result_names.SUFFIXES.values()
 )
-_PAGE = frozenset(("index.html", "page.js", "picture.js", "page.css"))
-_RUNTIME = frozenset(("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"))
 _RECORD = ".tunit-unfinished."  # the name of a stopped job's record begins with this
-_THUMBNAIL = re.compile(r"domain_(0|[1-9]\d*)\.webp", re.ASCII)
 
 
 def is_own_folder(path: Path) -> bool:
@@ -38,16 +29,17 @@ def is_own_folder(path: Path) -> bool:
 def domains_in(folder: Path) -> list[Path]:
     """The files that `tunit domains` wrote into its folder, with those that say so last; none if nothing says so.
 
-    Raises OSError.
+    The list of pictures (KEPT) is not among them: it stays, because other runs may be trained on it. Raises
+    OSError.
     """
-    if not is_own_folder(folder) or not is_file(folder / TABLE):
+    if not is_own_folder(folder) or not is_file(folder / result_names.TABLE):
         return []
     try:
-        rows = read_table(folder / TABLE, ("picture", "domain", "confidence"), LARGEST_TABLE)
+        rows = read_table(folder / result_names.TABLE, ("picture", "domain", "confidence"), LARGEST_TABLE)
     except UnreadableError:
         return []
-    names = {"overview.png", *(f"domain_{domain}.png" for _, domain, _ in rows)}
-    return [*_files(folder, names.__contains__), folder / TABLE]
+    names = {result_names.OVERVIEW, *(result_names.gallery_of(domain) for _, domain, _ in rows)}
+    return [*_files(folder, names.__contains__), folder / result_names.TABLE]
 
 
 def export_in(folder: Path) -> list[Path]:
@@ -55,21 +47,23 @@ def export_in(folder: Path) -> list[Path]:
 
     Raises OSError.
     """
-    if not is_own_folder(folder) or not is_file(folder / ABOUT):
+    if not is_own_folder(folder) or not is_file(folder / result_names.ABOUT):
         return []
     try:
-        about = Record(read_json(folder / ABOUT, LARGEST_ABOUT))
+        about = Record(read_json(folder / result_names.ABOUT, LARGEST_ABOUT))
         about.text("tunit")
         about.whole("format")
     except UnreadableError:
         return []
-    runtime = _files(folder / "runtime", _RUNTIME.__contains__)
+    runtime = _files(folder / result_names.RUNTIME, result_names.RUNTIME_FILES.__contains__)
     page = [
-        *_files(folder, _PAGE.__contains__),
-        *_files(folder / "domains", lambda name: _THUMBNAIL.fullmatch(name) is not None),
+        *_files(folder, result_names.PAGE.__contains__),
+        *_files(
+            folder / result_names.THUMBNAILS, lambda name: result_names.THUMBNAIL.fullmatch(name) is not None
+        ),
         *runtime,
     ]
-    return [*_files(folder, _NETWORKS.__contains__), *(page if runtime else ()), folder / ABOUT]
+    return [*_files(folder, _NETWORKS.__contains__), *(page if runtime else ()), folder / result_names.ABOUT]
 
 
 def is_left_behind(path: Path) -> bool:

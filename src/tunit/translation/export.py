@@ -18,16 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunit import result_names
 from tunit._version import __version__
 from tunit.errors import ConfigError, RunError
 from tunit.files import write_text
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 
-ABOUT = "export.json"
 FORMAT = 1
 PACKAGES = "onnx", "onnxscript", "onnxruntime"
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 # The largest allowed difference, relative to the largest value of an output or, if that is below 1, to 1.
 TOLERANCE = 1e-3
 MOST_BATCH = 1 << 16
@@ -98,16 +97,16 @@ class _Part:
 
 
 PARTS = (
-    _Part("style_encoder", StyleEncoder, ("picture",), "style"),
-    _Part("domain_classifier", DomainClassifier, ("picture",), "probabilities"),
-    _Part("translator", StyleTranslator, ("picture", "style"), "translation"),
-    _Part("reference_translator", ReferenceTranslator, ("picture", "reference"), "translation"),
+    _Part(result_names.STYLE_ENCODER, StyleEncoder, ("picture",), "style"),
+    _Part(result_names.DOMAIN_CLASSIFIER, DomainClassifier, ("picture",), "probabilities"),
+    _Part(result_names.TRANSLATOR, StyleTranslator, ("picture", "style"), "translation"),
+    _Part(result_names.REFERENCE_TRANSLATOR, ReferenceTranslator, ("picture", "reference"), "translation"),
 )
 
 
 def names_of_files(model: Model, kind: str, only: Sequence[str] = ()) -> list[str]:
     """The names of the files that `export_model` writes."""
-    return [part.name + SUFFIXES[kind] for part in _parts(model, only)] + [ABOUT]
+    return [part.name + result_names.SUFFIXES[kind] for part in _parts(model, only)] + [result_names.ABOUT]
 
 
 def _parts(model: Model, only: Sequence[str]) -> list[_Part]:
@@ -149,12 +148,14 @@ def export_model(
     samples = _samples(model, pictures)
     differences = {}
     for part in _parts(model, only):
-        path = folder / (part.name + SUFFIXES[kind])
+        path = folder / (part.name + result_names.SUFFIXES[kind])
         network = part.network(model).eval()
         example = tuple(samples[-1][name][[0, 0]] for name in part.inputs)
         run = (_as_onnx if kind == "onnx" else _as_torch)(network, example, part, path)
         differences[path.name] = _difference(path.name, network, run, part, samples)
-    write_text(folder / ABOUT, json.dumps(_about(model, kind, names, differences), indent=2) + "\n")
+    write_text(
+        folder / result_names.ABOUT, json.dumps(_about(model, kind, names, differences), indent=2) + "\n"
+    )
     return differences
 
 
@@ -287,13 +288,13 @@ def _about(model: Model, kind: str, names: Sequence[str], differences: dict[str,
         "pictures_are": "float32, red, green and blue, rows from the top: 0..255 / 127.5 - 1",
         "files": [
             {
-                "file": part.name + SUFFIXES[kind],
+                "file": part.name + result_names.SUFFIXES[kind],
                 "inputs": [{"name": name, **values[name]} for name in part.inputs],
                 "output": {"name": part.output, **values[part.output]},
-                "difference_from_pytorch": differences[part.name + SUFFIXES[kind]],
+                "difference_from_pytorch": differences[part.name + result_names.SUFFIXES[kind]],
             }
             for part in PARTS
-            if part.name + SUFFIXES[kind] in differences
+            if part.name + result_names.SUFFIXES[kind] in differences
         ],
         "domains": domains,
     }

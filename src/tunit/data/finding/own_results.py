@@ -16,6 +16,7 @@ from tunit.data.finding.naming import (
     suffix_of,
 )
 from tunit.files import DEMO, RESULTS
+from tunit.result_names import GALLERY, OVERVIEW, TABLE, THUMBNAIL, THUMBNAILS
 
 # A folder that contains all files of one of these sets is tunit's alone: these are only written into a new or empty
 # folder.
@@ -30,10 +31,9 @@ _ALONE = (
 _BESIDE = (
     ({MARKER}, re.compile(r"shard-\d{6,}\.tar")),
     ({PIXELS, INDEX}, re.compile(r"shard-\d{6,}\.tar")),
-    ({"model.safetensors", "model.json"}, re.compile(r"domains/")),
-    ({"domains.csv", "overview.png"}, re.compile(r"overview\.png|domain_\d+\.png")),
+    ({"model.safetensors", "model.json"}, re.compile(f"{THUMBNAILS}/")),
+    ({TABLE, OVERVIEW}, re.compile(f"{re.escape(OVERVIEW)}|{GALLERY.pattern}", re.ASCII)),
 )
-_THUMBNAIL = re.compile(r"domain_\d+\.webp")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _is_of(form: re.Pattern[str], entry: os.DirEntry[str]) -> bool:
     if form.fullmatch(f"{entry.name}/") is None:
         return False
     try:
-        return all(_THUMBNAIL.fullmatch(path.name) for path in Path(entry.path).iterdir())
+        return all(THUMBNAIL.fullmatch(path.name) for path in Path(entry.path).iterdir())
     except OSError:
         return False
 
