@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import tunit
@@ -80,9 +81,14 @@ class NewTraining:
             words += ["--steps", str(self.steps)]
         if self.image_size:
             words += ["--image-size", str(self.image_size)]
-        for name, size in smaller_batches(self.preset, self.pictures).items():
+        for name, size in self.smaller_batches.items():
             words += [name, str(size)]
         return words
+
+    @cached_property
+    def smaller_batches(self) -> dict[str, int]:
+        """The options that lower the preset's batches, if there are fewer pictures than they take."""
+        return smaller_batches(self.preset, self.pictures)
 
 
 @dataclass(frozen=True)

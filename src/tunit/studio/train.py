@@ -15,7 +15,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
 from tunit.studio import jobs
-from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command, smaller_batches
+from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
 from tunit.studio.frame import page
 from tunit.studio.new_places import free_place, never_began
@@ -104,7 +104,7 @@ async def start(request: Request) -> Response:
 
 def _about_batches(training: NewTraining) -> str:
     """A sentence if the batches of the preset are too large for so few pictures; otherwise ""."""
-    smaller = smaller_batches(training.preset, training.pictures)
+    smaller = training.smaller_batches
     if not smaller:
         return ""
     return (
