@@ -330,6 +330,12 @@ def test_the_command_runs_the_clustering_table(pictures, tmp_path, capsys):
             "--preprocessing legacy has no effect with --features random-vgg16",
         ),
         (["table1", "--smoke", "--layout", "food-101"], "--layout food-101 cannot be read here"),
+        (["table1", "--smoke", "--split", "test"], "--split test is for published data sets"),
+        (
+            ["table1", "--smoke", "--held-out", "9"],
+            "leave it out, or give the held-back pictures as --held-back",
+        ),
+        (["table1", "--smoke", "--classes", "A,B"], "leave it out, or choose classes with --between A,B"),
     ],
 )
 def test_errors_are_one_sentence(pictures, tmp_path, capsys, words, message):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HELP = "rerun a table of the paper"
 MOST_SEEDS, MOST_JOBS = 1000, 256
-REFUSED = ("seed", "layout", "labels")  # settings that `Plan` refuses
+REFUSED = ("seed", "layout", "split", "classes", "held_out", "labels")  # settings that `Plan` refuses
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,13 @@ from tunit.experiments.split import Split, split_pictures
 
 PAPER = "paper"
 OWN_TABLES = {"label_column": "label", "picture_column": ""}  # rows train on tables that `write_table` writes
+# Settings for published data sets (--layout), which tables do not read: the value that changes nothing, and what to
+# do instead of giving another one.
+OF_LAYOUTS = {
+    "split": ("train", "give the held-back pictures as --held-back"),
+    "held_out": ("0", "give the held-back pictures as --held-back"),
+    "classes": ("", "choose classes with --between A,B"),
+}
 SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {
     "guide_width": "4",
     "generator_width": "4",
@@ -49,6 +56,12 @@ class Plan:
                 f"--layout {given['layout']} cannot be read here, because rows train on tables of pictures: leave it "
                 "out, and give --data a folder with a sub-folder for each class, or a CSV with a label column"
             )
+        for name, (unset, instead) in OF_LAYOUTS.items():
+            if str(given.get(name, unset)) != unset:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} {given[name]} is for published data sets (--layout), which are not "
+                    f"read here: leave it out, or {instead}"
+                )
         if given.get("labels", "none") != "none":
             raise ConfigError(
                 f"--labels {given['labels']} cannot be chosen here, because each row has its own labels: leave it out"
