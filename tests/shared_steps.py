@@ -32,7 +32,7 @@ from tunit.errors import TrainingError
 from tunit.methods import candidates, settled
 from tunit.methods.findings import Findings, keep_domains
 from tunit.methods.method import Phase
-from tunit.methods.neighbourhood import look_for_neighbours
+from tunit.methods.neighbourhood import look_for_neighbours, measures_just_chosen
 from tunit.methods.registry import method_of
 from tunit.methods.semit import soft_labels_of
 from tunit.process_group import process_group
@@ -148,7 +148,9 @@ def chosen_head():
 
 
 def found_neighbours():
-    """The neighbours of 12 pictures, if every rank's E differs a little, as it may by rounding."""
+    """The neighbours of 12 pictures, and the measures of which the user is told, if every rank's E differs a little,
+    as it may by rounding.
+    """
     settings = {"neighbours": 3, "neighbours_from": 0.2, "guide_only_until": 10, "steps": 20}
     config = config_of(**settings)
     state = new_state(config, torch.device("cpu"), 12)
@@ -157,7 +159,7 @@ def found_neighbours():
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
     state.step = 2
     look_for_neighbours(state, SimpleNamespace(images=images, labels=np.full(12, -1)), config)
-    return state.own.table
+    return state.own.table, measures_just_chosen(state)
 
 
 def kept_domains():

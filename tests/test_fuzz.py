@@ -24,7 +24,8 @@ from tunit.errors import TunitError
 from tunit.evaluation.during_training import Evaluator
 from tunit.methods.model_file import load_model
 from tunit.printing import show
-from tunit.reporting.contents import evaluation_of, read_metrics
+from tunit.reporting.contents import read_metrics
+from tunit.reporting.evaluation_file import evaluation_of
 from tunit.training.checkpoint import load_newest
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run

@@ -171,6 +171,18 @@ def test_neighbours_are_searched_before_the_last_step_of_e_alone_at_the_latest(s
     assert steps_of_searches(config) == [9]
 
 
+def test_the_measures_are_named_only_before_the_step_that_the_search_precedes():
+    config = config_of(**SETTINGS)
+    state = state_of(config)
+    named = []
+    for step in range(12):
+        state.step = step
+        look_for_neighbours(state, pictures(), config)
+        named += [step] * bool(TUNIT.neighbours_by(state))
+    assert named == [2, 6]
+    assert TUNIT.neighbours_by(state_of(config_of())) == []  # it has no neighbours
+
+
 def test_no_neighbours_are_searched_if_e_never_trains_alone():
     config = config_of(**SETTINGS | {"guide_only_until": 0})
     state = state_of(config)

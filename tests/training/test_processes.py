@@ -97,8 +97,9 @@ def test_the_processes_choose_the_same_domain_head_as_one_process(shared):
 
 
 def test_all_ranks_take_the_neighbours_that_rank_0_finds(shared):
-    expected = found_neighbours()
-    assert [torch.equal(each["neighbours"], expected) for each in shared] == [True] * len(shared)
+    expected, measures = found_neighbours()
+    assert [torch.equal(each["neighbours"][0], expected) for each in shared] == [True] * len(shared)
+    assert measures and [each["neighbours"][1] for each in shared] == [measures] + [[]] * (len(shared) - 1)
 
 
 def test_all_ranks_keep_the_domains_that_e_has_on_rank_0(shared):

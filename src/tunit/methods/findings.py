@@ -35,7 +35,8 @@ class Findings:
     domains: Tensor | None = None  # (N,) int64, on E's device: UNKNOWN until after E's last step alone
     # These two only on rank 0, which searches for all processes:
     cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
-    measures: list[str] = field(default_factory=list)  # by which similarity was measured for the table
+    # By which similarity was measured, if there was a search just before the next step; otherwise empty.
+    measures: list[str] = field(default_factory=list)
 
     @property
     def neighbours(self) -> Tensor | None:

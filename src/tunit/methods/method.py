@@ -87,6 +87,9 @@ class Method:
     # For the next step: (N, k), the k neighbours of each picture; the second view of an unlabelled picture is then a
     # view of one of them.
     neighbours: Callable[[TrainingState, Config], Tensor | None] | None = None
+    # After `before_step`: by which measures neighbours were just searched; empty without a search, and on other ranks
+    # than 0. The user is told.
+    neighbours_by: Callable[[TrainingState], list[str]] | None = None
     adopt: Adopt | None = None
     begin: Begin | None = None
     # A sentence for the user, if what comes with the next step takes long; else an empty one.

@@ -56,10 +56,20 @@ def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: 
     With several processes rank 0 searches, and all take its neighbours, because others may round differently.
     """
     found = findings_of(state)
+    if found:
+        found.measures = []
     if found and found.table is not None and is_search_due(state, pictures, config):
         table = on_rank_zero(partial(_search, found, found.table.shape[1], state, pictures, config))
         # A new tensor, because the batch of a step before may be drawn again with the old one.
         found.table = tensor_from_rank_zero(found.table if table is None else table)
+
+
+def measures_just_chosen(state: TrainingState) -> list[str]:
+    """The measures by which neighbours were searched before the next step; empty without a search, or on other ranks
+    than 0.
+    """
+    findings = findings_of(state)
+    return findings.measures if findings else []
 
 
 def _search(

@@ -28,6 +28,7 @@ from tunit.methods.method import Method, Phase
 from tunit.methods.neighbourhood import (
     is_search_due,
     look_for_neighbours,
+    measures_just_chosen,
     neighbours_at,
 )
 from tunit.methods.objectives import (
@@ -283,6 +284,7 @@ TUNIT = Method(
     recomputed_parts=_recomputed_parts,
     own_state=new_findings,
     neighbours=neighbours_at,
+    neighbours_by=measures_just_chosen,
     adopt=_adopt,
     begin=fill_queue,
     announce=_announce,

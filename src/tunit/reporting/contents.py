@@ -17,15 +17,16 @@ from tunit.data.batching.randomness import CounterStart, numpy_generator
 from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
 from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
-from tunit.evaluation.of_run import FOLDER, LARGEST_RESULT, RESULT
 from tunit.evaluation.protocol import random_pairing, translated
 from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
-from tunit.reading import Record, UnreadableError, is_number, read_json, read_json_lines, read_text
+from tunit.reading import UnreadableError, is_number, read_json_lines, read_text
+from tunit.reporting.evaluation_file import evaluation_of
 from tunit.reporting.guided import GuidedPictures, Integers, Pictures, guide_pictures
 from tunit.reporting.remarks import Finding, findings, typical_rows
 from tunit.reporting.style_map import laid_out
 from tunit.training.alarms import Alarm
+from tunit.training.neighbours_found import measures_of
 from tunit.training.run_folder import RunFolder
 from tunit.training.watch import alarms_of, rows_of
 
@@ -91,6 +92,9 @@ class Contents:
     worst: list[Case]
     metrics: list[dict[str, float]]
     alarms: list[Alarm]  # of the training
+    neighbours: list[
+        tuple[int, list[str]]
+    ]  # first steps, and by which measures neighbours were found from there on
     evaluation: dict[str, Any] | None
     beside: TrivialComparison  # the domains compared with trivial answers
     choice: Choice | None  # how the number of domains was found; None if it was given
@@ -120,6 +124,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
     firsts = np.stack([domain.typical[0][1] for domain in domains])
     cases = _cases(model, guided.images, guided.styles, seed)
     points, on_map = laid_out(guided.styles, seed)
+    rows = rows_of(run.metrics)
     contents = Contents(
         title=_title(run.path.resolve()),
         about=about,
@@ -146,7 +151,8 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         best=cases[:SHOWN_CASES],
         worst=cases[: -SHOWN_CASES - 1 : -1],
         metrics=read_metrics(run.metrics),
-        alarms=alarms_of(rows_of(run.metrics)),
+        alarms=alarms_of(rows),
+        neighbours=measures_of(rows),
         evaluation=evaluation_of(run, figures),
         choice=read_choice_file(run.path),
         beside=_beside_trivial(guided, seed),
@@ -252,48 +258,3 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
             first, second = (model.guide(view).logits.argmax(1) for view in (batch.x, batch.x_plus))
             same += int((first == second).sum())
     return same / number
-
-
-def evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
-    """The result of `tunit evaluate`; None if there is none."""
-    try:
-        found = Record(read_json(figures or run.path / FOLDER / RESULT, LARGEST_RESULT))
-        _check_evaluation(found)
-        return found.values
-    except UnreadableError as error:
-        reason = str(error)
-    if figures is not None:
-        raise RunError(
-            f"{figures} is not a result of tunit evaluate ({reason}): leave out --figures, or give another"
-        )
-    return None
-
-
-def _check_evaluation(found: Record) -> None:
-    """Raises UnreadableError if a result does not have the structure of a result of `tunit evaluate`."""
-    _check_figures(found.record("figures"))
-    for name in ("grouped_by", "features"):
-        if name in found.values:
-            found.text(name)
-    if "notes" in found.values:
-        found.texts("notes")
-    if "step" in found.values:
-        found.whole("step")
-    groups = found.record("groups") if "groups" in found.values else Record({})
-    for group in groups.values:
-        of_group = groups.record(group)
-        _check_figures(of_group)
-        for name in of_group.values:
-            of_group.record(name)
-
-
-def _check_figures(figures: Record) -> None:
-    for name, value in figures.values.items():
-        if isinstance(value, dict):
-            figure = figures.record(name)
-            figure.whole("number")
-            for part in ("value", "low", "high"):
-                if not isinstance(figure.values.get(part), float):  # a float may be NaN
-                    figure.number(part)
-        elif not isinstance(value, float):
-            figures.number(name)

@@ -15,7 +15,7 @@ from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS, Model, load_model,
 from tunit.methods.registry import method_of
 from tunit.pages.embedded import reduced
 from tunit.reading import UnreadableError
-from tunit.reporting.contents import evaluation_of
+from tunit.reporting.evaluation_file import evaluation_of
 from tunit.reporting.guided import guide_pictures
 from tunit.reporting.model_card import UNKNOWN, CardDomain, CardFacts, card
 from tunit.reporting.remarks import typical_rows

@@ -11,6 +11,7 @@ from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
 from tunit.printing import escape, printable
 from tunit.reporting.contents import Case, Contents, DomainShown
 from tunit.reporting.figure_rows import figure_rows
+from tunit.training.neighbours_found import said_of
 
 SHOWN_NAMES = 60  # characters of a picture's name
 _TITLE = ": what tunit found"  # the end of the page's title
@@ -131,7 +132,9 @@ def _number(c: Contents) -> str:
 
 def _domains(c: Contents) -> str:
     sources = "".join(img(pixels, f"source {i + 1}") for i, pixels in enumerate(c.sources))
-    body = f'<div class="strip sources"><span class="label">the sources</span>{sources}</div>'
+    said = said_of(c.neighbours)
+    body = f'<p class="fine">{escape(said)}</p>' if said else ""
+    body += f'<div class="strip sources"><span class="label">the sources</span>{sources}</div>'
     body += "".join(_domain(domain, c) for domain in c.domains)
     if c.hidden_domains:
         body += f"<p>{c.hidden_domains} smaller domains are not shown.</p>"

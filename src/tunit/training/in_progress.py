@@ -27,6 +27,7 @@ from tunit.printing import command
 from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import checkpoint_path, checkpoint_step, save_checkpoint, state_tensors
 from tunit.training.log import MetricsLog, ProgressDisplay
+from tunit.training.neighbours_found import NEIGHBOURS_BY, in_words
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
@@ -100,6 +101,20 @@ def before_step(training: Training) -> None:
         training.display.say(said)
     if method.before_step:
         method.before_step(state, training.batches, pictures, config)
+    found = method.neighbours_by(state) if method.neighbours_by else []
+    if found and found != training.watch.neighbours_by:
+        tell_measures(training, found)
+
+
+def tell_measures(training: Training, measures: list[str]) -> None:
+    """Tell the user by which measures pictures count as neighbours from the next step on, and write it down."""
+    training.watch.neighbours_by, step = measures, training.state.step
+    if training.log:
+        check_in_place(training)
+        training.log.note({"step": step, NEIGHBOURS_BY: measures})
+        training.display.say(
+            f"from step {step + 1:,} on, pictures count as neighbours by: {in_words(measures)}"
+        )
 
 
 def who_learns(phase: Phase, batch: Batch) -> str:

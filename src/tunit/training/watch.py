@@ -38,6 +38,7 @@ from tunit.training.evidence import (
     shared_probability,
 )
 from tunit.training.joint_alarms import is_early
+from tunit.training.neighbours_found import measures_in
 from tunit.training.remedies import remedy_for
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import batch_size_at
@@ -71,6 +72,7 @@ class Watch:
         self._evidence = Evidence()
         self._summarised: int | None = None  # the step of the last summary of E's output
         self._redrawn: int | None = None  # the step of the last summary of translations
+        self.neighbours_by: list[str] = []  # the measures of the log's last row that names some
         self.raised: dict[str, Alarm] = {}
         for row in rows:
             self._take_up(row)
@@ -88,6 +90,7 @@ class Watch:
             self._summarised = step
         if is_number(row.get("translation/style_effect")):
             self._redrawn = step
+        self.neighbours_by = measures_in(row) or self.neighbours_by
         counts = row.get("domain_counts")
         if isinstance(counts, list) and all(type(count) is int for count in counts):
             self._evidence.first_counts = counts
