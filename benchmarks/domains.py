@@ -30,7 +30,6 @@ from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
-from tunit.methods.findings import findings_of
 from tunit.methods.inference import for_whole_pictures, guidance_over, in_batches, some_whole_pictures
 from tunit.methods.settled import GuideOutput, outputs_of
 from tunit.training.log import ProgressDisplay
@@ -172,7 +171,7 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
         "seed": seed,
         "looks": looks,
         "divisions": clusterings,
-        "neighbours by": found.measures if (found := findings_of(training.state)) else [],
+        "neighbours by": training.watch.neighbours_by,
     }
 
 
