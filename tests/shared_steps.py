@@ -28,7 +28,7 @@ from tiny_step import (
 from tunit.config import read_config
 from tunit.data.batching.batches import Batches
 from tunit.distributed import rank
-from tunit.errors import TrainingError
+from tunit.errors import StoreError, TrainingError
 from tunit.methods import candidates, settled
 from tunit.methods.findings import Findings, keep_domains
 from tunit.methods.method import Phase
@@ -222,6 +222,23 @@ def spoilt_runs(pictures, folder):
     return found
 
 
+def unreadable_run(pictures, run):
+    """A training in which only the last rank cannot read its pictures at step 8. Returns the error of this rank."""
+    real = Batches.draw
+
+    def failing(self, step, *arguments, **how):
+        if rank() and step == 7:
+            raise StoreError("the shard cannot be used", "check the disk")
+        return real(self, step, *arguments, **how)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Batches, "draw", failing)
+        try:
+            start_run(pictures, run, tiny_config(sample_every=0), quiet=True)
+        except TrainingError as error:
+            return str(error)
+
+
 def environment_of(rank, number, port):
     """The environment variables that a launcher sets for each of `number` processes on one machine."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -241,6 +258,8 @@ def share_the_steps(rank, number, port, folder):
             found["spoilt"] = spoilt_runs(Path(folder) / "pictures", Path(folder) / "spoilt")
         if rank == 0:  # the other ranks must not have to take part
             try_step(config_of(), torch.device("cpu"), 2)
+        if number == 2:  # last, because ranks that did not end together would be out of step from here on
+            found["unreadable"] = unreadable_run(Path(folder) / "pictures", Path(folder) / "unreadable")
         torch.save(found, Path(folder) / f"{rank}.pt")
 
 

@@ -228,6 +228,7 @@ def test_help_says_what_the_values_in_brackets_are(capsys):
         (["translate", "r", "--refrence", "x.png"], "unknown flag --refrence: did you mean '--reference'?"),
         (["prepare", "p", "-out", "x"], "unknown flag -out: did you mean '--out'?"),
         (["prepare", "p", "--image_size", "64"], "did you mean '--image-size'?"),
+        (["reproduce", "table1", "--dry-run"], "unknown flag --dry-run: tunit reproduce --help shows all"),
         (["prepare", "p", "--zzzzqqq"], "unknown flag --zzzzqqq: tunit prepare --help shows all"),
         (["trian", "p"], "COMMAND is 'trian': take one of demo, creatures,"),
         (["translate", "r", "a", "--domain", "1", "--out", "o", "--fit", "stretched"], "did you mean 'stretch'?"),

@@ -42,7 +42,9 @@ class Parser(argparse.ArgumentParser):
                 continue
             if given.startswith("--") and any(flag.startswith(given) for flag in flags):
                 continue  # argparse accepts the beginning of a flag instead of the whole
-            close = suggestion("--" + given.lstrip("-").replace("_", "-"), flags)
+            # Compared without the dashes, which would make all flags similar, such as --dry-run and --held-out.
+            names = [flag.removeprefix("--") for flag in flags if flag.startswith("--")]
+            close = suggestion(given.lstrip("-").replace("_", "-"), names).replace("'", "'--", 1)
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 
     def error(self, message: str) -> NoReturn:

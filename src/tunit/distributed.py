@@ -154,3 +154,12 @@ def broadcast_from_rank_zero(number: int) -> int:
     value = torch.tensor([number])  # on the CPU, so that no GPU has to be waited for
     dist.broadcast(value, src=0)
     return int(value)
+
+
+def texts_from_rank(texts: tuple[str, ...], source: int) -> tuple[str, ...]:
+    """The texts of rank `source`, on every rank. texts: on the other ranks as many, with any content."""
+    if world_size() == 1:
+        return texts
+    held: list[str] = list(texts)
+    dist.broadcast_object_list(held, src=source, device=torch.device("cpu"))
+    return tuple(held)

@@ -4,6 +4,7 @@ the next.
 
 import json
 import os
+import re
 import shutil
 import socket
 
@@ -80,6 +81,13 @@ CANNOT_TRAIN = {
     ),
     "an E that is not there": (write_pictures, {"guide_from": "/nowhere"}, {}, RunError),
 }
+
+
+def test_a_file_instead_of_the_run_of_an_e_is_refused_with_its_folder(tmp_path, run):
+    config = tiny_config(guide_from=str(run / "model.safetensors"))
+    sentence = f"{run / 'model.safetensors'} is a file: give the folder of the run, such as {run}"
+    with pytest.raises(RunError, match=re.escape(sentence)):
+        start_run(write_pictures(tmp_path / "source"), tmp_path / "new", config, quiet=True)
 
 
 @pytest.mark.parametrize("case", CANNOT_TRAIN)

@@ -155,6 +155,20 @@ def test_all_ranks_go_back_together_and_continue_with_the_same_weights(spoilt, p
         assert [name for name, value in last.items() if not torch.equal(tensors[name], value)] == []
 
 
+def test_pictures_that_one_rank_cannot_read_end_all_after_a_checkpoint(shared):
+    if "unreadable" not in shared[0]:
+        pytest.skip("of three it would not tell more")
+    run = Path(shared[0]["folder"]) / "unreadable"
+    sentence = (
+        "process 2 of 2: the shard cannot be used: check the disk, then resume after step 7 with "
+        f"`tunit train --resume {run}`"
+    )
+    assert shared[0]["unreadable"] == sentence
+    kept = checkpoints(run / "checkpoints")[-1]
+    # Six pictures per step for four steps, then four per step: those of step 8 will be drawn again.
+    assert (kept.stem, read_tensors(kept)[1]["cursors"]) == ("step_00000007", {"all": 4 * 6 + 3 * 4})
+
+
 def assert_finite(run):
     for path in (*checkpoints(run / "checkpoints"), run / "model.safetensors"):
         tensors = read_tensors(path)[0]

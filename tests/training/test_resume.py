@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
-from tunit.training.preparation import changed
+from tunit.training.preparation import changed, prepare_resume
 from tunit.training.run_folder import RunFolder
 
 # What each case adds to the tiny schedule, so that resumes happen in every phase and for every stream of pictures.
@@ -330,6 +331,16 @@ def test_a_run_with_settings_that_are_refused_today_resumes(tmp_path, pictures):
 def test_what_a_resume_refuses_it_advises_only_what_may_change(settings, overrides, sentence):
     with pytest.raises(ConfigError, match=sentence):
         changed(tiny_config(**settings), overrides)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_damaged_checkpoint_does_not_count_among_the_steps_taken(unfinished, tmp_path, processes):
+    run = RunFolder(unfinished(tmp_path / "run"))
+    checkpoints(run.checkpoints)[-1].write_bytes(b"damaged")
+    for steps, taken in ((7, False), (4, True)):
+        config = run.read_config().with_overrides({"steps": steps, "processes": processes})
+        with pytest.raises(ConfigError, match="has taken 5 steps") if taken else nullcontext():
+            prepare_resume(run, config, run.read_about(), None, True, None, None)
 
 
 def test_a_resume_to_fewer_steps_than_were_taken_is_refused(unfinished, tmp_path, capfd):

@@ -158,30 +158,38 @@ def save_and_explain(training: Training, error: UnwritableError | StoreError | O
     """After a file could not be written, or pictures could not be read: try to save a checkpoint, then return the
     error that says how to go on. Only rank 0 saves. Raises TrainingError as `check_in_place`.
     """
-    state = training.state
+    save_if_possible(training)
+    last = training.last_checkpoint
+    where = f"after step {checkpoint_step(last)}" if last else "from the start (no checkpoint yet)"
+    what, remedy = what_and_remedy(error)
+    return TrainingError(
+        f"{what}: {remedy}, then resume {where} with `{command('train', '--resume', training.run.path)}`"
+    )
+
+
+def save_if_possible(training: Training) -> None:
+    """On rank 0: save the state, unless it is saved already, or belongs to no whole step, or cannot be written.
+
+    Raises TrainingError as `check_in_place`.
+    """
     check_in_place(training)
-    if (
-        is_rank_zero()
-        and training.complete
-        and training.last_checkpoint != checkpoint_path(training.run.checkpoints, state.step)
-    ):
+    saved = training.last_checkpoint == checkpoint_path(training.run.checkpoints, training.state.step)
+    if is_rank_zero() and training.complete and not saved:
         try:
             check_finite(training)
             write_state(training)
         except (TunitError, OSError):
             pass  # earlier checkpoints are undamaged
-    last = training.last_checkpoint
-    where = f"after step {checkpoint_step(last)}" if last else "from the start (no checkpoint yet)"
-    what = f"training stopped ({error})" if isinstance(error, OSError) else error.what
+
+
+def what_and_remedy(error: UnwritableError | StoreError | OSError) -> tuple[str, str]:
+    """What ended a training, and what helps against it."""
     if isinstance(error, StoreError):
-        remedy = error.remedy
-    elif isinstance(error, UnwritableError) or error.errno in UNWRITABLE:
-        remedy = "free some disk space or make the folder writable"
-    else:
-        remedy = "check the disk or network"
-    return TrainingError(
-        f"{what}: {remedy}, then resume {where} with `{command('train', '--resume', training.run.path)}`"
-    )
+        return error.what, error.remedy
+    what = f"training stopped ({error})" if isinstance(error, OSError) else error.what
+    if isinstance(error, UnwritableError) or error.errno in UNWRITABLE:
+        return what, "free some disk space or make the folder writable"
+    return what, "check the disk or network"
 
 
 def check_in_place(training: Training) -> None:

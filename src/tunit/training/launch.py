@@ -110,6 +110,8 @@ def _check_folders(source: Path | str, out: Path, start_from: Path | None, confi
         # The folder of the studio stays as it is, also with --overwrite: Teach keeps its table of labels there.
         if not source.resolve().is_relative_to((out / STUDIO).resolve()):
             raise RunError(f"--out {out} contains {source}, which is to be trained on: give another folder")
+    if config.method.guide_from:
+        given_run(config.method.guide_from)
     if start_from is not None:
         if config.method.guide_from:
             raise ConfigError("--from and --guide-from are both given: give one of them")

@@ -22,7 +22,6 @@ from tunit.methods.checks import check_config
 from tunit.methods.model_file import load_model
 from tunit.paths import absolute, expand_home, path_or_url
 from tunit.printing import command, shown
-from tunit.training.checkpoint import checkpoint_step, checkpoints
 from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory import SMALLEST_BATCH, fitting_batches
@@ -159,8 +158,11 @@ def prepare_resume(
         if run.pictures.is_file():
             check_same_pictures(run, pictures)
         check_footprint(config, choose_device(config.run.device), len(pictures.names))
-        ready = make_ready_alone(config, pictures, run.checkpoints if started else None)
-        _check_steps(run, config, ready)
+        ready: Ready | None = make_ready(config, pictures, run.checkpoints if started else None)
+        assert ready is not None
+        _check_steps(run, config, ready.state.step)
+        if config.run.processes > 1:
+            ready = None  # several processes build their own
         described = with_resume(about, choose_device(config.run.device))
         if packed and source is not None:
             described = described | {"source": absolute(source)}
@@ -176,12 +178,8 @@ def prepare_resume(
     return pictures, ready
 
 
-def _check_steps(run: RunFolder, config: Config, ready: Ready | None) -> None:
-    """Raises ConfigError if the run has taken more steps than the config has.
-
-    ready: the state from which the run goes on; None: several processes will read the newest checkpoint.
-    """
-    taken = ready.state.step if ready else max(map(checkpoint_step, checkpoints(run.checkpoints)), default=0)
+def _check_steps(run: RunFolder, config: Config, taken: int) -> None:
+    """Raises ConfigError if the config has fewer steps than the run has taken, by its newest undamaged checkpoint."""
     if config.schedule.steps < taken:
         raise ConfigError(
             f"--steps is {config.schedule.steps}, but {run.path} has taken {taken:,} steps: give at least that"

@@ -32,7 +32,6 @@ from tunit.training.in_progress import (
     begin_if_new,
     check_finite,
     check_in_place,
-    draw,
     finish_model,
     save,
     save_and_explain,
@@ -43,6 +42,7 @@ from tunit.training.initial_state import new_state, with_found_domains
 from tunit.training.interrupt import Interrupted, StopSignals
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.memory import checkpoint_activations, out_of_memory
+from tunit.training.next_batch import next_batch
 from tunit.training.non_finite import check_pictures, recover
 from tunit.training.resources import compile_parts, prepare_machine
 from tunit.training.run_folder import RunFolder, check_same_step
@@ -248,7 +248,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     before_step(training)
     size, phase, cursors = batch_size_at(step, config), phase_at(step, config), dict(state.cursors)
     with record_function("data"):
-        batch, permutation = given or draw(training, step, state.cursors)
+        batch, permutation = given or next_batch(training)
     training.newest = batch, permutation
     check_pictures(training)
     training.complete = False
