@@ -59,7 +59,7 @@ def evaluate_run(
     show: Callable[[Evaluation], None] = lambda result: None,
     say: Say = lambda text: None,
 ) -> Evaluation:
-    """Measure the model of `run` on the held-back pictures of `source`, and write the result as JSON.
+    """Measure the model of `run` on the held-back pictures of `source`; write the result as JSON, and return it.
 
     train: real pictures to compare translations with; None takes the run's training pictures or, if it has none, the
         held-back ones.

@@ -112,7 +112,7 @@ class Batches:
         neighbours: Tensor | None = None,
         both: bool = False,
     ) -> Batch:
-        """The batch of `size` pictures for `step`, from the stream's cursor on. The cursor advances by `size`.
+        """The batch of `size` pictures for `step`. It begins at the stream's cursor, which advances by `size`.
 
         If several processes train together, each reads and transforms only its share of the pictures. neighbours: (N,
         k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k neighbours, chosen at random,
