@@ -4,7 +4,7 @@
 
 Each folder holds one folder of pictures for each class; training does not see the classes. E trains without G and D
 for the given seconds of CPU time in one thread, so that other work on the machine matters little. Two trainings run
-at a time (--jobs). Trivial answers (k-means on pixels, colours, shapes, random features) are measured too.
+at a time (--jobs). Trivial baselines (k-means on pixels, colours, shapes, random features) are measured too.
 `--presets small,guide_width=32,hue=0.1` changes settings of a preset. The final domains are measured, and (as
 "divisions") each clustering of E's outputs from which they are chosen, and the groups on which these clusterings
 agree. The result is one JSON in benchmarks/results/, written after every training.

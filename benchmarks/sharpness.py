@@ -103,7 +103,7 @@ def split_set(source: str, size: int, folder: Path) -> tuple[PackedPictures, Lab
 def guide_of(
     args: argparse.Namespace, config: Config, pictures: Callable[[], PackedPictures], key: str
 ) -> dict[str, Any]:
-    """The state after E's time alone; E is trained now unless the state is in --work already."""
+    """The state after E has trained alone; E is trained now unless the state is in --work already."""
     path = Path(args.work) / f"{key}.pt"
     if not path.exists():
         training = training_of(config, pictures(), Path(args.work))

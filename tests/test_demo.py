@@ -132,6 +132,22 @@ def test_a_demo_with_other_things_in_its_run_is_not_replaced(earlier, kept, caps
     assert files_in(earlier) == before
 
 
+@pytest.mark.parametrize(
+    ("mine", "said"),
+    [
+        (["a.txt", "evaluation/b.txt"], "{}/a.txt and {}/evaluation/b.txt are no part"),
+        (["a.txt", "b", "c", "d", "e"], "{}/a.txt, {}/b, {}/c and 2 more are no part"),
+    ],
+)
+def test_all_other_things_in_the_demos_run_are_named_or_counted(earlier, mine, said, capsys):
+    run = earlier / "run"
+    for name in mine:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("mine")
+    assert main(["demo", "--out", str(earlier), "--overwrite"]) == 2
+    assert said.replace("{}", str(run)) in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_link_to_a_run_elsewhere_is_removed_but_not_what_it_leads_to(earlier, tmp_path):
     (earlier / "run").rename(tmp_path / "elsewhere")
     (earlier / "run").symlink_to(tmp_path / "elsewhere")

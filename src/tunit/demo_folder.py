@@ -13,6 +13,7 @@ from tunit.destination import STUDIO
 from tunit.errors import RunError
 from tunit.files import DEMO, lock, owner_of, writable, write_text
 from tunit.reading import Record, UnreadableError, is_file, read_json
+from tunit.reporting.remarks import listed
 from tunit.training.new_run import (
     in_training,
     kept_beside,
@@ -24,6 +25,7 @@ from tunit.training.results_inside import is_own_folder
 from tunit.training.run_folder import HIDDEN, LOCK, RunFolder
 
 PREPARED = ".tunit-demo-new"  # the folder in which a new demo is prepared; a killed demo leaves it
+NAMED = 3  # this many of the files that stand in the way are named, the others counted
 WRITTEN = ("creatures", "run", "translations.png", "domains.png", "summary.json", "report.html")
 
 
@@ -67,10 +69,11 @@ def check_replaceable(out: Path, overwrite: bool) -> None:
         run = RunFolder(Path(parent))
         if LOCK in files and run.path != out and (owner := owner_of(run.path / LOCK)):  # `out` is our own
             raise in_training(run, owner)
-    for kept in kept_beside(RunFolder(out / "run")):
+    if kept := [str(path) for path in kept_beside(RunFolder(out / "run"))]:
+        are, them = ("is", "it") if len(kept) == 1 else ("are", "them")
         raise RunError(
-            f"{kept} is no part of the demo's run, which is replaced as a whole: move it elsewhere, or give another "
-            "--out"
+            f"{listed(kept, NAMED)} {are} no part of the demo's run, which is replaced as a whole: move {them} "
+            "elsewhere, or give another --out"
         )
 
 

@@ -265,9 +265,15 @@ def test_without_labels_y_is_minus_1() -> None:
     assert (batch.any_labelled, batch.any_unlabelled) == (False, True)
 
 
-@pytest.mark.parametrize(("stream", "given"), [("labelled", -1), ("unlabelled", 2)])
-def test_an_empty_stream_is_refused(stream: str, given: int) -> None:
-    with pytest.raises(DataError, match=f"'{stream}'"):
+@pytest.mark.parametrize(
+    ("stream", "given", "said"),
+    [
+        ("labelled", -1, "no picture has a label, .*: give labels by --labels, or set both to 0"),
+        ("unlabelled", 2, "all pictures have labels, .*: set --labelled-ratio 0"),
+    ],
+)
+def test_an_empty_stream_is_refused_with_the_settings_to_change(stream: str, given: int, said: str) -> None:
+    with pytest.raises(DataError, match=said):
         batches(labels=np.full(N, given)).draw(0, 2, {}, stream)
 
 

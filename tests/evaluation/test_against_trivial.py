@@ -1,4 +1,4 @@
-"""Domains compared with trivial answers: figures against scikit-learn, and the sentence for every result."""
+"""Domains compared with trivial baselines: figures against scikit-learn, and the sentence for every result."""
 
 import numpy as np
 import pytest

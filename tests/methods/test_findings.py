@@ -91,7 +91,7 @@ def test_a_joint_step_learns_the_found_domains_of_its_pictures_and_a_step_alone_
 
 
 def test_joint_steps_go_on_with_the_mutual_information_if_no_domains_were_decided():
-    """As before the setting existed: with labels, or with --from and no time alone for E."""
+    """As before the setting existed: with labels, or with --from if E never trains alone."""
     batch, permutation = random_batch(0, [-1, 2, -1, 0])
     batch = replace(batch, index=torch.arange(4))
     tensors = []

@@ -156,7 +156,7 @@ def test_a_head_that_the_release_does_not_have_is_left_out(content):
     state = new_state(config, torch.device("cpu"))
     released, notes = to_published(state_tensors(state), config, 1234)
     assert [n.split(":")[0] for n in notes] == [
-        "the auxiliary head of 9 clusters is left out",
+        "the overclustering head of 9 clusters is left out",
         "step 1234 is written as epoch 1",
     ]
     assert from_published(released, "it").config.networks.overclusters == 0

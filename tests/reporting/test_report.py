@@ -71,7 +71,7 @@ def test_every_section_is_there(page):
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == [
         "Figures",
-        "Compared with trivial answers, which need no training",
+        "Compared with trivial baselines, which need no training",
         "Domains",
         "Sources by references",
         *(["Domain to domain"] if "Domain to domain" in page else []),
@@ -96,7 +96,7 @@ def test_a_method_without_domains_of_its_own_gets_no_remarks_about_them(tmp_path
     start_run(tmp_path / "pictures", tmp_path / "run", config, quiet=True)
     page = write_report(tmp_path / "run").read_text("utf-8")
     assert "Collapse" not in page
-    assert "trivial answers" not in page
+    assert "trivial baselines" not in page
     assert "known class" not in page
     assert all(f"<h3>Domain {k}" in page or f"domain {k}" in page.lower() for k in range(2))
 

@@ -297,8 +297,8 @@ def test_last_layers_of_the_baselines_are_copied_by_the_names_of_the_labels(tmp_
     same, other = copied(["cat", "dog", "fox"]), copied(["cow", "dog", "fish"])
     said = capsys.readouterr().err
     assert said == (
-        f"warning: {run} has other labels: by their names, the last layers keep what they have learnt of 1 of 3 "
-        "labels, and nothing of 'cow', 'fish'\n"
+        f"warning: {run} has other labels: the last layers keep what they have learnt for 1 of the 3 labels "
+        "(those of the same name), and start anew for 'cow', 'fish'\n"
     )
     moved = copied(["dog", "fox", "yak"])
     changed = {name for name in same if not torch.equal(other[name], same[name])}

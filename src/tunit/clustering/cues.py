@@ -1,6 +1,6 @@
 """Cues: simple descriptors of pictures (colours, shapes, outlines, textures) that need no training.
 
-Clusterings of cues are the trivial answers that a trained model is compared with. Cues also help to find neighbours
+Clusterings of cues are the trivial baselines that a trained model is compared with. Cues also help to find neighbours
 while E's style codes are still poor.
 
 References:

@@ -81,7 +81,7 @@ def _reduced_cue(cue: Callable[[Pictures], Vectors], images: Pictures, rows: Int
 
 
 def _step_of_fitted(number: int) -> int:
-    """Principal components are fitted to every picture, or of a large set to every second (third, ...) one."""
+    """1: principal components are fitted to every picture; 2 or more: to every second, third, ... of a large set."""
     return max(1, -(-number // MOST_FITTED))
 
 

@@ -243,7 +243,7 @@ def print_evaluation(result: "Evaluation") -> None:
         )
     if result.trivial.rows:
         show_table(
-            ("compared with trivial answers", *COLUMNS.values()),
+            ("compared with trivial baselines", *COLUMNS.values()),
             result.trivial.cells(),
             title=f"on the same {result.trivial.pictures:,} pictures",
         )

@@ -38,13 +38,13 @@ class NetworkConfig:
         0.01, "initial standard deviation of the weights of E's clustering heads", low=0
     )
     overclusters: int = setting(
-        0, "size of an auxiliary over-complete clustering head of E; 0 for none", low=0, high=100_000
+        0, "number of outputs of an auxiliary overclustering head of E; 0 for none", low=0, high=100_000
     )
     candidate_heads: int = setting(
         0,
         "additional domain heads of E; after E has trained alone without labels, the best of all heads becomes its "
-        "domain head; with --domains auto or --neighbours, a new head is fitted instead, to the best of several "
-        "divisions of the pictures, one of which uses these heads",
+        "domain head; but with --domains auto or --neighbours a new head is fitted, and these only take part in the "
+        "vote on which pictures belong together",
         low=0,
         high=100,
     )
@@ -93,7 +93,7 @@ class LossConfig:
         1.0, "factor on the marginal entropies in the mutual information (IIC's lambda)", low=0
     )
     overcluster_weight: float = setting(
-        0.0, "weight of the over-complete head's mutual information in E's loss", low=0
+        0.0, "weight of the overclustering head's mutual information in E's loss", low=0
     )
     guide_style_weight: float = setting(1.0, "weight of E's style contrastive loss (equation 2)", low=0)
     classification_weight: float = setting(

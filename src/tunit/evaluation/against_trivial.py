@@ -1,4 +1,4 @@
-"""Was the training worth it? The domains found are compared with trivial answers on the same pictures."""
+"""Was the training worth it? The domains found are compared with trivial baselines on the same pictures."""
 
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
 MOST_PICTURES = 2_000  # at most this many are compared, evenly spread
 WITHIN = 1.96  # a difference of fewer standard errors may be chance
-SAME = 0.5  # from this NMI on, the domains count as largely the same as those of a trivial answer
+SAME = 0.5  # from this NMI on, the domains count as largely the same as those of a trivial baseline
 OURS = "the domains found"
 # Figure -> title in tables.
 COLUMNS = {
@@ -29,10 +29,10 @@ COLUMNS = {
 
 @dataclass
 class TrivialComparison:
-    """Accuracy and NMI of the domains found, and of each trivial answer."""
+    """Accuracy and NMI of the domains found, and of each trivial baseline."""
 
-    # OURS, or the name of a trivial answer -> its figures: "accuracy" and "NMI" against the classes, if these are
-    # known; for a trivial answer also "agreement", its NMI with our domains.
+    # OURS, or the name of a trivial baseline -> its figures: "accuracy" and "NMI" against the classes, if these are
+    # known; for a trivial baseline also "agreement", its NMI with our domains.
     rows: dict[str, dict[str, float]] = field(default_factory=dict)
     pictures: int = 0  # how many were compared
     verdict: str = ""  # one sentence; "" if nothing was compared
@@ -53,9 +53,9 @@ def compare_with_trivial(
     seed: int = 0,
     most: int = MOST_PICTURES,
 ) -> TrivialComparison:
-    """Compare the domain of each picture, `domains` (N,), with trivial answers that have as many groups.
+    """Compare the domain of each picture, `domains` (N,), with trivial baselines that have as many groups.
 
-    images: (N, S, S, 3). number: how many domains there are, and how many groups a trivial answer makes. classes:
+    images: (N, S, S, 3). number: how many domains there are, and how many groups a trivial baseline makes. classes:
     (N,) from 0, -1 if unknown; they are used if at least two classes are known.
     """
     known = np.flatnonzero(classes >= 0)
@@ -103,7 +103,7 @@ def _verdict_with_classes(ours: Integers, theirs: Integers, classes: Integers, n
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
     figures = f"{right.mean():.2f} of the pictures fall into their class, {trivially.mean():.2f} by k-means on {name}"
     if gain.mean() > WITHIN * error:
-        return f"Training was worth it: {figures}, the best trivial answer."
+        return f"Training was worth it: {figures}, the best trivial baseline."
     if gain.mean() < -WITHIN * error:
         return f"Training was not worth it yet: {figures}, which takes seconds: train for longer."
     return f"Training was hardly worth it yet: {figures}, which is no clear difference."
@@ -121,6 +121,6 @@ def _verdict_without_classes(ours: Integers, found: TrivialComparison) -> str:
             f"(NMI {most:.2f})."
         )
     return (
-        f"The domains differ from all trivial answers (NMI at most {most:.2f}, with {name}). Look at the galleries "
+        f"The domains differ from all trivial baselines (NMI at most {most:.2f}, with {name}). Look at the galleries "
         "to see whether they are better: without labels this cannot be measured."
     )

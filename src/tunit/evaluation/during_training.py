@@ -86,7 +86,7 @@ class Evaluator:
             train,
             self.network,
             most_sources=MOST_SOURCES,
-            beside_trivial=False,  # trivial answers do not change during the training
+            beside_trivial=False,  # trivial baselines do not change during the training
             cache=self.run.path / "evaluation",
         )
         values = plain_values(result)

@@ -59,7 +59,7 @@ def evaluate_model(
 
     network: None leaves out the figures that need features. most_sources: how many pictures are translated into each
     group; 0 for all. truth: exact translations, which exist only for drawn creatures. translates: False measures only
-    the clustering. beside_trivial: compare the domains with trivial answers. cache: folder for features of real
+    the clustering. beside_trivial: compare the domains with trivial baselines. cache: folder for features of real
     pictures.
     """
     result = Evaluation(features=network.name if network else "none")
@@ -127,7 +127,7 @@ def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
 def _beside_trivial(
     result: Evaluation, held: Labelled, found: Integers, number: int, seed: int, say: Say
 ) -> None:
-    say(f"grouping the same pictures by trivial answers: k-means on each of {', '.join(ANSWERS)}")
+    say(f"grouping the same pictures by trivial baselines: k-means on each of {', '.join(ANSWERS)}")
     with result.timed("trivial answers"):
         result.trivial = compare_with_trivial(held.images, found, held.classes, number, seed)
 

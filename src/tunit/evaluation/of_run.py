@@ -59,7 +59,7 @@ def evaluate_run(
     show: Callable[[Evaluation], None] = lambda result: None,
     say: Say = lambda text: None,
 ) -> Evaluation:
-    """Measure the model of `run` on the held-back pictures of `source`, and write the result as JSON.
+    """Measure the model of `run` on the held-back pictures of `source`; write the result as JSON, and return it.
 
     train: real pictures to compare translations with; None takes the run's training pictures or, if it has none, the
         held-back ones.
@@ -68,7 +68,7 @@ def evaluate_run(
     max_pixels: a picture that declares more is left out.
     features, preprocessing, trust_features: the feature network, as in `load_feature_network`.
     most_sources: how many pictures to translate into each class, 0 for all.
-    translates: False measures only the clustering. beside_trivial: compare the domains with trivial answers.
+    translates: False measures only the clustering. beside_trivial: compare the domains with trivial baselines.
     out: the result file [RUN/evaluation/evaluation.json]; give another place if the run is read-only.
     show: a function that gets the result before it is written.
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
@@ -179,8 +179,8 @@ def _pictures(
     unknown = int((real.classes < 0).sum())
     if held.has_classes and unknown:
         say(
-            f"{unknown:,} of {len(real.classes):,} training pictures have no class of the held-back ones: "
-            "translations into a class are compared with the others (--train FOLDER gives other pictures)"
+            f"{unknown:,} of {len(real.classes):,} training pictures have no label that is a class of the held-back "
+            "ones: figures for a class leave them out (--train FOLDER gives other pictures)"
         )
     return held, real, known
 

@@ -1,4 +1,4 @@
-"""Trivial answers to "which pictures belong together?": k-means on pixels and simple descriptors.
+"""Trivial baselines to "which pictures belong together?": k-means on pixels and simple descriptors.
 
 If the domains of a training are not better than these, the training was not worth its time. Each function takes
 pictures (N, S, S, 3) of bytes and returns the group of each, from 0 to k - 1: (N,) int64, determined by the seed. If

@@ -68,7 +68,7 @@ def labels_for(
 
 
 def few_of(split: Split, share: float, seed: int, of_class: int = 0) -> dict[str, str]:
-    """Draw true labels from every class: `of_class` pictures or, if that is 0, a share, but at least one picture."""
+    """True labels by path: of each class `of_class` pictures at random or, if that is 0, a share (at least one)."""
     rng = np.random.default_rng(seed)
     kept: dict[str, str] = {}
     for name in split.classes:

@@ -145,7 +145,7 @@ def _additions(outcomes: Outcomes) -> list[str]:
     if heads:
         found.append(f"{heads} further domain heads, of which the best is kept")
     if overclusters:
-        found.append(f"an over-complete head of {overclusters} clusters")
+        found.append(f"an overclustering head of {overclusters} clusters")
     if balance != 1:
         found.append(f"a factor of {balance:g} on the marginal entropies")
     if not found:

@@ -114,7 +114,7 @@ def warnings_of(config: Config, *, resumes: bool = False, pictures: int | None =
     domains = config.networks.domains
     if pictures is not None and domains != AUTO and int(domains) > pictures and not resumes:
         found.append(
-            f"there are more domains than pictures ({domains} and {pictures}), so most domains will stay empty: "
+            f"there are more domains than pictures ({domains} and {pictures}), so some domains must stay empty: "
             "lower --domains, or add pictures"
         )
     if alone > steps:  # all flags at once, or whoever follows the advice would meet the next warning

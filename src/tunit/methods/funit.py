@@ -94,7 +94,7 @@ def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
 def generator_loss(
     discriminator: PatchDiscriminator, pair: Pair, x_out: Tensor, config: Config
 ) -> tuple[Tensor, Terms]:
-    """The loss of G and the class encoder: 0.5 (adv(fake) + adv(rec)) + 0.1 L1 + feature matching.
+    """The loss of G and the class encoder, 0.5 (adv(fake) + adv(rec)) + 0.1 L1 + feature matching; its terms by name.
 
     x_out: (2 b, 3, S, S), the translations, then the reconstructions. The features of translations are matched with
     those of their references, the features of reconstructions with those of their sources.

@@ -17,8 +17,8 @@ from tunit.networks.batch_norm import take_statistics
 from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
 BATCH = 64  # pictures of up to LARGE px through a network at a time
-# px; of larger pictures fewer go through at a time, so that together they have no more pixels than a batch of this
-# side
+# Side in pixels. Of larger pictures, fewer go through at a time: together they have no more pixels than a full batch
+# of pictures of this side.
 LARGE = 128
 STATISTICS_OF = 2_048  # statistics of whole pictures are taken over at most this many
 STATISTICS_BATCH = 256
@@ -180,7 +180,7 @@ def redraw(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> list[Te
 
 
 def restyled(generator: Redrawing, x: Tensor, styles: Iterable[Tensor]) -> Iterator[Tensor]:
-    """As `redraw`, one at a time, as G draws them: (B, 3, S, S), about in [-1, 1]."""
+    """An iterator over the M results of `redraw`, before they are rounded to bytes: each (B, 3, S, S) in [-1, 1]."""
     contents = [generator.encode(part) for part in in_parts(x)]
     for style in styles:
         codes = torch.split(style.to(x.device).expand(len(x), -1), len(contents[0]))

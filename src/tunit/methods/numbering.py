@@ -25,7 +25,7 @@ def numbers_by_agreement(groups: Integers, before: Integers, domains: int) -> In
 
 @torch.no_grad()
 def reorder_last_layer(discriminator: DomainDiscriminator, numbers: Integers) -> None:
-    """Give each domain d of TUNIT's D what D has learnt of the domain numbers[d]."""
+    """Reorder the last layer of TUNIT's D: row d becomes the former row numbers[d]."""
     assert isinstance(discriminator, Discriminator)
     order = torch.from_numpy(numbers)
     for values in discriminator.head.parameters():

@@ -46,7 +46,7 @@ def domain_loss(
     (5 is the default weight.) Each of the two terms is multiplied by the share of its pictures in the batch, and by a
     factor: `joint_guide_factor` in joint steps (otherwise 1) for unlabelled pictures, `labelled_guide_factor` for
     labelled ones. The mutual information of the domain head is averaged with that of the candidate heads; the one of
-    the over-complete head is added, with its own weight. Unlabelled pictures count only if `phase.find_domains`.
+    the overclustering head is added, with its own weight. Unlabelled pictures count only if `phase.find_domains`.
 
     found: (B,), the domains that were found for the pictures before G and D began to train; none has a label. If
     given, E only learns to keep them.

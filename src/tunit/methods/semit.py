@@ -74,7 +74,7 @@ def semit_step(
 def classifier_loss(
     logits: Tensor, label_logits: Tensor, batch: Batch, config: Config
 ) -> tuple[Tensor, Terms]:
-    """Noise-tolerant pseudo-labelling: the loss of the class encoder and its classifier.
+    """Noise-tolerant pseudo-labelling: the loss of the class encoder and its classifier, and its terms by name.
 
     On labelled pictures the loss is the cross-entropy; on unlabelled ones, the KL divergence from the soft label plus
     the entropy. Each is multiplied by its share of the batch. logits, label_logits: (B, domains). The compatibility
@@ -108,7 +108,7 @@ def translation_step(
     """D learns; then G, the class encoder and its classifier learn from the updated D. As in FUNIT, with more losses.
 
     x: (b, 3, S, S), this process's pictures. y: (B,), the classes of the whole batch. guidance: the class encoder's
-    output for the whole batch.
+    output for the whole batch. Returns the losses by name, without their weights.
     """
     optimisers, own, means = state.optimisers, config.of(SemitConfig), Means()
     generator, discriminator = state.networks.generator, state.networks.discriminator

@@ -48,9 +48,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the running statistics of a network's batch norms by those of these batches (means over batches) [1].
 
-    batches: inputs of the network, best of equal size; a batch of a single picture is joined to the next one, because
-    a channel of one value has no variance, and is left out at the end. Without any batch left nothing changes. Only
-    this process takes part.
+    batches: inputs of the network, preferably of equal size. A batch of one picture is joined to the next one, as a
+    channel of a single value has no variance; if it is the last batch, it is not used. If there is no usable batch,
+    nothing changes. With several processes, the statistics are those of this process's batches alone.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

@@ -79,8 +79,8 @@ def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -
 def filter_response_gradients(
     x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """dx, and (3, B, C) for each picture: its contributions to the gradients of gamma and of shift, and the sum of dy
-    where the threshold cuts off.
+    """dx, and sums (3, B, C): for each picture and channel, its contribution to the gradient of gamma, that to the
+    gradient of shift, and the sum of dy where the threshold cuts off.
     """
     last = channels_last(x)
     dx, sums = torch.empty_like(last), x.new_empty(3, *nu.shape)

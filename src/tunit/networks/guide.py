@@ -2,7 +2,7 @@
 
 References:
     [1] TUNIT section 3.2 and appendix (the trunk is VGG-11 with batch norm).
-    [2] Ji et al. Invariant information clustering, ICCV 2019 (the over-complete clustering head).
+    [2] Ji et al. Invariant information clustering, ICCV 2019 (the overclustering head).
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Guidance(NamedTuple):
 
     logits: Tensor  # (B, domains), before the softmax
     style: Tensor  # (B, style width), normalised only if the network has `normalise_style`
-    overcluster_logits: Tensor | None = None  # (B, overclusters) if E has the auxiliary head
+    overcluster_logits: Tensor | None = None  # (B, overclusters) if E has the overclustering head
     candidate_logits: Tensor | None = None  # (candidates, B, domains) if E has candidate heads
 
 
@@ -61,7 +61,7 @@ class Trunk(nn.Sequential):
 class Guide(GuidingNetwork):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
 
-    overclusters: size of an auxiliary over-complete clustering head [2]; the paper has none (0). candidate_heads:
+    overclusters: size of an auxiliary overclustering head [2]; the paper has none (0). candidate_heads:
     further domain heads with other initial weights, like the sub-heads of [2]; the best one may replace the domain
     head (see methods.candidates). The paper has none (0). head_std: standard deviation of the clustering heads'
     initial weights. With the paper's 0.01 all pictures start with almost the same soft assignment, and small runs

@@ -119,8 +119,8 @@ def to_published(tensors: Tensors, config: Config, step: int) -> tuple[dict[str,
     notes: list[str] = []
     if config.networks.overclusters:
         notes.append(
-            f"the auxiliary head of {config.networks.overclusters} clusters is left out: the published implementation"
-            " has none"
+            f"the overclustering head of {config.networks.overclusters} clusters is left out: the published "
+            "implementation has none"
         )
     if config.networks.candidate_heads:
         notes.append(

@@ -35,7 +35,7 @@ TYPICAL = 10  # typical pictures shown of each domain
 SOURCES = 8  # sources that are redrawn in every domain's average style, and in the matrix
 CASES = 96  # random pairs; the best and the worst of them are shown
 SHOWN_CASES = 6
-# Trivial answers are computed on at most this many pictures: random features take a hundredth of a second for each.
+# Trivial baselines are computed on at most this many pictures: random features take a hundredth of a second for each.
 MOST_GROUPED = 1_000
 VIEWED = 512  # how many pictures are augmented, to measure how stable their domains are
 
@@ -96,7 +96,7 @@ class Contents:
         tuple[int, list[str]]
     ]  # first steps, and by which measures neighbours were found from there on
     evaluation: dict[str, Any] | None
-    beside: TrivialComparison  # the domains compared with trivial answers
+    beside: TrivialComparison  # the domains compared with trivial baselines
     choice: Choice | None  # how the number of domains was found; None if it was given
     findings: list[Finding] = field(default_factory=list)
 
@@ -162,7 +162,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
 
 
 def _beside_trivial(guided: GuidedPictures, seed: int) -> TrivialComparison:
-    """E's domains compared with trivial answers; empty if E assigns no domains."""
+    """E's domains compared with trivial baselines; empty if E assigns no domains."""
     if not guided.by_model:
         return TrivialComparison()
     return compare_with_trivial(

@@ -113,7 +113,7 @@ def _beside(c: Contents) -> str:
     found = table(("", *COLUMNS.values()), c.beside.cells())
     note = f'<p class="fine">On {c.beside.pictures:,} of the pictures, with as many groups as domains.</p>'
     return section(
-        "beside", "Compared with trivial answers, which need no training", c.beside.verdict, found + note
+        "beside", "Compared with trivial baselines, which need no training", c.beside.verdict, found + note
     )
 
 

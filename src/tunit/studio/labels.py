@@ -115,7 +115,8 @@ class RunLabels:
     def act(self, action: Action, seen: int) -> LabelState:
         """Carry out an action whose author has seen `seen` actions, and write it to the disk; into the table, later.
 
-        Raises StaleError if there are more actions, ConfigError if it is not possible, UnwritableError.
+        Returns the new state. Raises StaleError if there are more actions, ConfigError if it is not possible,
+        UnwritableError.
         """
         with self._lock:
             now = self._state_of(self._log.refresh())
@@ -129,7 +130,10 @@ class RunLabels:
             return self._state_of(self._log.refresh())
 
     def write_table(self, copy: Path | None = None) -> LabelState:
-        """Write the table with all actions up to now, as before a training. copy: also write the same there."""
+        """Write the table with all actions up to now, as before a training. copy: also write the same there.
+
+        Returns the state that was written.
+        """
         with self._writing:
             with self._lock:
                 later = self._later

@@ -26,7 +26,7 @@ class TrainingPlan:
     def carry_out(
         self, config: Config, run: RunFolder, pictures: PackedPictures, ready: Ready | None, *, resume: bool
     ) -> TrainingState:
-        """Train the prepared run. resume: all ranks follow the value of rank 0."""
+        """Train the prepared run. resume: all ranks follow the value of rank 0. Returns the final state."""
         resume = bool(broadcast_from_rank_zero(int(resume)))
         if resume and restarts() and is_rank_zero():
             remark(f"restart {restarts()}: the processes resume {run.path} from its last checkpoint")
@@ -64,7 +64,10 @@ def check_not_moved(run: RunFolder) -> None:
 
 
 def follow_rank_zero(run: RunFolder, plan: TrainingPlan) -> TrainingState:
-    """What a rank other than 0 does: wait for the run to be prepared, then train it with the others."""
+    """What a rank other than 0 does: wait for the run to be prepared, then train it with the others.
+
+    Returns the final state.
+    """
     wait_for_rank_zero()
     check_same_folder(run)
     config = with_ranks(run.read_config())

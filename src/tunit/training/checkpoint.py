@@ -24,7 +24,7 @@ MOST_STEPS = CounterStart.FIRST_KEYS - 1
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
-    """Write `folder`/step_NNNNNNNN.safetensors and drop all but the newest `keep`."""
+    """Write `folder`/step_NNNNNNNN.safetensors and drop all but the newest `keep`. Returns the new file's path."""
     path = checkpoint_path(folder, state.step)
     with writable(path):
         folder.mkdir(parents=True, exist_ok=True)

@@ -79,7 +79,8 @@ class TrainingOutline:
     """
 
     domains: int  # the number of E's domains; below 2 if E does not find domains
-    # The number of domains in the mutual information, whether labels define them or E finds them.
+    # The number of outputs of the domain head, from which the largest mutual information follows. Unlike `domains`,
+    # it is not 0 if labels define the domains.
     domains_of_information: int
     number_is_known: bool  # False until the number of domains is found; until then E has too many on purpose
     # Until this step the domain head may be replaced, so two domains that are alike are no alarm yet.

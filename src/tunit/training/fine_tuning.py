@@ -145,10 +145,10 @@ def rows_by_label(config: Config, origin: Path, labels: list[str]) -> list[int]:
     if not theirs or theirs[: len(labels)] == labels:
         return []
     new = [label for label in labels if label not in theirs]
-    started = f", and nothing of {', '.join(map(shown, new[:3]))}{' ...' if new[3:] else ''}" if new else ""
+    anew = f", and start anew for {', '.join(map(shown, new[:3]))}{' ...' if new[3:] else ''}" if new else ""
     remark(
-        f"warning: {origin} has other labels: by their names, the last layers keep what they have learnt of "
-        f"{len(labels) - len(new)} of {len(labels)} labels{started}",
+        f"warning: {origin} has other labels: the last layers keep what they have learnt for "
+        f"{len(labels) - len(new)} of the {len(labels)} labels (those of the same name){anew}",
         name="",
     )
     return [theirs.index(label) if label in theirs else -1 for label in labels]

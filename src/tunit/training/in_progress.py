@@ -125,9 +125,9 @@ def who_learns(phase: Phase, batch: Batch) -> str:
 
 
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
-    """The batch and the permutation of a step (the first step is 0). Pictures are drawn from the positions of the
-    cursors on, and the cursors advance.
+    """The batch and the permutation of a step (the first step is 0).
 
+    The batch begins at the position of its stream's cursor, and the cursor advances.
     A step in the window can be drawn again, with the same result, even if neighbours were searched since.
     """
     config, state = training.config, training.state

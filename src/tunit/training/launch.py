@@ -203,8 +203,8 @@ def resume_run(
 ) -> TrainingState:
     """Resume the run in `out` from its newest undamaged checkpoint, or from the start if it has none yet.
 
-    source: the pictures, if they have moved or the run was made by `tunit convert`. overrides: settings to change;
-    only those in RESUMABLE are allowed. Other arguments are as for `start_run`.
+    Returns the final state. source: the pictures, if they have moved or the run was made by `tunit convert`.
+    overrides: settings to change; only those in RESUMABLE are allowed. Other arguments are as for `start_run`.
     """
     check_tracker(log_to)
     run = RunFolder(given_run(out))

@@ -89,7 +89,10 @@ def with_crops_for(config: Config, pictures: PackedPictures) -> Config:
 def pack(
     source: Path | str, cache: Path, config: Config, strict: bool, progress: Progress | None
 ) -> PackedPictures:
-    """Pack the pictures of a source as the config asks; those of shards stay where they are."""
+    """Pack the pictures of a source as the config asks; those of shards stay where they are.
+
+    Returns the packed pictures.
+    """
     if is_sharded(source):
         index = open_shards(source)
         _check_shards(source, index, config)
@@ -150,7 +153,10 @@ def prepare_resume(
     progress: Progress | None,
     announce: Announce | None,
 ) -> tuple[PackedPictures, Ready | None]:
-    """Check that a run can resume with these settings and pictures, then write what has changed into the run."""
+    """Check that a run can resume with these settings and pictures, then write what has changed into the run.
+
+    Returns the packed pictures, and what to go on with (None if several processes will read it themselves).
+    """
     with preparing(run) as new, StopSignals(at_once=True):
         pictures, packed = pictures_of(run, new.data, config, source, about.get("source"), progress)
         if announce:

@@ -99,7 +99,8 @@ def _check_batch(file: Path, tensors: Mapping[str, Tensor], side: int) -> None:
             )
     if sorted(tensors["permutation"].tolist()) != list(range(number)):
         raise RunError(
-            f"{file} is not a batch that training has kept (its permutation is not one): take another"
+            f"{file} is not a batch that training has kept (its permutation lacks some pictures): give one "
+            "of RUN/non_finite"
         )
 
 

@@ -272,7 +272,7 @@ def _differences(
     unusable = {name for name in left_out if name in old and left_out[name] != DUPLICATE}
     both = [name for name in old if name in new]
     pixels = {digest for _, digest in new.values()}
-    # A copy that is left out now has changed, too, if nothing has its former pixels: it was overwritten.
+    # A picture left out as a duplicate has changed if no picture has its earlier pixels: its file was overwritten.
     gone = {
         n for n, reason in left_out.items() if reason == DUPLICATE and n in old and old[n][1] not in pixels
     }

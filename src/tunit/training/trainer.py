@@ -125,7 +125,7 @@ def train(
     quiet: bool = False,
     log_to: str = "",
 ) -> TrainingState:
-    """Train to the end of the schedule, in a folder that `begin_run` has written.
+    """Train to the end of the schedule, in a folder that `begin_run` has written. Returns the final state.
 
     resume: the folder holds checkpoints. config: as for `make_ready`. ready: from `make_ready`, if it was called.
     log_to: as in `start_run`. Every rank calls this; only rank 0 writes and prints. Raises the errors of

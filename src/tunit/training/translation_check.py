@@ -50,7 +50,9 @@ class TranslationSummary:
 
 @torch.no_grad()
 def translation_summary(state: TrainingState, pictures: PackedPictures, config: Config) -> TranslationSummary:
-    """Redraw a few pictures, evenly spread over the set, with the EMAs of E and G in evaluation mode.
+    """How much translations of a few pictures depend on the source and on the reference.
+
+    The pictures are evenly spread over the set, and are redrawn with the EMAs of E and G in evaluation mode.
 
     The references are those of the candidates whose style codes are farthest apart: G should react to these at least.
     """
@@ -61,10 +63,7 @@ def translation_summary(state: TrainingState, pictures: PackedPictures, config: 
     (x,) = in_batches(pictures.images, state.queue.device, SOURCES, rows[sources])
 
     def candidates() -> Iterator[Tensor]:
-        """All candidates in one batch or, if they are larger than 2 LARGE px, in batches of fewer pictures.
-
-        A batch has no more pixels than STATISTICS_BATCH pictures of LARGE px (`pictures_at_a_time`).
-        """
+        """All candidates in one batch or, above 256 px, in smaller ones, so that the memory does not grow."""
         size = min(CANDIDATES, pictures_at_a_time(STATISTICS_BATCH, pictures.images.shape[1]))
         return in_batches(pictures.images, state.queue.device, size, rows)
 

@@ -23,6 +23,18 @@ from tunit.machine import room_for_pictures, to_device
 from tunit.process_group import ranks_of_machine
 
 COPIED = 1 << 26  # bytes of pictures that are copied to the device at a time
+# What to say if a stream has no pictures.
+EMPTY = {
+    "all": "there are no pictures",
+    "labelled": (
+        "no picture has a label, but some steps sample only labelled pictures (--labelled-ratio, "
+        "--labelled-only-until): give labels by --labels, or set both to 0"
+    ),
+    "unlabelled": (
+        "all pictures have labels, but some steps sample only unlabelled pictures (--labelled-ratio): "
+        "set --labelled-ratio 0"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ class Batches:
         neighbours: Tensor | None = None,
         both: bool = False,
     ) -> Batch:
-        """The batch of `size` pictures for `step`, from the stream's cursor on. The cursor advances by `size`.
+        """The batch of `size` pictures for `step`. It begins at the stream's cursor, which advances by `size`.
 
         If several processes train together, each reads and transforms only its share of the pictures. neighbours: (N,
         k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k neighbours, chosen at random,
@@ -135,7 +147,7 @@ class Batches:
         """Indices of the pictures at positions cursor ... cursor + size - 1 of a stream."""
         members = self._members[stream]
         if not len(members):
-            raise DataError(f"there are no pictures in the stream {stream!r}: check the labels")
+            raise DataError(EMPTY[stream])
         found: list[NDArray[np.int64]] = []
         while size > 0:
             epoch, start = divmod(cursor, len(members))

@@ -20,8 +20,9 @@ def class_labels(names: Sequence[str]) -> tuple[list[str | None], list[str]]:
     """The class of every picture by its folders, and notes for the user on how they were read.
 
     The classes are the first level at which there are different folders: CLASS for CLASS/images/x.png and for
-    data/CLASS/x.png. Levels that divide a set into parts (train and val, or archives) are skipped. A picture
-    outside that level, such as one in the root, has no class. names: POSIX paths.
+    data/CLASS/x.png. Levels that divide a set into parts (train and val, or archives) are skipped; but if there are
+    no folders inside the archives, each archive is a class. A picture outside that level, such as one in the root,
+    has no class. names: POSIX paths.
     """
     folders = [tuple(name.split("/")[:-1]) for name in names]
     labels, notes = _labels_of({folder for folder in folders if folder})

@@ -60,8 +60,8 @@ def pack_pictures(
 ) -> PackedPictures:
     """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
 
-    The source is only read. Pictures that cannot be used are left out and listed with the reason; so are copies of a
-    picture, unless `settings.keep_duplicates`.
+    Returns the packed pictures. The source is only read. Pictures that cannot be used are left out and listed with
+    the reason; so are copies of a picture, unless `settings.keep_duplicates`.
 
     workers: processes that decode; None takes as many as there are cores and enough work.
     strict: the first bad picture raises DataError; a copy is not bad.

@@ -44,7 +44,8 @@ def pack_shards(
 ) -> PackedPictures:
     """Pack the pictures of a source as shards of `each` pictures in a folder or at a URL, or reuse existing shards.
 
-    Arguments and errors are those of `pack_pictures`. Continues the work of an earlier call that was interrupted.
+    Returns the packed pictures. Arguments and errors are those of `pack_pictures`. Continues the work of an earlier
+    call that was interrupted.
     """
     where = path_or_url(where)
     place = place_of(where)
@@ -98,7 +99,10 @@ def open_shards(source: Path | str) -> Index:
 
 
 def copy_index(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
-    """Copy the index into the folder `cache`, with or without labels; the pixels remain in their shards."""
+    """Copy the index into the folder `cache`, with or without labels; the pixels remain in their shards.
+
+    Returns the packed pictures.
+    """
     packs.claim(cache)
     if not labels:
         index = replace(index, labels=[-1] * len(index.names), classes=[])
