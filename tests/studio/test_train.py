@@ -350,6 +350,24 @@ def test_pictures_linked_from_outside_the_folders_are_refused(root, tmp_path, fa
         assert client.post("/train/start", data=fields).status_code == 200
 
 
+def test_a_folder_is_listed_only_once_for_its_links_and_its_number_of_pictures(tmp_path, root, monkeypatch):
+    plain = write_pictures(tmp_path / "plain", number=3)
+    write_pictures(plain / "below", number=2)
+    (plain / "notes.txt").write_text("no picture")
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    with zipfile.ZipFile(archives / "birds.zip", "w") as archive:
+        for i in range(3):
+            archive.write(plain / f"00{i}.png", f"00{i}.png")
+    (empty := tmp_path / "empty").mkdir()
+    place = Workspace(root, (tmp_path,), device="cpu")
+    for folder, number in ((plain, 5), (archives, 3), (empty, 0)):
+        files = training_folders.check_links(place, folder)
+        assert training_folders.number_of_pictures(folder, files) == number
+    monkeypatch.delattr(training_folders, "find_pictures")
+    assert training_folders.number_of_pictures(plain, training_folders.check_links(place, plain)) == 5
+
+
 def test_links_are_checked_in_folders_that_links_lead_to(root, tmp_path, fake):
     """photos/more leads to given/other, which is allowed; other/out leads out. Links in a circle end."""
     folder = write_pictures(tmp_path / "given" / "photos", number=2)

@@ -1,6 +1,7 @@
 """Alarms: each rule on a training made to fail and on a good one; the watch during a run and after a resume."""
 
 import dataclasses
+import itertools
 import json
 import math
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from tunit.training.alarms import (
     judge_style,
 )
 from tunit.training.checkpoint import state_tensors
-from tunit.training.evidence import Evidence, Line, OutputSummary, outline_of, shared_probability
+from tunit.training.evidence import MOST_LINES, Evidence, Line, OutputSummary, outline_of, shared_probability
 from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
 from tunit.training.remedies import remedy_for
@@ -196,6 +197,23 @@ def test_a_style_loss_at_chance_for_a_third_of_the_time_is_an_alarm():
     assert judge_style(lines([0.0], [chance, 6.0, 5.0, 4.0, 4.0, 4.0, 4.0, 4.0]), outline(), False) is None
     assert judge_style(lines([0.0], [chance] * 8), outline(guide_style_weight=0), False) is None
     assert judge_style(lines([0.0], [chance] * 8), outline(guide_only_until=40, steps=400), False) is None
+
+
+def test_a_log_of_any_length_is_judged_by_a_limited_number_of_lines():
+    """A part of a long log is enough to see that the style loss stays the same, or that it has changed."""
+    long = outline(steps=200_000, guide_only_until=100_000)
+    chance, found = math.log(1024), Evidence()
+    for step in range(1, 60_001):
+        found.add(Line(step, 0.0, chance))
+    assert len(found.lines) <= MOST_LINES
+    steps = [line.step for line in found.lines]
+    assert steps[0] == 1 and steps[-1] == 60_000
+    assert max(after - before for before, after in itertools.pairwise(steps)) <= 32
+    assert judge_style(found, long, False) is not None
+    moved = Evidence()
+    for step in range(1, 60_001):
+        moved.add(Line(step, 0.0, chance if step < 45_000 else chance - 2))
+    assert judge_style(moved, long, False) is None
 
 
 def test_a_style_loss_that_rises_above_chance_is_an_alarm_unless_domains_are_found():

@@ -93,8 +93,8 @@ async def start(request: Request) -> Response:
 
     def work() -> str:
         """Start the training, in a thread. Returns what people should know about its settings."""
-        check_links(workspace, folder)
-        counted = replace(training, pictures=number_of_pictures(folder))
+        files = check_links(workspace, folder)
+        counted = replace(training, pictures=number_of_pictures(folder, files))
         begin(workspace, counted.command(), out)
         return _about_batches(counted)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.folders import walk_links
+from tunit.data.finding.found import PictureSource
 from tunit.data.finding.naming import INDEX
 from tunit.data.finding.source_kind import kind_of
 from tunit.data.packing.shards import is_sharded, open_shards
@@ -74,12 +75,15 @@ def folder_at(workspace: Workspace, address: str) -> Path:
     return folder.resolve()
 
 
-def check_links(workspace: Workspace, folder: Path) -> None:
+def check_links(workspace: Workspace, folder: Path) -> int:
     """Raises DataError if a training would read a place outside the folders given to the studio: through a link, or
     because the index of a packed data set names it.
 
-    It must not show pictures that its owner did not give it. A link that no training follows, such as one to a text
-    or in a hidden folder, may lead anywhere.
+    Returns the number of picture files, for `number_of_pictures`; 0 for a packed data set, or a folder that has only
+    archives.
+
+    A training must not show pictures that its owner did not give it. A link that no training follows, such as one to
+    a text or in a hidden folder, may lead anywhere.
     """
 
     left = MOST_ENTRIES
@@ -100,12 +104,11 @@ def check_links(workspace: Workspace, folder: Path) -> None:
             )
 
     if kind_of(folder) == "folder" and not is_sharded(folder):
-        for _ in walk_links(folder, check, count):
-            pass  # only `check` and `count` matter
-        return
+        return sum(isinstance(source, PictureSource) for source, _ in walk_links(folder, check, count))
     _check_files(folder, check)  # a database or shards: a few files, which are not looked for below it
     if is_sharded(folder):
         _check_files(_place_of_shards(workspace, folder), check)
+    return 0
 
 
 def _is_given(workspace: Workspace, path: Path) -> bool:
@@ -134,8 +137,13 @@ def _place_of_shards(workspace: Workspace, folder: Path) -> Path:
     )
 
 
-def number_of_pictures(folder: Path) -> int:
-    """How many pictures a training would find, also those that it would leave out; 0 if they cannot be counted."""
+def number_of_pictures(folder: Path, files: int) -> int:
+    """How many pictures a training would find, also those that it would leave out; 0 if they cannot be counted.
+
+    files: what `check_links` returned, so that a large folder is listed only once.
+    """
+    if files:
+        return files
     try:
         return len(open_shards(folder).names if is_sharded(folder) else find_pictures(folder).pictures)
     except TunitError:  # the training will say it

@@ -109,6 +109,10 @@ class TrainingOutline:
         return math.log(max(self.domains_of_information, 1))
 
 
+# Each judge walks over the lines at every line of the log, so the time would grow with the square of their number.
+MOST_LINES = 4_000  # an even number
+
+
 @dataclass
 class Evidence:
     """The training so far: what the judges look at."""
@@ -118,6 +122,18 @@ class Evidence:
     # For each domain, how many of the same pictures were in it when G and D began to train; None before.
     first_counts: list[int] | None = None
     translations: TranslationSummary | None = None
+    _kept_every: int = 1
+    _added: int = 0  # how many lines were added
+
+    def add(self, line: Line) -> None:
+        """Add a line of the log. Of a long log, every n-th line is kept, and the newest one; n is a power of 2."""
+        if self.lines and (self._added - 1) % self._kept_every:
+            self.lines.pop()
+        self.lines.append(line)
+        self._added += 1
+        if len(self.lines) > MOST_LINES:
+            self.lines = self.lines[::2]  # their number was odd, so the newest line stays
+            self._kept_every *= 2
 
     def lines_since(self, step: float) -> list[Line]:
         """The lines after a step."""

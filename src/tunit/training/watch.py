@@ -99,7 +99,7 @@ class Watch:
     def _note(self, step: int, means: dict[str, float]) -> None:
         """Add the losses that the judges need to the evidence."""
         if not LOGGED.keys().isdisjoint(means):
-            self._evidence.lines.append(Line.of(step, means))
+            self._evidence.add(Line.of(step, means))
 
     @property
     def short(self) -> str:
