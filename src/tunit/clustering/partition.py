@@ -9,10 +9,9 @@ The normalised cut gives a group of its own to a series of near-copies, which is
 merges two overlapping kinds to keep the number of groups. So modularity decides, unless the cut is clearly against
 it.
 
-A graph favours divisions that come from the same measure: the graph of a cue those by k-means on this cue, the graph
-of E's present codes those by E's heads, which have also shaped the codes. So the divisions are compared on both the
-graph from which E has learnt domains (of codes or a cue, made before) and the graph of its present codes, and their
-results are added.
+The graph is best made before the heads are trained: heads also shape the style codes, so a later graph favours them.
+methods/settled.py has such a graph only if E has learnt from neighbours (`--neighbours`) and there are at most 5,000
+pictures; otherwise it makes the graph afterwards, from the style codes that E has by then.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
@@ -40,21 +39,17 @@ REPEATS = 32  # runs of k-means, from different starts, whose groups are combine
 PIECES, FEWEST_IN_PIECE = (3, 6), 5
 
 
-def best_partition(
-    graphs: Sequence[Tensor], divisions: Mapping[str, Integers]
-) -> tuple[str, dict[str, float]]:
-    """The name of the best division of N pictures, and the normalised cut of each, added over the graphs.
+def best_partition(graph: Tensor, divisions: Mapping[str, Integers]) -> tuple[str, dict[str, float]]:
+    """The name of the best division of N pictures, and the normalised cut of each.
 
-    graphs: (N, any k) int64 each, the neighbours of each picture by different measures. divisions: the group of each
-    picture (N,), by name. The best one has the largest sum of modularities, unless the smallest sum of cuts is less
-    than CLEARLY_SMALLER times that of this one. If a division has fewer groups than others, each group that it lacks
-    counts as a cut of 1. If several are equally good, the first is taken.
+    graph: (N, k) int64, the neighbours of each picture. divisions: the group of each picture (N,), by name. The best
+    one has the largest modularity, unless the smallest cut is less than CLEARLY_SMALLER times the cut of that one.
+    If a division has fewer groups than others, each group that it lacks counts as a cut of 1. If several are equally
+    good, the first is taken.
     """
-    edges, most = [edges_of(graph) for graph in graphs], max(int(g.max()) + 1 for g in divisions.values())
-    cuts = {
-        name: sum(normalised_cut(one, groups, most) for one in edges) for name, groups in divisions.items()
-    }
-    balanced = max(divisions, key=lambda name: sum(modularity(one, divisions[name]) for one in edges))
+    edges, most = edges_of(graph), max(int(groups.max()) + 1 for groups in divisions.values())
+    cuts = {name: normalised_cut(edges, groups, most) for name, groups in divisions.items()}
+    balanced = max(divisions, key=lambda name: modularity(edges, divisions[name]))
     separate = min(cuts, key=lambda name: cuts[name])
     return separate if cuts[separate] < CLEARLY_SMALLER * cuts[balanced] else balanced, cuts
 
