@@ -184,9 +184,8 @@ def test_equal_vectors_are_reduced_without_a_warning():
         # Codes are clearly worse than the cue, and together they are worse than it: the cue alone.
         (0.09, 0.056, ["colours"]),
         (0.09, 0.051, ["codes", "colours"]),
-        # Codes are clearly better, and a cue hardly spoils them.
-        (0.03, 0.032, ["codes", "colours"]),
-        (0.03, 0.034, ["codes"]),
+        (0.03, 0.032, ["codes"]),
+        (0.03, 0.03, ["codes", "colours"]),
     ],
 )
 def test_codes_are_preferred_to_a_cue_that_is_hardly_better(monkeypatch, codes, both, chosen):

@@ -169,10 +169,9 @@ def choose_measures(
 
     codes: (N, width), the style codes; cues: (N, any width) by name. Returns the names of the chosen measures, and
     the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue.
-    Both are chosen if together they are about as good as the better one alone, because each has information that the
-    other lacks. But if the cue is clearly better than codes, they must be at least as good as the cue: codes also
-    separate pictures that differ in other ways than kinds, such as light, so they may spoil it. Otherwise codes are
-    preferred, because they tell apart kinds that share the cue.
+    If codes and the cue are about equally good, both are chosen if together they are about as good, because each has
+    information that the other lacks; if not, codes, because they tell apart kinds that share the cue. If one is
+    clearly better, both are chosen only if they are at least as good as that one, because the other may spoil it.
     Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
     Raises ValueError if `groups` is less than 1.
     """
@@ -190,9 +189,8 @@ def choose_measures(
     cue = min(cues, key=lambda name: scores[name])
     both = f"codes and {cue}"
     scores[both] = score(["codes", cue])
-    best = min(scores["codes"], scores[cue])
+    best, worse = sorted((scores["codes"], scores[cue]))
     tie = max(TIE * best, LEAST_TIE)
-    cue_is_clearly_better = scores["codes"] > best + tie
-    if scores[both] <= best + (LEAST_TIE if cue_is_clearly_better else tie):
+    if scores[both] <= best + (tie if worse <= best + tie else LEAST_TIE):
         return ["codes", cue], scores
-    return [cue] if cue_is_clearly_better else ["codes"], scores
+    return ["codes"] if scores["codes"] <= best + tie else [cue], scores
