@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
     paths = {} if args.leave_out_outliers is None else _paths_of(pictures, args.source)
-    # The folder of a model on the hub tells the version of the model, too, so a stopped job goes on only with that.
+    # The name of a model on the hub is replaced by its folder in the cache. The path contains the model's version, so
+    # a stopped job goes on only with the same version.
     args.model = model_folder(args.model)
     translator = load_translator(args)
     check_tells(translator.model)

@@ -195,7 +195,7 @@ def _with_warnings(
 ) -> "Callable[[PackedPictures], None]":
     """The function to call after packing, which also prints these warnings.
 
-    Only then, because of several processes only one calls it.
+    They are not printed earlier, because then every process would print them; only one process calls this function.
     """
 
     def announce_and_warn(pictures: "PackedPictures") -> None:

@@ -134,8 +134,9 @@ def kernel_distance(
 def _variance(a: Tensor, b: Tensor, subset_size: int, generator: torch.Generator) -> float:
     """The variance of KID between samples of the sizes of a and b, by the delete-d jackknife [4].
 
-    KID of random subsets with a share s of both sets varies 1 / s - 1 times as much, because the variance of KID is
-    proportional to 1 / size. (That of two equal distributions falls faster; then the result is too large.)
+    Over random subsets, each with a share s of both sets, the variance of KID is 1 / s - 1 times the one wanted here,
+    because it is proportional to 1 / size. (If the two distributions are equal, it falls faster with the size, and
+    the result is too large.)
     """
     share = min(0.5, subset_size / max(len(a), len(b)))
     sizes = [(x, max(2, round(share * len(x)))) for x in (a, b)]

@@ -148,7 +148,8 @@ class Evaluator:
     def _is_comparable(self, best: dict[str, Any]) -> bool:
         """Whether the best score so far was measured as those of now.
 
-        Runs of before do not name the pictures, nor the number of real ones, which then were all.
+        Older versions did not write down the pictures or the number of real ones. They always compared with all real
+        pictures.
         """
         best = {"real": self._all_real} | best
         return all(

@@ -20,7 +20,8 @@ def names_of_labels(labels: Sequence[str]) -> list[str]:
     """The name of each label's domain, as if a person had given it; "" if it has none.
 
     Labels may be names of folders, with any character; those that cannot be shown, or sent to a page, are escaped. A
-    label made by `unnamed`, as of a run that was taught, is no name: the same domain may have had another number.
+    label such as "domain 003", made by `unnamed` when a taught run was trained further, does not count as a name: in
+    the earlier run this domain may have had another number.
     """
     names: list[str] = []
     for label in labels:

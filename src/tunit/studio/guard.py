@@ -121,7 +121,8 @@ class Guard:
                 out = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     out.setdefault(name, value)
-                # A browser may keep a page as it was left for its button Back, but asks again for a new view of it.
+                # no-cache: the button Back may show a page as it was left, but whenever the page is opened anew, the
+                # browser asks the studio. no-store: it keeps nothing.
                 out.setdefault("cache-control", "private, no-cache" if answer is None else "no-store")
             await send(message)
 

@@ -35,7 +35,7 @@ from tunit.training.run_folder import LOCK, RunFolder
 JOB, LOG, STOP = "job.json", "train.log", "stop.json"
 TAIL = 1 << 16  # bytes that are read from the end of a log
 # The states of a training. STARTING: its process runs, but has not locked the run yet. TRAINING: the run is locked;
-# at first its pictures are packed. It is TRAINING, too, in the moment in which its process ends without the lock.
+# at first its pictures are packed. A process that has released the lock, but has not ended yet, is TRAINING, too.
 STARTING, TRAINING, STOPPING = "starting", "training", "stopping"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 RUNNING = (STARTING, TRAINING, STOPPING)
@@ -101,7 +101,7 @@ def state_of(run: Path) -> State:
     job = _job(run)
     process = _process(run, job)
     found = _state_with(run, job, process)
-    # What is known of a process that has ended meanwhile may be of before and of after its end.
+    # If the process has ended meanwhile, some of this may be from before its end and some from after it.
     has_ended = process is not None and _process(run, _job(run)) is None
     return _state_with(run, _job(run), None) if has_ended else found
 
@@ -147,7 +147,8 @@ def stop(run: Path) -> None:
     if host != socket.gethostname():
         raise RunError(f"{run.name} is trained on the machine {printable(host)}: stop it there")
     if process == 1:
-        # Of a container; another container may have the same name, so it may be this very studio.
+        # Process 1 is the first one of a container. Containers may have equal host names, so this may be the studio
+        # itself.
         raise RunError(f"{run.name} is trained by the first process of a container: stop that container")
     path = run / STUDIO / STOP
     with _STOPPING:

@@ -29,7 +29,7 @@ def domain_names(run: Run) -> dict[int, str]:
 def _taught(run: Run) -> dict[int, str]:
     """The names in Teach, if they belong to the domains of the current model; "" if a name was removed there.
 
-    A journal that began without the labels of the training says nothing about the domains to which it gives no name.
+    If a journal began without the labels of the training, a domain without a name in it keeps its label.
     """
     path = run.path / STUDIO / JOURNAL
     if not path.is_file():

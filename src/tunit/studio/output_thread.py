@@ -160,7 +160,8 @@ class OutputThread:
             "pictures": digest_of(packed.hashes),
             "most": MOST_PICTURES,
         }
-        if not tells_domains(model):  # files of older versions have the domains of E's logits
+        if not tells_domains(model):
+            # So a file of an older version is not used: its domains are those of E's logits.
             about["domains"] = "labels"
         if stamp_of(tensors) != self.stamp:  # a training has written a newer model: this is not its checksum
             return self._compute(model, packed)

@@ -22,9 +22,9 @@ from tunit.training.saved_tensors import SavedTensorBytes
 
 SMALLEST_BATCH = 2
 ROOM = 0.8  # share of the CPU's available memory that a step may use
-# A step on a few more pictures than a micro-batch, which is split, needs at least this share of the memory that an
-# unsplit step on exactly one micro-batch needs (measured: 0.76 to 0.99, because G's and D's activations of a part are
-# freed before the next).
+# Compare two steps: the batch of the first is exactly one micro-batch, so it is not split; that of the second has a
+# few pictures more, so it is split. The second step needs at least this share of the memory of the first (measured:
+# 0.76 to 0.99, because G's and D's activations of a part are freed before the next).
 LEAST_OF_SPLIT = 0.7
 _TRIED = 2, 4  # numbers of pictures whose measured memory is extrapolated to larger batches on a CPU
 
@@ -137,7 +137,8 @@ def fits_in(
         def fits_beside(size: int) -> bool:
             """Whether this rank's part fits the CPU's memory."""
             own = size / processes
-            # A prediction for more than a micro-batch tries steps on more than that. If they cannot fit, do not try.
+            # For more pictures than a micro-batch, `needed` takes real steps on slightly more than a micro-batch. If
+            # even these cannot fit, the answer is no, without such a step.
             if 0 < micro < own and LEAST_OF_SPLIT * needed(micro) > room:
                 return False
             return needed(own) <= room

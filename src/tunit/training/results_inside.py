@@ -27,7 +27,9 @@ def is_own_folder(path: Path) -> bool:
 
 
 def domains_in(folder: Path) -> list[Path]:
-    """The files that `tunit domains` wrote into its folder, with those that say so last; none if nothing says so.
+    """The files that `tunit domains` wrote into its folder; none if its table is not there.
+
+    The table is last, because the folder is recognised by it.
 
     The list of pictures (KEPT) is not among them: it stays, because other runs may be trained on it. Raises
     OSError.
@@ -43,9 +45,9 @@ def domains_in(folder: Path) -> list[Path]:
 
 
 def export_in(folder: Path) -> list[Path]:
-    """The files that `tunit export` wrote into its folder, with those that say so last; none if nothing says so.
+    """The files that `tunit export` wrote into its folder; none if export.json is not there.
 
-    Raises OSError.
+    export.json is last, because the folder is recognised by it. Raises OSError.
     """
     if not is_own_folder(folder) or not is_file(folder / result_names.ABOUT):
         return []

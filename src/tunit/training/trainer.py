@@ -60,8 +60,8 @@ WITHOUT_COMPILER = (
 )
 # How names of the figures of an evaluation begin in the metrics.
 MEASURED = "evaluation/"
-# Called with the state at regular steps; the values that it returns are added to the metrics of that step. If none of
-# their names begins with MEASURED, a run that resumes at such a step cannot know them, and calls it again.
+# Called with the state at regular steps; the values that it returns are added to the metrics of that step. If the log
+# has no name that begins with MEASURED at the step at which a run resumes, it is called again.
 Evaluate = Callable[[TrainingState], dict[str, float]]
 
 
