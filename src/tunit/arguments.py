@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
                 continue  # argparse accepts the beginning of a flag instead of the whole
             # Compared without the dashes, which would make all flags similar, such as --dry-run and --held-out.
             names = [flag.removeprefix("--") for flag in flags if flag.startswith("--")]
-            close = suggestion(given.lstrip("-").replace("_", "-"), names).replace("'", "'--", 1)
+            close = suggestion(given.lstrip("-").replace("_", "-"), names, prefix="--")
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 
     def error(self, message: str) -> NoReturn:

@@ -36,10 +36,10 @@ def setting(
     return field(default=default, metadata=known)
 
 
-def suggestion(word: str, words: typing.Iterable[str]) -> str:
-    """': did you mean X?', or an empty text if no word is similar."""
+def suggestion(word: str, words: typing.Iterable[str], prefix: str = "") -> str:
+    """': did you mean X?', or an empty text if no word is similar. prefix: stands before X, but is not compared."""
     close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
-    return f": did you mean {close[0]!r}?" if close else ""
+    return f": did you mean {prefix + close[0]!r}?" if close else ""
 
 
 def check_range(f: "dataclasses.Field[Any]", value: Any, *, word: bool = True) -> None:

@@ -92,9 +92,8 @@ class Contents:
     worst: list[Case]
     metrics: list[dict[str, float]]
     alarms: list[Alarm]  # of the training
-    neighbours: list[
-        tuple[int, list[str]]
-    ]  # first steps, and by which measures neighbours were found from there on
+    # First steps, and by which measures neighbours were found from there on.
+    neighbours: list[tuple[int, list[str]]]
     evaluation: dict[str, Any] | None
     beside: TrivialComparison  # the domains compared with trivial baselines
     choice: Choice | None  # how the number of domains was found; None if it was given

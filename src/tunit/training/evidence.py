@@ -109,8 +109,9 @@ class TrainingOutline:
         return math.log(max(self.domains_of_information, 1))
 
 
-# Each judge walks over the lines at every line of the log, so the time would grow with the square of their number.
-MOST_LINES = 4_000  # an even number
+# At most this many lines are kept, an even number. Each judge walks over them at every line of the log, so with all
+# lines the time would grow with the square of their number.
+MOST_LINES = 4_000
 
 
 @dataclass
@@ -127,8 +128,8 @@ class Evidence:
 
     def add(self, line: Line) -> None:
         """Add a line of the log. Of a long log, every n-th line is kept, and the newest one; n is a power of 2."""
-        if self.lines and (self._added - 1) % self._kept_every:
-            self.lines.pop()
+        if (self._added - 1) % self._kept_every:
+            self.lines.pop()  # the newest line was none of those that stay
         self.lines.append(line)
         self._added += 1
         if len(self.lines) > MOST_LINES:

@@ -108,8 +108,9 @@ def before_step(training: Training) -> None:
 
 def tell_measures(training: Training, measures: list[str]) -> None:
     """Tell the user by which measures pictures count as neighbours from the next step on, and write it down."""
-    training.watch.neighbours_by, step = measures, training.state.step
+    training.watch.neighbours_by = measures
     if training.log:
+        step = training.state.step
         check_in_place(training)
         training.log.note({"step": step, NEIGHBOURS_BY: measures})
         training.display.say(

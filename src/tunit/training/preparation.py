@@ -164,11 +164,8 @@ def prepare_resume(
         if run.pictures.is_file():
             check_same_pictures(run, pictures)
         check_footprint(config, choose_device(config.run.device), len(pictures.names))
-        ready: Ready | None = make_ready(config, pictures, run.checkpoints if started else None)
-        assert ready is not None
+        ready = make_ready(config, pictures, run.checkpoints if started else None)
         _check_steps(run, config, ready.state.step)
-        if config.run.processes > 1:
-            ready = None  # several processes build their own
         described = with_resume(about, choose_device(config.run.device))
         if packed and source is not None:
             described = described | {"source": absolute(source)}
@@ -181,7 +178,7 @@ def prepare_resume(
         if not run.pictures.is_file():
             write_picture_index(run.pictures, pictures)
         write_run_config(run.config, config)
-    return pictures, ready
+    return pictures, ready if config.run.processes == 1 else None
 
 
 def _check_steps(run: RunFolder, config: Config, taken: int) -> None:

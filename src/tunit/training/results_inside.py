@@ -29,10 +29,8 @@ def is_own_folder(path: Path) -> bool:
 def domains_in(folder: Path) -> list[Path]:
     """The files that `tunit domains` wrote into its folder; none if its table is not there.
 
-    The table is last, because the folder is recognised by it.
-
-    The list of pictures (KEPT) is not among them: it stays, because other runs may be trained on it. Raises
-    OSError.
+    The table is last, because the folder is recognised by it. The list of pictures (KEPT) is not among them: it
+    stays, because other runs may be trained on it. Raises OSError.
     """
     if not is_own_folder(folder) or not is_file(folder / result_names.TABLE):
         return []
