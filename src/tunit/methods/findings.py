@@ -59,8 +59,8 @@ def finds_domains(config: Config) -> bool:
 
 
 def keeps_domains(config: Config) -> bool:
-    """Whether E keeps, in joint steps, the domains that it found. If so, they are known in every joint step of a run,
-    without asking a tensor on a GPU.
+    """Whether E keeps, in joint steps, the domains that it found. If so, `Findings.domains` is known in every joint
+    step, so a step need not look for UNKNOWN in it, for which the CPU would have to wait for a GPU.
     """
     return config.losses.found_domains_weight > 0 and finds_domains(config)
 

@@ -60,9 +60,11 @@ def make_adam(network: nn.Module, settings: OptimiserConfig) -> Adam:
 
 
 def guide_rate_at(step: int, config: Config) -> float:
-    """E's learning rate. While E trains alone: a warm-up, then a cosine [1] from guide_only_rate to guide_rate.
+    """E's learning rate. While E trains alone, it falls by a cosine [1] from guide_only_rate to guide_rate; in the
+    first guide_warm_up steps it is also multiplied by a factor that rises to 1.
 
-    If guide_only_rate is 0, it is guide_rate. In joint steps it is joint_guide_rate or, if that is 0, guide_rate.
+    If guide_only_rate is 0, it is guide_rate, without a warm-up. In joint steps it is joint_guide_rate or, if that is
+    0, guide_rate.
 
     [1] Loshchilov, Hutter. SGDR: stochastic gradient descent with warm restarts, ICLR 2017.
     """
