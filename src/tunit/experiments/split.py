@@ -107,7 +107,8 @@ def _with_classes(source: Path, label_column: str, picture_column: str) -> list[
     for picture in found.pictures:
         if not isinstance(picture.content, DiskFile):
             raise DataError(
-                f"{source} is an archive: unpack it, because experiments refer to pictures by their paths"
+                f"the pictures of {source} are in an archive, a database or shards: give them as files, because "
+                "experiments refer to pictures by their paths"
             )
         if picture.label:
             pictures.append((_path_of(picture.content), picture.label))

@@ -16,9 +16,9 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tunit.data.finding.index import Index, digest_of_bytes, hash_of, is_index, read_index, write_index
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
-from tunit.data.packing.index import Index, digest_of_bytes, hash_of, is_index, read_index, write_index
 from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files import replacing
