@@ -16,8 +16,8 @@ from stopping import content, stopping
 from tiny_model import save_tiny
 from tiny_run import write_pictures
 from tunit.cli import main
+from tunit.data.finding.places import place_of
 from tunit.data.packing.on_ray import ray_map
-from tunit.data.packing.places import place_of
 from tunit.data.packing.unfinished_pack import UnfinishedPack
 from tunit.errors import ConfigError, TunitError
 from tunit.translation.unfinished_results import UnfinishedWork

@@ -219,7 +219,7 @@ def test_a_list_of_paths_needs_files_outside_archives(run, pictures, tmp_path, c
     words = (tmp_path / "in", "--leave-out-outliers", 0.5, "--out", tmp_path / "out")
     assert domains(run, *words) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert f"pictures of {tmp_path / 'in'} are in an archive or a database: unpack it" in said
+    assert f"pictures of {tmp_path / 'in'} are in an archive, a database or shards: give" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -9,7 +9,7 @@ from tunit.commands import redrawing
 from tunit.data.decoding.decode import PictureError
 from tunit.data.finding import stores
 from tunit.data.finding.find import find_pictures
-from tunit.data.packing.places import UrlPlace
+from tunit.data.finding.places import UrlPlace
 
 fsspec = pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
 pytestmark = pytest.mark.usefixtures("one_thread")

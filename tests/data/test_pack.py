@@ -27,11 +27,11 @@ from tunit.data.decoding.worker_process import bounded
 from tunit.data.decoding.workers import WorkerLostError, close_workers, in_worker
 from tunit.data.finding import archives
 from tunit.data.finding.find import find_pictures
+from tunit.data.finding.index import Index, read_index, write_index
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.packing import packed as packs
 from tunit.data.packing import squares
 from tunit.data.packing.fit import fit_picture
-from tunit.data.packing.index import Index, read_index, write_index
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures, dark_set, open_packed

@@ -14,13 +14,14 @@ from stopping import stopping
 from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.batching import batches
+from tunit.data.finding.places import place_of
+from tunit.data.finding.sharded_sets import is_sharded, open_shards
 from tunit.data.packing import pack, sharded, unfinished_shards
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
-from tunit.data.packing.places import place_of
 from tunit.data.packing.search import Search
-from tunit.data.packing.shards import copy_index, is_sharded, open_shards, pack_shards
+from tunit.data.packing.shards import copy_index, pack_shards
 from tunit.errors import ConfigError, DataError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints

@@ -61,6 +61,45 @@ def test_one_class_or_few_pictures_are_refused_with_a_sentence(tmp_path):
         split_pictures(tmp_path / "one")
 
 
+@pytest.fixture(scope="module")
+def of_others(tmp_path_factory):
+    """Held-back pictures of one class of `pictures` and of another one."""
+    folder = tmp_path_factory.mktemp("others")
+    for i, name in enumerate(("apples", "figs")):
+        write_pictures(folder / name, seed=5 + i, number=4)
+    return folder
+
+
+def test_held_back_pictures_of_other_classes_are_refused_before_the_training(
+    pictures, of_others, tmp_path, capsys
+):
+    words = [
+        "--data",
+        pictures,
+        "--held-back",
+        of_others,
+        "--out",
+        tmp_path / "out",
+        "--smoke",
+        "--only",
+        "G",
+    ]
+    assert main(["reproduce", "table1", *map(str, words)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "there are no held-back pictures of 'pears', 'plums', only of 'apples', 'figs': give" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_the_chosen_classes_need_held_back_pictures(pictures, tmp_path):
+    for i, name in enumerate(("apples", "plums")):
+        write_pictures(tmp_path / name, seed=5 + i, number=4)
+    split = split_pictures(pictures, tmp_path)
+    chosen_ones = split.of_classes(("apples", "plums"))
+    assert (len(chosen_ones.train), len(chosen_ones.held)) == (32, 8)
+    with pytest.raises(DataError, match="no held-back pictures of 'pears', only of 'apples', 'plums'"):
+        split.of_classes(("apples", "pears"))
+
+
 def test_the_columns_of_a_table_are_for_the_split_alone(pictures, tmp_path):
     rows = ["thumbnail,file,label,kind"]
     for i, path in enumerate(sorted(pictures.glob("*/*.png"))):

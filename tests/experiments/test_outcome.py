@@ -292,6 +292,24 @@ def test_the_note_tells_accuracy_of_labels_from_accuracy_of_domains(tmp_path, sa
     assert f"- accuracy of {names}: of the labels that these rows train with" in markdown.read_text("utf-8")
 
 
+def test_held_back_pictures_that_were_trained_on_are_noted_in_the_table(tmp_path):
+    for i, name in enumerate(("apples", "pears")):
+        write_pictures(tmp_path / "in" / name, seed=i, number=8)
+    given = ["--data", tmp_path / "in", "--only", "G", "--smoke", "--threads", "1"]
+    told = "G: 16 of the 16 pictures were trained on: figures are fair only for pictures held back"
+    for out, held_back in ((tmp_path / "fair", []), (tmp_path / "unfair", ["--held-back", tmp_path / "in"])):
+        assert main(["reproduce", "table1", *map(str, [*given, *held_back, "--out", out])]) == 0
+        for name in ("table1-smoke.md", "table1-smoke.html"):
+            assert (told in (out / name).read_text("utf-8")) == bool(held_back)
+
+
+def test_rows_with_the_same_note_share_a_line(tmp_path):
+    note = "1 of the 9 pictures was trained on: figures are fair only for pictures held back"
+    outcomes = [outcome(row, seed) | {"notes": [note, "IOI: no"]} for row in ("A", "G") for seed in (0, 1)]
+    markdown, _ = write_outcome(TABLE1, Plan(Path("data"), tmp_path), [*outcomes, outcome("B")])
+    assert [line for line in markdown.read_text("utf-8").splitlines() if note in line] == [f"- A, G: {note}"]
+
+
 def test_parts_that_help_clustering_are_named():
     plain = notes_of(Plan(Path("d"), Path("o")), [outcome("IIC")])
     assert not any("over-clustering" in note for note in plain)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, save_tiny_funit, to_input
+from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, save_tiny_funit, save_tiny_semit, to_input
 from tunit.cli import main
 from tunit.errors import ConfigError, RunError
 from tunit.translation import export
@@ -44,6 +44,26 @@ def test_torch_files_equal_the_networks_for_any_number_of_pictures(run, tmp_path
         {"name": "picture", "shape": ["batch", 3, SIZE, SIZE], "range": [-1, 1]},
         {"name": "style", "shape": ["batch", WIDTH]},
     ]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("save", [save_tiny_funit, save_tiny_semit])
+def test_torch_files_of_the_baselines_equal_their_networks(save, tmp_path):
+    model = save(tmp_path)
+    names = [*export.export_model(model, tmp_path, "torch", torch.zeros(0, 3, SIZE, SIZE))]
+    x, y = (torch.cat([to_input(noise(seed)) for seed in seeds]) for seeds in (range(4), range(4, 8)))
+    guided = model.guide(y)
+    expected = {
+        "style_encoder.pt2": ((y,), guided.style),
+        "domain_classifier.pt2": ((y,), guided.logits.exp() / guided.logits.exp().sum(1, keepdim=True)),
+        "translator.pt2": ((x, guided.style), model.generator(x, guided.style)),
+        "reference_translator.pt2": ((x, y), model.generator(x, guided.style)),
+    }
+    for name in names:
+        inputs, output = expected[name]
+        drawn = torch.export.load(tmp_path / name).module()(*inputs)
+        torch.testing.assert_close(drawn, output, atol=1e-4, rtol=1e-4)
+    assert len(names) == (4 if save is save_tiny_semit else 3)
 
 
 def test_a_file_with_different_results_is_deleted(run, tmp_path, monkeypatch, capsys):

@@ -265,7 +265,7 @@ def _paths_of(pictures: "list[PictureSource]", source: Path | str) -> dict[str, 
     paths = {p.name: p.content.path.absolute() for p in pictures if isinstance(p.content, DiskFile)}
     if len(paths) < len(pictures):
         raise ConfigError(
-            f"{wanted} pictures of {source} are in an archive or a database: unpack it, and give the folder"
+            f"{wanted} pictures of {source} are in an archive, a database or shards: give the folder of the files"
         )
     return paths
 

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="FOLDER",
-        help="held-back pictures: a folder, archive, list or CSV",
+        help="held-back pictures: a folder, archive, list, CSV or folder of shards",
     )
     parser.add_argument(
         "--real",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from tunit.data.finding.found import PictureSource
-    from tunit.data.packing.places import UrlPlace
+    from tunit.data.finding.places import UrlPlace
     from tunit.translation.inputs import Picture, Report
     from tunit.translation.unfinished_results import UnfinishedWork
 
@@ -56,7 +56,7 @@ class Results:
     @cached_property
     def store(self) -> "UrlPlace | None":
         """The store; None for a folder on this machine."""
-        from tunit.data.packing.places import UrlPlace
+        from tunit.data.finding.places import UrlPlace
 
         return UrlPlace(self.out) if isinstance(self.out, str) else None
 

@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     plan = smoke(_plan_of(args)) if args.smoke else _plan_of(args)
     check_folder(args.out)
     # Report problems with the pictures once, not for every row.
-    plan.pictures()
+    plan.pictures().of_classes(plan.classes, table.classes)
     try:
         outcomes = run_table(table, plan, only=only, jobs=args.jobs, say=remark)
     except Interrupted as stop:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from tunit.result_names import GALLERY
 
 if TYPE_CHECKING:
-    from tunit.data.packing.places import Place
+    from tunit.data.finding.places import Place
 
 
 class SortedResults:
     """The files that one call of `tunit domains` writes into `out`: a folder, or the URL of one."""
 
     def __init__(self, out: Path | str) -> None:
-        from tunit.data.packing.places import place_of
+        from tunit.data.finding.places import place_of
 
         self._out = out
         self._place: Place = place_of(out)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tunit.data.decoding.bounds import MAX_PIXELS
 from tunit.data.finding.class_folders import class_labels
 from tunit.data.finding.find import LABEL_MODES, LabelMode, find_pictures
+from tunit.data.finding.sharded_sets import open_shards
 from tunit.data.finding.source_kind import kind_of
 from tunit.data.layouts import LAYOUTS, Part
 from tunit.data.packing.pack import pack_pictures
@@ -31,7 +32,8 @@ def pack_held(
 
     settings: how pictures become squares, and which part of a published set to take. labels: "none", "folders", "csv"
     or "auto", which takes the first of these that exists: the classes of the published set, the label column of a CSV
-    table, two or more folders of pictures. Raises DataError if a table lacks a label column other than "label".
+    table (also of one that was packed as shards), two or more folders of pictures. Raises DataError if a
+    table lacks a label column other than "label".
     """
     if labels not in (AUTO, *LABEL_MODES):
         raise ConfigError(f"labels is {labels!r}: take one of {', '.join((AUTO, *LABEL_MODES))}")
@@ -67,7 +69,10 @@ def square_settings(
 
 
 def _mode_of(source: Path, label_column: str, picture_column: str) -> LabelMode:
-    if kind_of(source) == "table":
+    kind = kind_of(source)
+    if kind == "sharded set" and open_shards(source).settings.get("labels") == "csv":
+        return "csv"
+    if kind == "table":
         try:
             find_pictures(source, labels="csv", label_column=label_column, picture_column=picture_column)
         except DataError:

@@ -24,7 +24,7 @@ from tunit.evaluation.labelled import (
     training_pictures,
     with_classes_of,
 )
-from tunit.evaluation.result import Evaluation, Labelled
+from tunit.evaluation.result import UNFAIR, Evaluation, Labelled
 from tunit.evaluation.truth import truth_test_beside
 from tunit.files import writable, write_text
 from tunit.machine import choose_device
@@ -195,9 +195,7 @@ def _trained_on(run: Path, held: PackedPictures) -> str:
     if not number:
         return ""
     was = "was" if number == 1 else "were"
-    return (
-        f"{number:,} of the {every:,} pictures {was} trained on: figures are fair only for pictures held back"
-    )
+    return f"{number:,} of the {every:,} pictures {was} trained on: {UNFAIR}"
 
 
 def say_what_is_missing(packed: PackedPictures, source: Path, say: Say) -> None:

@@ -16,6 +16,9 @@ from tunit.evaluation.intervals import Figure
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
 
+# The end of the note of an evaluation on pictures that the run was trained on.
+UNFAIR = "figures are fair only for pictures held back"
+
 
 @dataclass(frozen=True)
 class Labelled:

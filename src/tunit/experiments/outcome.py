@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tunit.evaluation.result import UNFAIR
 from tunit.experiments.attribute import PICTURE
 from tunit.experiments.experiment import Experiment, Table
 from tunit.experiments.plan import Plan
@@ -30,6 +31,7 @@ PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legac
 def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, Path]:
     """Write OUT/TABLE.md and OUT/TABLE.html, with links to the reports that exist; returns their paths."""
     notes = notes_of(plan, outcomes) + _accuracy_notes(table, outcomes) + _few_notes(table, outcomes)
+    notes += _trained_on_notes(table, outcomes)
     claims = claims_of(table, outcomes)
     with writable(plan.out):
         plan.out.mkdir(parents=True, exist_ok=True)
@@ -133,6 +135,18 @@ def _few_notes(table: Table, outcomes: Outcomes) -> list[str]:
                 f"{row.name}: a class has only {min(had):,} training pictures, so not {wanted:,} of each had a label"
             )
     return notes
+
+
+def _trained_on_notes(table: Table, outcomes: Outcomes) -> list[str]:
+    """The notes of evaluations on pictures that the rows were trained on, each with the names of the rows."""
+    names: dict[str, list[str]] = {}
+    for row in rows_run(table, outcomes):
+        said = {
+            note for o in outcomes if o["row"] == row.name for note in o["notes"] if note.endswith(UNFAIR)
+        }
+        for note in sorted(said):
+            names.setdefault(note, []).append(row.name)
+    return [f"{', '.join(rows)}: {note}" for note, rows in names.items()]
 
 
 def _additions(outcomes: Outcomes) -> list[str]:

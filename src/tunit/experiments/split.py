@@ -22,6 +22,7 @@ HELD_SHARE = 0.2  # the share of each class that is held back
 CLASS = "class"  # the column of true classes
 LABEL = "label"  # the column of the labels to train with
 LARGEST_TABLE = 1 << 30  # bytes
+_SHOWN = 5  # classes that a message names
 FEWEST = 4  # a class must have this many pictures, because some are held back
 
 
@@ -40,8 +41,8 @@ class Split:
     def of_classes(self, wanted: tuple[str, ...], number: int = 0) -> "Split":
         """Only the pictures of the wanted classes; if none are wanted, of the first `number` classes (0 for all).
 
-        Raises DataError for a class that does not exist, or if `number` is given and the number of wanted classes
-        differs from it.
+        Raises DataError for a class that does not exist or has no held-back picture, or if `number` is given and the
+        number of wanted classes differs from it.
         """
         known = self.classes
         for name in wanted:
@@ -50,7 +51,19 @@ class Split:
         if number and wanted and len(set(wanted)) != number:
             raise DataError(f"{len(set(wanted))} classes are chosen: this table takes {number}")
         kept = set(wanted or (known[:number] if number else known))
+        there = {name for _, name in self.held}
+        if missing := sorted(kept - there):
+            raise DataError(
+                f"there are no held-back pictures of {_some(missing)}, only of {_some(sorted(there))}: give "
+                "--held-back pictures of the same classes as --data, or choose classes with --between A,B"
+            )
         return Split([p for p in self.train if p[1] in kept], [p for p in self.held if p[1] in kept])
+
+
+def _some(names: list[str]) -> str:
+    """The first few of some classes."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
 
 
 def split_pictures(
@@ -107,7 +120,8 @@ def _with_classes(source: Path, label_column: str, picture_column: str) -> list[
     for picture in found.pictures:
         if not isinstance(picture.content, DiskFile):
             raise DataError(
-                f"{source} is an archive: unpack it, because experiments refer to pictures by their paths"
+                f"the pictures of {source} are in an archive, a database or shards: give them as files, because "
+                "experiments refer to pictures by their paths"
             )
         if picture.label:
             pictures.append((_path_of(picture.content), picture.label))

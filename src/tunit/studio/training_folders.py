@@ -11,8 +11,8 @@ from tunit.data.finding.find import find_pictures
 from tunit.data.finding.folders import walk_links
 from tunit.data.finding.found import PictureSource
 from tunit.data.finding.naming import INDEX
+from tunit.data.finding.sharded_sets import is_sharded, open_shards
 from tunit.data.finding.source_kind import kind_of
-from tunit.data.packing.shards import is_sharded, open_shards
 from tunit.errors import ConfigError, DataError, TunitError
 from tunit.files import reason_of
 from tunit.paths import path_or_url
@@ -103,7 +103,7 @@ def check_links(workspace: Workspace, folder: Path) -> int:
                 "it leads to by --pictures"
             )
 
-    if kind_of(folder) == "folder" and not is_sharded(folder):
+    if kind_of(folder) == "folder":
         return sum(isinstance(source, PictureSource) for source, _ in walk_links(folder, check, count))
     _check_files(folder, check)  # a database or shards: a few files, which are not looked for below it
     if is_sharded(folder):
@@ -145,7 +145,7 @@ def number_of_pictures(folder: Path, files: int) -> int:
     if files:
         return files
     try:
-        return len(open_shards(folder).names if is_sharded(folder) else find_pictures(folder).pictures)
+        return len(find_pictures(folder).pictures)
     except TunitError:  # the training will say it
         return 0
 

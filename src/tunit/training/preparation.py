@@ -8,13 +8,14 @@ from typing import Any
 from tunit.clustering.composition import crop_area_for
 from tunit.config import AUTO, Config
 from tunit.config.run_file import write_run_config
+from tunit.data.finding.index import Index
+from tunit.data.finding.sharded_sets import is_sharded, open_shards
 from tunit.data.packing.image_size import choose_image_size
-from tunit.data.packing.index import Index
 from tunit.data.packing.pack import pack_pictures, still_packed
 from tunit.data.packing.pack_settings import pack_settings
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.data.packing.search import Search
-from tunit.data.packing.shards import copy_index, is_sharded, open_shards
+from tunit.data.packing.shards import copy_index
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files import writable, write_text
 from tunit.machine import choose_device

@@ -202,17 +202,14 @@ def _as_onnx(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path:
 def _as_torch(network: nn.Module, example: tuple[Tensor, ...], part: _Part, path: Path) -> Run:
     with _quiet():
         saved = io.BytesIO()
-        torch.export.save(torch.export.export(network, example, dynamic_shapes=_dynamic(example)), saved)
+        traced = torch.export.export(network, example, dynamic_shapes=_dynamic(example))
+        # E may have a head in an autocast block whose output is not used; torch.export.load refuses such a block.
+        traced.graph.eliminate_dead_code()
+        torch.export.save(traced, saved)
         path.write_bytes(saved.getvalue())
         # Read as another program will read it; but from memory, so that it is certainly the program that was saved.
         program = torch.export.load(saved).module()
-
-    def run(inputs: Sequence[Tensor]) -> Tensor:
-        """The output of the file for some inputs."""
-        drawn: Tensor = program(*inputs)
-        return drawn
-
-    return run
+    return lambda inputs: program(*inputs)
 
 
 def _dynamic(example: tuple[Tensor, ...]) -> Any:

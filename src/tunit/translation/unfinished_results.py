@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tunit._version import __version__
 from tunit.data.finding.found import PictureSource, stamp_of_picture
 from tunit.data.finding.left_out import LeftOut
-from tunit.data.packing.places import local_scratch
+from tunit.data.finding.places import local_scratch
 from tunit.errors import RunError
 from tunit.files import LockedError, lock, writable
 from tunit.translation.result_files import UNWRITABLE

@@ -1,4 +1,4 @@
-"""Find pictures in a folder, an archive, a database, a list of paths, a table, or a single file.
+"""Find pictures in a folder, an archive, a database, shards, a list of paths, a table, or a single file.
 
 Nothing is decoded here: every picture gets a unique name, perhaps a label, and a way to read its bytes. Files that
 cannot be used are listed with the reason. All names are POSIX paths relative to the source, sorted by their
@@ -18,6 +18,7 @@ from tunit.data.finding.found import DiskFile, Found, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut, summarise_left_out
 from tunit.data.finding.listed import walk_list
 from tunit.data.finding.naming import INDEX, PIXELS
+from tunit.data.finding.sharded_sets import is_sharded_url, lacks_index, walk_shards
 from tunit.data.finding.source_kind import digest_of, kind_of, quick_fingerprint
 from tunit.data.finding.stores import walk_store
 from tunit.errors import DataError
@@ -30,10 +31,11 @@ LABEL_MODES = ("none", "folders", "csv")
 def find_pictures(
     source: Path | str, *, labels: LabelMode = "none", label_column: str = "label", picture_column: str = ""
 ) -> Found:
-    """Find the pictures of `source`: a folder, archive, database, list of paths, CSV table, or one picture.
+    """Find the pictures of `source`: a folder, archive, database, list of paths, CSV table, one picture, or a data
+    set packed as shards.
 
     labels: "none"; "folders", as `class_labels` reads them; or "csv", the column
-        `label_column` of a table, where an empty cell is no label.
+        `label_column` of a table, where an empty cell is no label. Shards have the labels that were packed with them.
     picture_column: the column of a table with the pictures' paths, by name or by number from 1; "" finds it.
 
     Raises DataError if the source does not exist, is of an unknown kind, or holds no picture.
@@ -41,14 +43,17 @@ def find_pictures(
     if labels not in LABEL_MODES:
         raise DataError(f"labels {labels!r} is unknown: use one of {', '.join(LABEL_MODES)}")
     source = path_or_url(source)
-    kind = "store" if isinstance(source, str) else kind_of(source)
-    if labels == "csv" and kind != "table":
+    if isinstance(source, str):
+        kind = "sharded set" if is_sharded_url(source) else "store"
+    else:
+        kind = kind_of(source)
+    if labels == "csv" and kind not in ("table", "sharded set"):
         raise DataError(f"{source} is a {kind} and has no label column: give a CSV file, or labels 'folders'")
     stamps: list[str] = [kind]
     pictures: list[PictureSource] = []
     left_out: list[LeftOut] = []
     notes: list[str] = []
-    for item, stamp in _walk(source, kind, label_column if labels == "csv" else None, picture_column, notes):
+    for item, stamp in _walk(source, kind, labels, label_column, picture_column, notes):
         stamps.append(stamp)
         if isinstance(item, LeftOut):
             left_out.append(item)
@@ -57,7 +62,7 @@ def find_pictures(
     if not pictures:
         raise DataError(_nothing_found(source, kind, left_out, notes))
     pictures.sort(key=lambda picture: picture.name)
-    if labels == "folders":
+    if labels == "folders" and all(picture.label is None for picture in pictures):
         classes, remarks = class_labels([picture.name for picture in pictures])
         notes += remarks
         pictures = [replace(picture, label=label) for picture, label in zip(pictures, classes, strict=True)]
@@ -67,9 +72,11 @@ def find_pictures(
 
 
 def _walk(
-    source: Path | str, kind: str, label_column: str | None, picture_column: str, notes: list[str]
+    source: Path | str, kind: str, labels: str, label_column: str, picture_column: str, notes: list[str]
 ) -> Iterable[Item]:
     """Every picture or left-out file, each with its stamp; notes for the user are added to `notes`."""
+    if kind == "sharded set":
+        return walk_shards(source, labels)
     if isinstance(source, str):
         return walk_store(source, notes)
     if kind == "folder":
@@ -80,7 +87,8 @@ def _walk(
         return ((PictureSource(name, None, entry), "") for name, entry in list_database(source))
     if kind == "picture":
         return [(PictureSource(source.name, None, DiskFile(source)), "")]
-    return walk_list(source, notes, table=kind == "table", labels=label_column, pictures=picture_column)
+    column = label_column if labels == "csv" else None
+    return walk_list(source, notes, table=kind == "table", labels=column, pictures=picture_column)
 
 
 def _nothing_found(source: Path | str, kind: str, left_out: list[LeftOut], notes: list[str]) -> str:
@@ -89,6 +97,8 @@ def _nothing_found(source: Path | str, kind: str, left_out: list[LeftOut], notes
             f"the folder {source} is a pack of `tunit prepare`, which is for programs of your own: give the folder "
             "of the pictures themselves, or prepare them with --shards"
         )
+    if isinstance(source, Path) and lacks_index(source):
+        return f"{source} holds shards, but {INDEX} is missing or damaged: prepare the pictures again"
     reasons = [*([summarise_left_out(left_out)] if left_out else []), *notes]
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return f"the {kind} {source} holds no picture that can be used{why}: add {READABLE} files"

@@ -9,14 +9,19 @@ from tunit.data.finding.archives import archive_kind
 from tunit.data.finding.databases import DATA, is_database
 from tunit.data.finding.folders import looks_like_picture_file, stamp_of_entry
 from tunit.data.finding.naming import ARCHIVE_SUFFIXES, PICTURE_SUFFIXES, suffix_of
+from tunit.data.finding.sharded_sets import is_sharded
 from tunit.data.finding.tables import TABLE_SUFFIXES, is_table
 from tunit.errors import DataError
 
 
 def kind_of(source: Path) -> str:
-    """The kind of `source`: folder, database, zip, tar, table, list or picture, by its suffix or its content."""
+    """The kind of `source`, by its suffix or its content: folder, database, sharded set, zip, tar, table, list or
+    picture.
+    """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-        return "database" if is_database(source) else "folder"
+        if is_database(source):
+            return "database"
+        return "sharded set" if is_sharded(source) else "folder"
     if not os.path.isfile(source):  # noqa: PTH113
         state = "is not a regular file" if os.path.lexists(source) else "does not exist"
         raise DataError(f"{source} {state}: give a folder, an archive, a list or a picture")

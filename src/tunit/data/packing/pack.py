@@ -110,8 +110,9 @@ def _reuse(cache: Path, search: Search) -> PackedPictures | None:
         index, packed = packs.open_cache(cache)
     except DataError:
         return None
-    same = index.settings == search.settings.as_json() and index.fingerprint == search.fingerprint
-    return packed if same else None
+    if index.shards is not None or index.settings != search.settings.as_json():
+        return None
+    return packed if index.fingerprint == search.fingerprint else None
 
 
 def _build(

@@ -16,9 +16,10 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tunit.data.finding.index import Index, digest_of_bytes, hash_of, is_index, read_index, write_index
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
-from tunit.data.packing.index import Index, digest_of_bytes, hash_of, is_index, read_index, write_index
+from tunit.data.finding.shard_format import shard_name
 from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files import replacing
@@ -227,8 +228,24 @@ def install(cache: Path, pixels: Path, index: Index) -> None:
     """Replace the content of the cache by finished pixels and their index, which is written last."""
     with replacing(cache / INDEX) as part:
         write_index(part, index)
+        shards = _shards_in(cache)
         (cache / INDEX).unlink(missing_ok=True)
         pixels.replace(cache / PIXELS)
+        for path in shards:
+            path.unlink(missing_ok=True)
+
+
+def _shards_in(cache: Path) -> list[Path]:
+    """The shards that the index in a folder describes, if they are in this folder."""
+    try:
+        shards = read_index(cache).shards
+    except DataError:
+        return []
+    if shards is None or shards.root:
+        return []
+    return [
+        cache / shard_name(number) for number in sorted({place // shards.each for place in shards.places})
+    ]
 
 
 def _npy_header(count: int, size: int) -> bytes:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.data.packing.index import Index, Shards, digest_of_bytes
-from tunit.data.packing.places import Place, free_bytes, local_scratch, place_of
-from tunit.data.packing.shard_format import span_of
+from tunit.data.finding.index import Index, Shards, digest_of_bytes
+from tunit.data.finding.places import Place, free_bytes, local_scratch, place_of
+from tunit.data.finding.shard_format import span_of
 from tunit.errors import ConfigError, StoreError
 from tunit.printing import shown
 

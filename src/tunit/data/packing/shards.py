@@ -1,4 +1,4 @@
-"""Data sets packed as shards: `index.json` and tar files next to it, in a folder or in a store (places.py)."""
+"""Data sets packed as shards: `index.json` and tar files next to it, in a folder or in a store."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,24 +12,22 @@ from numpy.typing import NDArray
 from tunit.data.finding.archives import close_archives
 from tunit.data.finding.databases import close_databases
 from tunit.data.finding.found import reading_order
+from tunit.data.finding.index import Index, Shards, write_index
 from tunit.data.finding.naming import INDEX
+from tunit.data.finding.places import Place, place_of
+from tunit.data.finding.sharded_sets import index_at
 from tunit.data.finding.stores import sentences
 from tunit.data.packing import packed as packs
-from tunit.data.packing.index import Index, Shards, index_of_json, is_index, is_ours, write_index
 from tunit.data.packing.pack import fill, index_of, refuse_bad
 from tunit.data.packing.packed import PackedPictures, pictures_of
-from tunit.data.packing.places import Place, place_of
 from tunit.data.packing.search import Search
-from tunit.data.packing.shard_format import shard_name
 from tunit.data.packing.sharded import ShardedImages
 from tunit.data.packing.unfinished_pack import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards
 from tunit.errors import DataError
 from tunit.files import replacing
 from tunit.partials import partial_in
-from tunit.paths import absolute, path_or_url
-from tunit.printing import command
-from tunit.reading import parse_json
+from tunit.paths import path_or_url
 
 
 def pack_shards(
@@ -55,7 +53,7 @@ def pack_shards(
         packs.claim(where)
     try:
         with packs.locked(where) if isinstance(where, Path) else nullcontext(False):
-            index = _index_at(place, check=False)
+            index = index_at(place, check=False)
             if index is None or not _same(index, search, each):
                 if strict:
                     refuse_bad(search.source, search.found.left_out)
@@ -74,28 +72,8 @@ def pack_shards(
 
 def still_sharded(search: Search, where: Path | str, each: int) -> bool:
     """Whether `pack_shards` would reuse the shards that are there. Raises the same DataErrors."""
-    index = _index_at(place_of(where), check=False)
+    index = index_at(place_of(where), check=False)
     return index is not None and _same(index, search, each)
-
-
-def is_sharded(source: Path | str) -> bool:
-    """Whether a source is a data set packed as shards. Any URL counts as one."""
-    folder = path_or_url(source)
-    if isinstance(folder, str):
-        return True
-    # Do not open the index.json of every folder of pictures: it may belong to another program.
-    return (folder / shard_name(0)).is_file() and is_index(folder)
-
-
-def open_shards(source: Path | str) -> Index:
-    """The index of a data set packed as shards, with the place of its shards. Raises DataError."""
-    index = _index_at(place_of(source), check=True)
-    if index is None or index.shards is None:
-        raise DataError(
-            f"{source} holds no {INDEX} of shards: make them by "
-            f"`{command('prepare', 'FOLDER', '--shards', '--out', source)}`"
-        )
-    return replace(index, shards=replace(index.shards, root=index.shards.root or absolute(source)))
 
 
 def copy_index(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
@@ -109,30 +87,6 @@ def copy_index(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
     with replacing(cache / INDEX) as partial:
         write_index(partial, index)
     return packs.open_packed(cache, reused=False)
-
-
-def _index_at(place: Place, *, check: bool) -> Index | None:
-    """The index at a place; None if there is none.
-
-    check: a damaged index raises DataError; otherwise None is returned for it too. Raises DataError if the index was
-    not written by tunit.
-    """
-    data = place.read(INDEX)
-    if data is None:
-        return None
-    path = f"{place.where}/{INDEX}"
-    try:
-        values = parse_json(data.decode("utf-8"))
-        if not is_ours(values):
-            raise DataError(f"{path} was not written by tunit: give another place")
-        return index_of_json(values, path)
-    except ValueError:
-        if check:
-            raise DataError(f"{path} is damaged: prepare the pictures again") from None
-    except DataError:
-        if check or not is_ours(values):
-            raise
-    return None
 
 
 def _same(index: Index, search: Search, each: int) -> bool:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from tunit.data.finding.found import PictureSource
 from tunit.data.finding.naming import INDEX
-from tunit.data.packing.places import Place
-from tunit.data.packing.shard_format import END, member, part_name, shard_name
+from tunit.data.finding.places import Place
+from tunit.data.finding.shard_format import END, member, part_name, shard_name
 from tunit.data.packing.unfinished_pack import Outcome, outcome_line, outcome_of
 from tunit.partials import clear_abandoned, partial_in
 from tunit.reading import parse_json
