@@ -128,7 +128,7 @@ def test_a_worse_model_does_not_replace_the_best_one_from_before(tmp_path):
     assert evaluator._is_best("FID of all", 9.0)  # scores with different names are not compared
 
 
-def test_scores_on_other_pictures_are_not_compared(runs, tmp_path):
+def test_scores_on_other_pictures_are_not_compared(runs, tmp_path, capsys):
     """A resumed run may have other held-back pictures; a score on harder ones is no worse model."""
     best = json.loads((runs / "watched" / "best" / "best.json").read_text())
     assert len(best["pictures"]) == 64
@@ -136,11 +136,17 @@ def test_scores_on_other_pictures_are_not_compared(runs, tmp_path):
     evaluator._sets = (Labelled(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]), ["a", "b"]),) * 2
     (tmp_path / "best").mkdir()
     about = tmp_path / "best" / "best.json"
-    about.write_text(json.dumps({"score": "mFID", "features": "coarse", "value": 4.0, "pictures": "0" * 64}))
+    about.write_text(
+        json.dumps({"score": "mFID", "features": "coarse", "value": 4.0, "step": 40, "pictures": "0" * 64})
+    )
     assert evaluator._is_best("mFID", 5.0)
     assert evaluator._score({"FID of all": 3.0}) == ("FID of all", 3.0)
+    evaluator._remark_if_not_comparable(50)
+    assert "step 50: the best model so far (step 40) was measured with other" in capsys.readouterr().err
     about.write_text(json.dumps({"score": "mFID", "value": 4.0} | evaluator._measured_with()))
     assert not evaluator._is_best("mFID", 5.0)
+    evaluator._remark_if_not_comparable(50)
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("there", "is_compared"), [(2, True), (9, False)])

@@ -95,6 +95,7 @@ class Evaluator:
             reasons = "; ".join(result.notes) or "too few pictures"
             remark(f"step {state.step}: there is no score by which to keep the best model ({reasons})")
         elif self._is_best(*score):
+            self._remark_if_not_comparable(state.step)
             folder = self.run.path / BEST
             with writable(folder):
                 folder.mkdir(exist_ok=True)
@@ -157,6 +158,16 @@ class Evaluator:
             for name, value in self._measured_with().items()
             if name == "features" or name in best
         )
+
+    def _remark_if_not_comparable(self, step: int) -> None:
+        """Say that the best model so far is replaced although nobody knows whether it is worse."""
+        before = self._best()
+        if before and not self._is_comparable(before):
+            remark(
+                f"step {step}: the best model so far (step {before.get('step')}) was measured with other held-back "
+                f"pictures or another feature network, so scores cannot be compared, and this model replaces it in "
+                f"{self.run.path / BEST}"
+            )
 
     def _score(self, values: dict[str, float]) -> tuple[str, float] | None:
         """The figure by which models are compared; None if it ranks lower in SCORES than the best model's."""
