@@ -186,3 +186,14 @@ def test_no_style_codes(place):
     none = translator.guide(place / "a.png").style[:0]
     for styles in (none, none.numpy()):
         refused(lambda styles=styles: translator.redraw(place / "a.png", styles), "style code")
+
+
+def test_no_pictures_and_no_references(place):
+    translator = Translator(tiny_model())
+    for call in (
+        lambda: translator.interpolate(place / "a.png", []),
+        lambda: translator.translate(place / "a.png", []),
+        lambda: translator.style([]),
+    ):
+        refused(call, "no reference was given")
+    refused(lambda: translator.classify([]), "no picture was given")

@@ -128,10 +128,7 @@ class Translator:
 
     def guide(self, pictures: Pictures, *, report: Report | None = None) -> Guidance:
         """Domain logits (N, domains) and style codes (N, style width) of one or several pictures, on the CPU."""
-        parts = [guidance for _, _, guidance in self.guided(pictures, report=report)]
-        if not parts:
-            raise DataError("none of the given pictures can be used: give at least one that can be read")
-        return joined(parts)
+        return joined([guidance for _, _, guidance in self.guided(pictures, report=report)])
 
     def guided(
         self, pictures: Pictures, *, report: Report | None = None
@@ -142,14 +139,8 @@ class Translator:
 
     def style(self, reference: Pictures, *, report: Report | None = None) -> Tensor:
         """The style code (style width,) of a picture; for several pictures, the mean of their codes."""
-        total = torch.zeros(self.model.settings.style_width, dtype=torch.float64)
-        number = 0
-        for _, _, guidance in self.guided(reference, report=report):
-            total += guidance.style.double().sum(0)
-            number += len(guidance.style)
-        if not number:
-            raise DataError("none of the given references can be used: give at least one that can be read")
-        return (total / number).float()
+        parts = [guidance for _, _, guidance in self.guided(reference, report=report)]
+        return joined(parts, "reference").style.double().mean(0).float()
 
     def domain_style(self, k: int) -> Tensor:
         """The average style code (style width,) of domain k in training. Raises ConfigError if there is none."""
@@ -268,7 +259,7 @@ class Translator:
         if not is_single:
             raise DataError("interpolate redraws one picture, but several were given: give one")
         picture = next(opened)[1]
-        styles = self.guide(references).style
+        styles = joined([guidance for _, _, guidance in self.guided(references)], "reference").style
         if len(styles) == 1:
             styles = torch.cat([self.guide(picture).style, styles])
         codes = between(styles, frames)
