@@ -22,7 +22,6 @@ from soak.guarded import BreachError, examples, guarded, in_time
 from soak.hostile import TARGETS, Hostile, some_pictures
 from soak.ledger import Ledger
 from tiny_run import flags
-from tunit.arguments import expand_paths
 from tunit.cli import COMMANDS, build_parser
 from tunit.commands.setting_arguments import settings_of
 from tunit.config import read_config
@@ -107,7 +106,7 @@ def parser():
 def test_any_command_line_is_accepted_or_refused_with_one_sentence(parser, capsys, words, command):
     known = flags() if command == "train" and len(words) % 2 else []
     try:
-        args = expand_paths(parser.parse_args([command, *known, *words]))
+        args = parser.parse_args([command, *known, *words])
         if hasattr(args, "preset"):
             read_config(args.preset or "default").with_overrides(settings_of(args))
     except SystemExit as ended:

@@ -1,5 +1,5 @@
-"""Parse the command line: an error is one sentence that suggests the nearest valid word, and `~` works in all
-paths.
+"""Parse the command line: an error is one sentence that suggests the nearest valid word; in paths `~` works, and an
+empty one is refused.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tunit.config import suggestion
 from tunit.errors import ConfigError
-from tunit.paths import expand_home
+from tunit.paths import expand_home, path_or_url
 from tunit.printing import remark
 
 _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
@@ -23,6 +23,12 @@ _NUMBER = re.compile(r"argument (?P<name>.+?): (?P<what>is .*: take .*)", re.S)
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence with exit code 2, without a long usage text."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # How the arguments with `type=Path` or `type=path_or_url` are read.
+        self.register("type", Path, _path)
+        self.register("type", path_or_url, _path_or_url)
 
     def parse_known_args(  # type: ignore[override] # argparse's own signature is an overload
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -63,14 +69,16 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def expand_paths(args: argparse.Namespace) -> argparse.Namespace:
-    """Replace `~` at the start of every path on the command line by the home folder."""
-    for name, value in vars(args).items():
-        setattr(args, name, _expanded(value))
-    return args
+def _path(text: str) -> Path:
+    return expand_home(_not_empty(text))
 
 
-def _expanded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_expanded(item) for item in value]
-    return expand_home(value) if isinstance(value, Path) else value
+def _path_or_url(text: str) -> Path | str:
+    return path_or_url(_not_empty(text))
+
+
+def _not_empty(text: str) -> str:
+    """The text of a path, which is not empty: Python would take that for the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is '': take a path, such as . for the working folder")
+    return text

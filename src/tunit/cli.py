@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunit._version import __version__
-from tunit.arguments import Parser, expand_paths
+from tunit.arguments import Parser
 from tunit.errors import EndedInOtherProcesses, RunError, TunitError
 from tunit.failures import TRACEBACK, sentence_of
 from tunit.files import reason_of
@@ -81,7 +81,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
         silence()  # other ranks print nothing
     try:
-        args = expand_paths(build_parser().parse_args(argv))
+        args = build_parser().parse_args(argv)
         _check_working_folder()
         args.words = list(sys.argv[1:] if argv is None else argv)
         return int(args.run(args))

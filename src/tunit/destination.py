@@ -168,7 +168,7 @@ def staged(folder: Path) -> Iterator[Path]:
     _mine.add(stage.name)
     try:
         with ExitStack() as lock:
-            with writable(folder, "give another --out"):
+            with writable(folder, "give another folder"):
                 folder.mkdir(parents=True, exist_ok=True)
                 clear_unfinished(folder)
                 stage.mkdir()

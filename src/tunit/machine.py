@@ -26,12 +26,14 @@ UNKNOWN = 2**32  # bytes of free memory that are assumed if the system does not 
 PICTURES_SHARE = 0.25
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:N`, `mps`, `xpu`, or another accelerator that PyTorch knows.
+    A torch.device is checked in the same way.
 
     Raises ConfigError if it does not exist. Devices other than cpu and cuda are checked by a small step when training
     starts.
     """
+    name = str(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -5,13 +5,23 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from tunit.errors import ConfigError
+from tunit.printing import shown
+
 
 def expand_home(path: str | Path) -> Path:
     """The path with a leading `~` or `~user` replaced by that home folder; unchanged if there is no such user.
 
     A shell replaces `~` only at the start of a word, so not in --out=~/x, a list of paths, a setting or Python. For a
     file that is really called `~`, write ./~.
+
+    Every path that a user gives comes through here. Raises ConfigError if it is no path, or is empty: Python takes
+    that for the working folder.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"{shown(path)} is not a path: give one path, as text or a pathlib.Path")
+    if path == "":
+        raise ConfigError("a path is empty: give one, or . for the working folder")
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
 
 

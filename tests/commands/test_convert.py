@@ -3,6 +3,7 @@ checkpoint.
 """
 
 import json
+import shlex
 
 import pytest
 import torch
@@ -10,12 +11,14 @@ import torch
 from release_checkpoint import all_shapes, checkpoint, style_of, tensors_of, translate
 from tiny_run import tiny_config, write_pictures
 from tunit.arguments import Parser
+from tunit.cli import main
 from tunit.commands import convert
 from tunit.config import Config
 from tunit.data.batching.batches import make_batch
 from tunit.errors import ConfigError, RunError
 from tunit.methods.model_file import load_model
 from tunit.methods.tunit import tunit_step
+from tunit.reporting.write import write_report
 from tunit.training.checkpoint import checkpoints, load_newest, save_checkpoint, state_tensors
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
@@ -255,3 +258,19 @@ def test_a_run_whose_number_of_domains_was_found_becomes_a_released_checkpoint(t
     found = model.guide.domain_head.weight
     assert len(found) == model.config.networks.domains
     assert any(torch.equal(tensor, found) for tensor in content["C_EMA_state_dict"].values())
+
+
+def test_the_messages_name_only_what_can_be_done(tmp_path, released, monkeypatch):
+    out = tmp_path / "run"
+    assert tunit_convert(released, "--out", out) == 0
+    with pytest.raises(RunError, match=r"exists already: give another --out, or --overwrite it$"):
+        tunit_convert(released, "--out", out)
+    write_pictures(tmp_path / "pictures", 40)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        RunError, match=r"holds no pictures .* `(tunit train FOLDER --resume [^`]*)`"
+    ) as refused:
+        write_report(out)
+    words = shlex.split(str(refused.value).rpartition("`tunit ")[2].rstrip("`").replace("FOLDER", "pictures"))
+    assert main([*words, "--threads", "1", "--quiet"]) == 0
+    assert write_report(out).is_file()

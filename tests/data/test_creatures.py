@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage, stats
 
+from tunit.cli import main
 from tunit.data.creatures.factors import RANGES
 from tunit.data.creatures.picture_set import (
     SPECIES,
@@ -292,3 +293,8 @@ def test_every_factor_drawn_is_within_its_range():
 def test_a_missing_table_is_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_creatures(tmp_path / "factors.csv")
+
+
+def test_a_folder_that_cannot_be_made_is_named_as_it_was_given(capsys):
+    assert main(["creatures", "/proc/creatures"]) == 2
+    assert "give another OUT" in capsys.readouterr().err

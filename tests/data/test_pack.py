@@ -342,11 +342,11 @@ def test_a_folder_with_only_bad_pictures_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"size": 0}, "size 0 is too small"),
+        ({"size": 0}, "^size is 0: take"),
         ({"fit": "zoom"}, "fit 'zoom' is unknown"),
         ({"labels": "x"}, "labels 'x' is unknown"),
         ({"background": (0, 0, 256)}, "is not a colour"),
-        ({"min_side": 0}, "min_side 0 is too small"),
+        ({"min_side": 0}, "min_side is 0: take"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None:

@@ -240,3 +240,15 @@ def test_identical_pictures_may_all_be_kept(source, memory):
     assert len(made.names) == 25
     assert np.array_equal(made.images[made.names.index("b/003.png")], made.images[2])
     assert Image.fromarray(made.images[0]).size == (32, 32)
+
+
+def test_shards_that_were_moved_are_found_through_a_link(source, tmp_path):
+    """The remedy that the message names works."""
+    made = shards_of(source, tmp_path / "old")
+    copy_index(open_shards(tmp_path / "old"), tmp_path / "run" / "data", labels=True)
+    (tmp_path / "old").rename(tmp_path / "new")
+    with pytest.raises(DataError, match=r"moved, leave a link to it in the old place") as refused:
+        open_packed(tmp_path / "run" / "data").images[7]
+    assert "keys" not in str(refused.value)  # of a store
+    (tmp_path / "old").symlink_to(tmp_path / "new")
+    assert np.array_equal(open_packed(tmp_path / "run" / "data").images[7], made.images[7])

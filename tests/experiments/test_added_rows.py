@@ -1,6 +1,7 @@
 """Rows that a user adds: a preset file as a further row of a table."""
 
 import json
+import tomllib
 
 import pytest
 
@@ -63,6 +64,29 @@ def test_an_added_row_is_run_and_printed(tmp_path, capsys):
     assert outcome["figures"]["mFID"] > 0
     config = (tmp_path / "out/table1-smoke/mine/seed-0/run/config.toml").read_text()
     assert "reconstruction_weight = 3.0" in config
+
+
+def test_a_row_with_few_steps_of_e_alone_keeps_one_in_a_smoke_test(tmp_path, capsys):
+    """Its number of domains is found after them. 8 steps for the paper's 200,000 leave it less than one."""
+    for i, name in enumerate(("apples", "pears")):
+        write_pictures(tmp_path / "pictures" / name, seed=i, number=16)
+    short = tmp_path / "short.toml"
+    short.write_text(
+        'base = "paper"\n[schedule]\nsteps = 6000\nguide_only_until = 1500\n[networks]\ndomains = 0\n'
+    )
+    words = [
+        "reproduce",
+        "table1",
+        "--data",
+        str(tmp_path / "pictures"),
+        "--out",
+        str(tmp_path / "out"),
+        "--smoke",
+    ]
+    assert main([*words, "--add", str(short), "--only", "short", "--device", "cpu", "--threads", "1"]) == 0
+    run = tmp_path / "out/table1-smoke/short/seed-0/run"
+    schedule = tomllib.loads((run / "config.toml").read_text())["schedule"]
+    assert 1 <= schedule["guide_only_until"] < schedule["steps"] <= 8
 
 
 def test_missing_pictures_are_reported_once_and_nothing_is_written(tmp_path, capsys):

@@ -150,7 +150,9 @@ def test_a_folder_that_is_not_a_run_is_one_sentence(tmp_path):
 def test_a_run_without_its_pictures_is_one_sentence(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     shutil.rmtree(copy / "data")
-    with pytest.raises(RunError, match="no pictures to report on"):
+    with pytest.raises(
+        RunError, match=r"holds no pictures that can be read: .*`tunit train FOLDER --resume "
+    ):
         write_report(copy)
 
 

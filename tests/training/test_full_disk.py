@@ -175,7 +175,10 @@ def take_away(shard):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (take_away, r"cannot be used \(.*\): check the address, the keys and the connection"),
+        (
+            take_away,
+            r"cannot be used \(.*\): if the folder of the shards was moved, leave a link to it in the old place.*",
+        ),
         (
             damage,
             "does not hold .*: the shards are damaged, or were replaced, so restore or prepare them again",

@@ -422,7 +422,7 @@ def test_fits_and_sizes_that_do_not_exist_are_refused(translator):
         (torch.full((3, 32, 32), 200.0), r"values from 200 to 200: scale pictures to \[-1, 1\]"),
         (torch.full((3, 32, 32), float("nan")), "values from nan"),
         (Image.new("I;16", (4, 4)), "mode I;16 is unknown"),
-        ([], "none of the given pictures can be used"),
+        ([], "no picture was given that can be used"),
         ("nowhere.png", "nowhere.png does not exist"),
     ],
 )
@@ -472,7 +472,7 @@ def test_a_single_bad_picture_is_always_an_error(translator, tmp_path):
             call(bad, report=lambda item: None)
     with pytest.raises(DataError, match=r"b\.jpg cannot be used"):
         translator.translate(bad, domain=0, report=lambda item: None)
-    with pytest.raises(DataError, match="none of the given references can be used"):
+    with pytest.raises(DataError, match="no reference was given that can be used"):
         translator.style([bad, bad], report=lambda item: None)
     path = tmp_path / "short.png"
     path.write_bytes(write(tmp_path / "whole.png", 1).read_bytes()[:300])

@@ -71,7 +71,7 @@ def _to_run(args: argparse.Namespace) -> list[str]:
     source = find_checkpoint(args.source)
     if args.out.resolve() in source.resolve().parents:
         raise RunError(f"{source} lies in {args.out}, which would be replaced: give another --out")
-    check_free(out, overwrite=args.overwrite)
+    check_free(out, overwrite=args.overwrite, resumable=False)
     check_folder(args.out)
     imported = from_published(read_published(source), str(source))
     notes = imported.warnings
@@ -104,7 +104,7 @@ def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int, 
     state = new_state(imported.config, torch.device("cpu"))
     fill_state(state, state_tensors(state) | imported.tensors, {"step": step, "cursors": {}}, source)
     with owning(out):
-        check_free(out, overwrite=overwrite, owned=True)
+        check_free(out, overwrite=overwrite, owned=True, resumable=False)
         with preparing(out) as made:
             _write_about(made, source, imported)
             save_checkpoint(made.checkpoints, state, imported.config.run.keep_checkpoints)

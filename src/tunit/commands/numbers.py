@@ -3,9 +3,8 @@
 import argparse
 from collections.abc import Callable
 
+from tunit.given import LARGEST_SEED
 from tunit.printing import shown
-
-LARGEST_SEED = 2**63 - 1  # the largest that NumPy and PyTorch accept
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

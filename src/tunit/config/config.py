@@ -56,6 +56,8 @@ class Config:
         changed = tuple(values for values in self.method_settings if values != type(values)())
         object.__setattr__(self, "method_settings", changed)
         for name, section in section_types().items():
+            if not isinstance(self.section(name), section):
+                raise ConfigError(f"{name} is {shown(self.section(name))}: give a {section.__name__}")
             values, kinds = self.section(name), kinds_of(section)
             for f in dataclasses.fields(values):
                 check_type(f, kinds[f.name], getattr(values, f.name))
@@ -90,6 +92,8 @@ class Config:
 
         Raises ConfigError for an unknown name (with the nearest right one), type or value.
         """
+        if not isinstance(overrides, Mapping):
+            raise ConfigError(f"the overrides are {shown(overrides)}: give names with values, as a dict")
         changed: dict[str, dict[str, Any]] = {}
         for name, value in overrides.items():
             section, f = find_field(name)
@@ -154,6 +158,8 @@ def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
     Names and sections of development versions before 0.1.0 are found, too. Raises ConfigError with the nearest right
     name.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"the name of a setting is {shown(name)}: give text, such as 'steps'")
     fields = all_fields()
     section, _, bare = name.replace("-", "_").rpartition(".")
     newest = RENAMED.get(bare, bare)

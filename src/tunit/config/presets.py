@@ -1,6 +1,7 @@
 """Presets: TOML files of differences. Some come with the package; users may write others."""
 
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from tunit.config.config import Config, find_field, section_types
@@ -20,12 +21,14 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
-def read_config(preset: str) -> Config:
+def read_config(preset: str | Path) -> Config:
     """The config of a preset, given by its name or by the path of a TOML file.
 
     Raises ConfigError if it does not exist, is not TOML, or names an unknown setting.
     """
-    return _read_chain(preset, ())
+    if not isinstance(preset, str | Path) or preset == "":
+        raise ConfigError(f"the preset is {shown(preset)}: give the name of one, or the path of a TOML file")
+    return _read_chain(str(preset), ())
 
 
 def preset_differences(preset: str, root: str = "paper") -> dict[str, Any]:
@@ -90,7 +93,7 @@ def _base_of(table: dict[str, Any], preset: str) -> str | None:
     ConfigError if there is no such file.
     """
     base = table.pop("base", None)
-    if base is not None and not isinstance(base, str):
+    if base == "" or not isinstance(base, str | None):
         raise ConfigError(f"{preset}: base is {shown(base)}: name a preset or a file")
     shipped = preset_names()
     if base is None or base in shipped or preset in shipped:

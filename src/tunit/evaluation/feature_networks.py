@@ -100,7 +100,7 @@ def load_feature_network(
     if name == "inception":
         path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, "--features FILE, or --features random-vgg16")
     else:
-        path = expand_home(name)
+        path = Path() if name == "" else expand_home(name)
         if not path.is_file():
             raise ConfigError(
                 f"feature network {name!r} is neither a file nor a known name: take random-vgg16, inception, dinov2, "

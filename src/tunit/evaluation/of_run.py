@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tunit.data.decoding.bounds import MAX_PIXELS
 from tunit.data.finding.left_out import summarise_left_out
 from tunit.data.layouts import Part
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
 from tunit.destination import check_earlier, check_file, workplace
+from tunit.errors import ConfigError
 from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Say, evaluate_model
 from tunit.evaluation.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
@@ -27,9 +30,11 @@ from tunit.evaluation.labelled import (
 from tunit.evaluation.result import UNFAIR, Evaluation, Labelled
 from tunit.evaluation.truth import truth_test_beside
 from tunit.files import writable, write_text
+from tunit.given import given_seed, whole_number
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.paths import expand_home
+from tunit.printing import shown
 from tunit.reading import Record, UnreadableError, read_json
 from tunit.training.run_folder import RunFolder, given_run, read_picture_index
 
@@ -47,14 +52,14 @@ def evaluate_run(
     picture_column: str = "",
     part: Part | None = None,
     max_pixels: int = MAX_PIXELS,
-    features: str = DEFAULT,
+    features: str | Path = DEFAULT,
     preprocessing: str = "clean",
     trust_features: bool = False,
     most_sources: int = 0,
     translates: bool = True,
     beside_trivial: bool = True,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     out: str | Path | None = None,
     show: Callable[[Evaluation], None] = lambda result: None,
     say: Say = lambda text: None,
@@ -73,6 +78,9 @@ def evaluate_run(
     show: a function that gets the result before it is written.
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
     """
+    features, seed = str(features) if isinstance(features, Path) else features, given_seed(seed)
+    most_sources = whole_number(most_sources, "most_sources is {}: take a whole number, 0 for all", 0)
+    _check_kinds(part, features=features, label_column=label_column, picture_column=picture_column)
     model = load_model(given_run(run), choose_device(device))
     run, source, train, path = _places(run, source, train, out, features)
     squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
@@ -98,6 +106,15 @@ def evaluate_run(
     return _shown_and_saved(result, show, path, about)
 
 
+def _check_kinds(part: Part | None, **texts: object) -> None:
+    """Raises ConfigError if an argument that is no number and no path is of a wrong type."""
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} is {shown(value)}: give text")
+    if not isinstance(part, Part | None):
+        raise ConfigError(f"part is {shown(part)}: give what tunit.data.layouts.make_part returns")
+
+
 def _shown_and_saved(
     result: Evaluation, show: Callable[[Evaluation], None], path: Path, about: dict[str, Any]
 ) -> Evaluation:
@@ -116,9 +133,9 @@ def _places(
     work: the pictures must exist, and the result file must be writable and none of the files that are read.
     """
     run, source = expand_home(run), expand_home(source)
-    train = expand_home(train) if train else None
+    train = None if train is None else expand_home(train)
     path, keep = run / FOLDER / RESULT, [run, source, train, Path(features)]
-    if out:
+    if out is not None:
         path = expand_home(out)
         check_result_file(path, keep)
     else:

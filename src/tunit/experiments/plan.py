@@ -112,6 +112,9 @@ def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
     base. Some rows have no phase of E alone, but 200,000 joint steps: these get 200,000 / 135,000 times as many joint
     steps as the base has. Batch sizes keep their ratio to the paper's 32.
 
+    A phase that the row has keeps at least one step, however few steps there are: without a step of E alone, the
+    number of domains could not be found.
+
     row: the config of a preset based on `paper`. Phases of row and base must be in steps. share: a factor on all
     steps of the base.
     """
@@ -123,12 +126,14 @@ def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
     late = share * (ours.average_from - ours.guide_only_until)
     late /= theirs.average_from - theirs.guide_only_until
     until = own.guide_only_until * before
+    alone = max(1, round(until)) if own.guide_only_until else 0
+    least = alone + 1 if own.steps > own.guide_only_until else max(1, alone)
     batch = row.optimisers.batch_size * base.optimisers.batch_size / paper.optimisers.batch_size
     return {
         "labelled_only_until": round(own.labelled_only_until * before),
-        "guide_only_until": round(until),
+        "guide_only_until": alone,
         "average_from": round(until + (own.average_from - own.guide_only_until) * late),
-        "steps": max(1, round(until + (own.steps - own.guide_only_until) * joint)),
+        "steps": max(least, round(until + (own.steps - own.guide_only_until) * joint)),
         "batch_size": max(2, round(batch)),
     }
 

@@ -14,8 +14,6 @@ from tunit.config import Config
 from tunit.config.presets import KEPT, LARGEST_FILE
 from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import CounterStart, numpy_generator
-from tunit.data.packing.packed import open_packed
-from tunit.errors import DataError, RunError
 from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
 from tunit.evaluation.protocol import random_pairing, translated
 from tunit.methods.inference import in_batches, redraw
@@ -27,6 +25,7 @@ from tunit.reporting.remarks import Finding, findings, typical_rows
 from tunit.reporting.style_map import laid_out
 from tunit.training.alarms import Alarm
 from tunit.training.neighbours_found import measures_of
+from tunit.training.preparation import pictures_of_run
 from tunit.training.run_folder import RunFolder
 from tunit.training.watch import alarms_of, rows_of
 
@@ -107,10 +106,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
     Raises RunError if the run has no pictures of its own, or `figures` cannot be read.
     """
     config, about = run.read_config(), run.read_about()
-    try:
-        packed = open_packed(run.data)
-    except DataError as error:
-        raise RunError(f"{run.path} has no pictures to report on ({error})") from None
+    packed = pictures_of_run(run)
     guided = guide_pictures(packed, model)
     rng = numpy_generator(seed, "report", 0)
     chosen = _of_every_domain(rng.permutation(len(guided.images)), guided.found, 2 * SOURCES)

@@ -6,6 +6,8 @@ import torch
 
 from tunit.destination import check_earlier, check_file
 from tunit.files import writable, write_text
+from tunit.given import given_seed
+from tunit.machine import choose_device
 from tunit.methods.model_file import load_model
 from tunit.paths import expand_home
 from tunit.reporting.contents import gather
@@ -21,7 +23,7 @@ def write_report(
     *,
     figures: str | Path | None = None,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: str | torch.device = "cpu",
 ) -> Path:
     """Write the page of a run to `out`, or to RUN/report.html; returns its path.
 
@@ -30,11 +32,12 @@ def write_report(
     other than an earlier report.
     """
     run = given_run(run)
-    path = expand_home(out) if out else run / NAME
-    evaluated = expand_home(figures) if figures else None
-    model = load_model(run, device)
+    path = expand_home(out) if out is not None else run / NAME
+    evaluated = expand_home(figures) if figures is not None else None
+    seed = given_seed(seed)
+    model = load_model(run, choose_device(device))
     check_file(path, keep=[run, evaluated])
-    if out:
+    if out is not None:
         check_earlier(path, is_report, "a report of `tunit report`")
     contents = gather(RunFolder(run), model, figures=evaluated, seed=seed)
     with writable(path, "give another --out"):

@@ -11,9 +11,11 @@ from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.destination import STUDIO, check_apart
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
 from tunit.errors import ConfigError, EndedInOtherProcesses, RunError, TunitError
+from tunit.given import whole_number
 from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home, path_or_url
+from tunit.printing import shown
 from tunit.process_group import process_group, rank_zero_alone
 from tunit.training.all_ranks import TrainingPlan, begun_by_this_job, check_not_moved, follow_rank_zero
 from tunit.training.checkpoint import checkpoints
@@ -73,7 +75,7 @@ def start_run(
     What `out` holds is replaced only after pictures, labels, batch, memory and settings have been checked.
     Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there.
     """
-    check_tracker(log_to)
+    _check_given(config, evaluate, evaluate_every, log_to)
     source, out = path_or_url(source), expand_home(out)
     start_from = None if start_from is None else given_run(start_from)
     run = RunFolder(out)
@@ -100,6 +102,18 @@ def start_run(
             )
         check_same_folder(run)
         return plan.carry_out(config, run, pictures, ready, resume=start_from is not None)
+
+
+def _check_given(config: Config, evaluate: Evaluate | None, evaluate_every: int, log_to: str) -> None:
+    """Raises ConfigError if an argument of `start_run` that is no path is of a wrong kind."""
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"config is {shown(config)}, which is not a Config: give one, such as read_config('default')"
+        )
+    if not (evaluate is None or callable(evaluate)):
+        raise ConfigError(f"evaluate is {shown(evaluate)}: give a function, or leave it out")
+    whole_number(evaluate_every, "evaluate_every is {}: take a whole number of steps, 0 for none", 0)
+    check_tracker(log_to)
 
 
 def _check_folders(source: Path | str, out: Path, start_from: Path | None, config: Config) -> None:
@@ -208,7 +222,7 @@ def resume_run(
     """
     check_tracker(log_to)
     run = RunFolder(given_run(out))
-    source = path_or_url(source) if source else None
+    source = None if source is None else path_or_url(source)
     check_begun(run)
     if not (run.path / NEW).is_dir():
         run.read_config()  # raises RunError before a lock file is made in a folder that is not a run

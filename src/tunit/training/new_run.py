@@ -26,10 +26,11 @@ _PACK_ONLY = {"data", "config.toml"}
 _REMEDY = "give a folder that can be written, and check the space on its disk"
 
 
-def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
+def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False, resumable: bool = True) -> None:
     """Raises RunError if the folder is not empty; with `overwrite`, only if it holds something other than a run.
 
-    owned: this process has the lock. If False, a lock of another process is an error, too.
+    owned: this process has the lock. If False, a lock of another process is an error, too. resumable: the command has
+    a flag --resume.
     """
     with writable(run.path, "give another folder"):
         if not run.exists():
@@ -40,7 +41,8 @@ def check_free(run: RunFolder, *, overwrite: bool, owned: bool = False) -> None:
         if owner:
             raise in_training(run, owner)
         if not overwrite:
-            raise RunError(f"{run.path} exists already: give another --out, --resume it, or --overwrite it")
+            resume = " --resume it," if resumable else ""
+            raise RunError(f"{run.path} exists already: give another --out,{resume} or --overwrite it")
         names = {path.name for path in run.path.iterdir()} - HIDDEN
         pack_only = names <= _PACK_ONLY and (run.data / ".tunit-cache").is_file()
         # After a replacement that was interrupted, the old files may be gone, and the new ones not in place yet.

@@ -219,16 +219,24 @@ def pictures_of(
     """
     if source is None:
         try:
-            return open_packed(run.data), False
-        except DataError:
+            return pictures_of_run(run), False
+        except RunError:
             if not recorded:
-                raise RunError(
-                    f"{run.path} holds no pictures: give their folder too, as in "
-                    f"`{command('train', 'FOLDER', '--resume', run.path)}`"
-                ) from None
+                raise
     source = source or path_or_url(str(recorded))
     if not is_sharded(source):
         packed = still_packed(Path(source), run.data, pack_settings(config))
         if packed is not None:
             return packed, False
     return pack(source, new, config, False, progress), True
+
+
+def pictures_of_run(run: RunFolder) -> PackedPictures:
+    """The pictures that a run was trained on. Raises RunError if it holds none, as after `tunit convert`."""
+    try:
+        return open_packed(run.data)
+    except DataError:
+        raise RunError(
+            f"{run.path} holds no pictures that can be read: give their folder, too, as in "
+            f"`{command('train', 'FOLDER', '--resume', run.path)}`"
+        ) from None

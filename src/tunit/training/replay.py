@@ -7,7 +7,6 @@ from pathlib import Path
 from torch import Tensor
 
 from tunit.data.batching.batches import make_batch
-from tunit.data.packing.packed import open_packed
 from tunit.errors import NonFiniteError, RunError
 from tunit.machine import to_device
 from tunit.networks.tensor_file import read_tensors
@@ -19,6 +18,7 @@ from tunit.training.in_progress import Training, begin_if_new
 from tunit.training.initial_state import with_found_domains
 from tunit.training.log import ProgressDisplay
 from tunit.training.non_finite import checkpoint_of
+from tunit.training.preparation import pictures_of_run
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.speed import StepFlops
@@ -109,7 +109,7 @@ def _before(run: RunFolder, checkpoint: Path | None) -> Training:
     # All weights come from the checkpoint, so the E of another run, with which this one began, is not needed.
     origin = {} if checkpoint is None else {"guide_from": ""}
     config = resolve_machine(run.read_config().with_overrides({"processes": 1} | origin))
-    pictures = open_packed(run.data)
+    pictures = pictures_of_run(run)
     ready = make_ready(config, pictures, None)
     state = ready.state
     if checkpoint is not None:

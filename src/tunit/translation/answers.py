@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tunit.clustering.outliers import outlier_scores
-from tunit.errors import ConfigError
+from tunit.errors import ConfigError, DataError
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 from tunit.networks.guide import Guidance
@@ -46,8 +46,13 @@ def check_tells(model: Model) -> None:
         )
 
 
-def joined(parts: Sequence[Guidance]) -> Guidance:
-    """E's output for several batches, joined into one."""
+def joined(parts: Sequence[Guidance], what: str = "picture") -> Guidance:
+    """E's output for several batches, joined into one.
+
+    Raises DataError if there is none, because no `what` was given, or none that can be read.
+    """
+    if not parts:
+        raise DataError(f"no {what} was given that can be used: give at least one that can be read")
     return Guidance(torch.cat([part.logits for part in parts]), torch.cat([part.style for part in parts]))
 
 

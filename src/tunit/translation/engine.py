@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.errors import ConfigError
+from tunit.given import whole_number
 from tunit.machine import PRECISIONS, is_out_of_memory, without_tf32
 from tunit.methods.inference import decoded, guidance_over
 from tunit.methods.model_file import Model
@@ -18,7 +19,6 @@ from tunit.networks.guide import Guidance
 from tunit.translation.inference_networks import networks_for
 from tunit.translation.inputs import Picture, Square
 from tunit.translation.output_cache import OutputCache
-from tunit.translation.values import whole_number
 
 BATCH = 32  # how many pictures are in memory and go through the networks together
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from tunit.translation.values import whole_number
+from tunit.given import whole_number
 
 Value = TypeVar("Value")
 

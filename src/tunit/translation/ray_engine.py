@@ -54,7 +54,7 @@ class RayEngine:
 
 
 def engine_on(
-    engine: str, folder: Path, device: str, precision: str, batch: int, compiled: bool
+    engine: str, folder: Path, device: str | torch.device, precision: str, batch: int, compiled: bool
 ) -> RayEngine | None:
     """The engine on a cluster for the model in `folder`; None if `engine` is "local".
 
@@ -66,7 +66,7 @@ def engine_on(
         return None
     check_computing(precision, batch)
     threads = torch.get_num_threads()
-    return RayEngine(ModelOnDisk(folder.resolve(), device, precision, batch, compiled, threads))
+    return RayEngine(ModelOnDisk(folder.resolve(), str(device), precision, batch, compiled, threads))
 
 
 def _one_by_one(results: Generator[list[Drawn], None, None]) -> Iterator[Drawn]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tunit.data.decoding.decode import MAX_PIXELS
 from tunit.errors import ConfigError, DataError
+from tunit.given import real_number, whole_number
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
@@ -35,7 +36,7 @@ from tunit.translation.inputs import (
 from tunit.translation.model_place import model_folder
 from tunit.translation.ray_engine import RayEngine, engine_on
 from tunit.translation.results import finished
-from tunit.translation.values import Codes, real_number, style_code, style_codes, whole_number
+from tunit.translation.values import Codes, style_code, style_codes
 from tunit.translation.walk import MOST_FRAMES, Walk, between
 
 
@@ -77,7 +78,7 @@ class Translator:
         cls,
         run: str | Path,
         *,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "float32",
         batch: int = BATCH,
         compiled: bool = False,
@@ -90,14 +91,14 @@ class Translator:
         run: a path, or the name of a model on the hub of huggingface_hub, "user/name". An existing path is never
         looked for on the hub, nor is a name in an existing folder, such as "runs/cats" if there is a folder runs.
 
-        device: "auto" (cuda if there is such a GPU, otherwise cpu), "cpu", "cuda", "cuda:N", "mps" or "xpu".
-        precision: "float32" or "bfloat16", for convolutions and matrix products. batch: how many pictures are in
-        memory and go through the networks together. compiled: use torch.compile, which takes about a minute before
-        the first result. max_pixels: a file that declares more pixels is refused before decoding. remember: N keeps
-        the content codes and E's output of the N pictures that were used last, so that another translation of one of
-        them takes only G's decoder. Only pictures that are given alone, not in a list or folder, are kept. engine:
-        "ray" decodes and computes on a Ray cluster, whose machines must have the model and the pictures under the
-        same absolute paths; nothing is remembered there.
+        device: "auto" (cuda if there is such a GPU, otherwise cpu), "cpu", "cuda", "cuda:N", "mps" or "xpu", or a
+        torch.device. precision: "float32" or "bfloat16", for convolutions and matrix products. batch: how many
+        pictures are in memory and go through the networks together. compiled: use torch.compile, which takes about a
+        minute before the first result. max_pixels: a file that declares more pixels is refused before decoding.
+        remember: N keeps the content codes and E's output of the N pictures that were used last, so that another
+        translation of one of them takes only G's decoder. Only pictures that are given alone, not in a list or
+        folder, are kept. engine: "ray" decodes and computes on a Ray cluster, whose machines must have the model and
+        the pictures under the same absolute paths; nothing is remembered there.
 
         Raises RunError if there is no model, ConfigError if the device or a compiler is missing.
         """
@@ -127,10 +128,7 @@ class Translator:
 
     def guide(self, pictures: Pictures, *, report: Report | None = None) -> Guidance:
         """Domain logits (N, domains) and style codes (N, style width) of one or several pictures, on the CPU."""
-        parts = [guidance for _, _, guidance in self.guided(pictures, report=report)]
-        if not parts:
-            raise DataError("none of the given pictures can be used: give at least one that can be read")
-        return joined(parts)
+        return joined([guidance for _, _, guidance in self.guided(pictures, report=report)])
 
     def guided(
         self, pictures: Pictures, *, report: Report | None = None
@@ -141,14 +139,8 @@ class Translator:
 
     def style(self, reference: Pictures, *, report: Report | None = None) -> Tensor:
         """The style code (style width,) of a picture; for several pictures, the mean of their codes."""
-        total = torch.zeros(self.model.settings.style_width, dtype=torch.float64)
-        number = 0
-        for _, _, guidance in self.guided(reference, report=report):
-            total += guidance.style.double().sum(0)
-            number += len(guidance.style)
-        if not number:
-            raise DataError("none of the given references can be used: give at least one that can be read")
-        return (total / number).float()
+        parts = [guidance for _, _, guidance in self.guided(reference, report=report)]
+        return joined(parts, "reference").style.double().mean(0).float()
 
     def domain_style(self, k: int) -> Tensor:
         """The average style code (style width,) of domain k in training. Raises ConfigError if there is none."""
@@ -267,7 +259,7 @@ class Translator:
         if not is_single:
             raise DataError("interpolate redraws one picture, but several were given: give one")
         picture = next(opened)[1]
-        styles = self.guide(references).style
+        styles = joined([guidance for _, _, guidance in self.guided(references)], "reference").style
         if len(styles) == 1:
             styles = torch.cat([self.guide(picture).style, styles])
         codes = between(styles, frames)

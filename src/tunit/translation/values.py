@@ -1,7 +1,5 @@
-"""Checks of what is given to the API: a value of a wrong kind is one sentence, too."""
+"""Checks of style codes that are given to the API: a value of a wrong kind is one sentence, too."""
 
-import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,32 +11,6 @@ from torch import Tensor
 from tunit.errors import ConfigError
 
 Codes = Tensor | NDArray[np.floating[Any]] | Sequence[float] | Sequence[Sequence[float]]  # style codes
-
-
-def whole_number(value: Any, what: str, low: float = -math.inf, high: float = math.inf) -> int:
-    """A whole number of Python, numpy or torch as an int, low <= number <= high.
-
-    Raises ConfigError with the sentence `what`, in which {} stands for the value.
-    """
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except (TypeError, ValueError):
-        raise ConfigError(what.format(repr(value))) from None
-    if not low <= number <= high:
-        raise ConfigError(what.format(value))
-    return number
-
-
-def real_number(value: Any, what: str) -> float:
-    """A finite number of Python, numpy or torch as a float. Raises ConfigError with the sentence `what`."""
-    try:
-        if isinstance(value, bool | str | bytes) or not math.isfinite(value):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise ConfigError(what.format(repr(value))) from None
 
 
 def style_codes(styles: Codes, width: int) -> Tensor:
@@ -55,6 +27,8 @@ def style_codes(styles: Codes, width: int) -> Tensor:
         )
     if codes.dtype == torch.bool or codes.is_complex():
         raise ConfigError(f"style codes of type {codes.dtype} do not fit: give real numbers")
+    if not len(codes):
+        raise ConfigError("there is no style code among those given: give at least one")
     codes = codes.float().cpu()
     if not bool(codes.isfinite().all()):
         raise ConfigError("a style code has a value that is not finite: give finite numbers")

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from tunit.errors import ConfigError
+from tunit.given import real_number
 from tunit.paths import expand_home
 from tunit.translation.frames import frame_of, pyav, shape_stream
 from tunit.translation.result_files import write_bytes
-from tunit.translation.values import real_number
 
 MOST_FRAMES = 2_000  # all frames are in memory: 100 MB at 128 px
 MOST_RATE = 100.0  # frames per second; the times in a GIF are in hundredths of a second

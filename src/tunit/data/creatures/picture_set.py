@@ -124,7 +124,7 @@ def write_creatures(folder: Path, number: int, size: int, seed: int) -> Path:
         raise DataError(f"cannot write {number} creatures: choose at least 1")
     if folder.exists() and (not folder.is_dir() or holds_results(folder)):
         raise DataError(f"{folder} is not an empty folder: choose another, or empty it first")
-    check_folder(folder)
+    check_folder(folder, "OUT")
     creatures = sample_creatures(number, seed)
     names = [f"pictures/{i:05d}.png" for i in range(1, number + 1)]
     with staged(folder) as stage, writable(folder, "free some space there, or choose another folder"):

@@ -11,6 +11,12 @@ from tunit.data.finding.stores import open_store, sentences
 from tunit.files import flush_folder, replacing
 from tunit.paths import cache_folder, path_or_url
 
+# What helps if a folder, or a shard in it, cannot be used.
+_CHECK = "check the folder and its disk"
+_PUT_BACK = (
+    "if the folder of the shards was moved, leave a link to it in the old place; if shards were made there again, "
+    "make them of the same pictures as before"
+)
 Span = tuple[str, int, int]  # a file, its first byte, and the byte after the last one
 
 
@@ -58,12 +64,12 @@ class FolderPlace:
 
     def names(self) -> set[str]:
         """See Place."""
-        with sentences(self.where):
+        with sentences(self.where, _CHECK):
             return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
 
     def read(self, name: str) -> bytes | None:
         """See Place."""
-        with sentences(self.where):
+        with sentences(self.where, _CHECK):
             path = self._folder / name
             return path.read_bytes() if path.is_file() else None
 
@@ -71,7 +77,10 @@ class FolderPlace:
         """See Place."""
         found: list[bytes] = [b""] * len(wanted)
         for name in dict.fromkeys(name for name, _, _ in wanted):
-            with sentences(f"{self.where}/{name}"), (self._folder / name).open("rb", buffering=0) as file:
+            with (
+                sentences(f"{self.where}/{name}", _PUT_BACK),
+                (self._folder / name).open("rb", buffering=0) as file,
+            ):
                 for i, (of, begin, end) in enumerate(wanted):
                     if of == name:
                         file.seek(begin)
@@ -80,7 +89,7 @@ class FolderPlace:
 
     def write(self, name: str, data: bytes) -> None:
         """See Place."""
-        with sentences(self.where), replacing(self._folder / name) as partial:
+        with sentences(self.where, _CHECK), replacing(self._folder / name) as partial:
             partial.write_bytes(data)
 
     def scratch(self) -> Path:
@@ -89,7 +98,7 @@ class FolderPlace:
 
     def take(self, name: str, path: Path) -> None:
         """See Place."""
-        with sentences(self.where):
+        with sentences(self.where, _CHECK):
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
             path.replace(self._folder / name)
@@ -97,7 +106,7 @@ class FolderPlace:
 
     def remove(self, name: str) -> None:
         """See Place."""
-        with sentences(self.where):
+        with sentences(self.where, _CHECK):
             (self._folder / name).unlink(missing_ok=True)
 
 

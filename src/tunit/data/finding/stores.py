@@ -17,6 +17,8 @@ from tunit.errors import ConfigError, DataError, StoreError
 from tunit.files import RESULTS
 from tunit.printing import shown
 
+CHECK = "check the address, the keys and the connection"  # if a store cannot be used
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -102,22 +104,21 @@ def open_store(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def sentences(what: str) -> Iterator[None]:
+def sentences(what: str, remedy: str = CHECK) -> Iterator[None]:
     """Turn any error of a store into one sentence; each store has its own exception classes."""
     try:
         yield
     except (DataError, ConfigError):
         raise
     except Exception as error:
-        raise _unusable(what, error) from error
+        raise _unusable(what, error, remedy) from error
 
 
-def _unusable(what: str, error: Exception) -> StoreError:
+def _unusable(what: str, error: Exception, remedy: str = CHECK) -> StoreError:
     number = getattr(error, "errno", None)
     why = (
         os.strerror(number)
         if isinstance(number, int) and number in errno.errorcode
         else shown(str(error) or type(error).__name__, 200)
     )
-    remedy = "check the address, the keys and the connection"
     return StoreError(f"{what} cannot be used ({why})", remedy, f"{remedy}, then give the same command")

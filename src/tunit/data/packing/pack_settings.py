@@ -11,6 +11,7 @@ from tunit.data.layouts import Part, part_of
 from tunit.data.packing.fit import FIT_MODES
 from tunit.data.packing.squares import Squaring
 from tunit.errors import ConfigError
+from tunit.given import whole_number
 
 # The version of decoding. Increase it whenever the same settings give other pixels than before. Packs of an older
 # version are then made again, but a run that already has such a pack continues to use it.
@@ -34,8 +35,7 @@ class PackSettings:
 
     def __post_init__(self) -> None:
         for name in ("size", "min_side", "max_pixels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} is too small: use at least 1")
+            whole_number(getattr(self, name), f"{name} is {{}}: take a whole number, at least 1", 1)
         if self.fit not in FIT_MODES:
             raise ConfigError(f"fit {self.fit!r} is unknown: use one of {', '.join(FIT_MODES)}")
         if self.labels not in LABEL_MODES:
