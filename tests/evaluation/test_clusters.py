@@ -111,3 +111,7 @@ def test_domain_sizes():
 
 def test_an_empty_last_domain_has_a_row():
     assert confusion_matrix(np.array([0]), np.array([1]), 3).tolist() == [[0, 1], [0, 0], [0, 0]]
+
+
+def test_the_entropy_of_a_single_group_is_printed_without_a_sign():
+    assert str(domain_sizes(np.array([0, 0]), 2).entropy) == "0.0"

@@ -1,5 +1,6 @@
 """Settings that contradict the method or each other: what is refused, and what is only warned about."""
 
+import numpy as np
 import pytest
 
 from tunit.config import all_fields, read_config
@@ -9,8 +10,9 @@ from tunit.methods.idle_settings import NEEDS, idle_settings
 from tunit.methods.registry import methods
 
 
-def warned(preset, resumes=False, **settings):
-    return warnings_of(read_config(preset).with_overrides(settings).resolved_schedule(), resumes=resumes)
+def warned(preset, resumes=False, of=None, **settings):
+    config = read_config(preset).with_overrides(settings).resolved_schedule()
+    return warnings_of(config, resumes=resumes, labels=None if of is None else np.array(of))
 
 
 def test_usual_schedules_give_no_warning():
@@ -150,3 +152,18 @@ def test_a_batch_of_one_picture_is_refused_also_for_e_alone():
         check_config(config)
     check_config(config, resumes=True)
     check_config(config.with_overrides({"guide_only_batch_size": 0}))
+
+
+def test_labels_that_are_missing_everywhere_or_all_the_same_are_not_what_was_meant():
+    [warning] = warned("paper", of=[-1] * 20, labels="csv")
+    assert warning.startswith("no picture has a label, although --labels is csv")
+    [warning] = warned("paper", of=[-1] * 19 + [0], labels="csv", domains=1)
+    assert warning.startswith("all labels are the same")
+    assert not warned("paper", of=[-1] * 18 + [0, 1], labels="csv", domains=2)
+    assert not warned("paper", of=[-1] * 20)
+    assert not warned("paper", of=[-1] * 20, labels="csv", resumes=True)
+
+
+def test_more_domains_than_pictures_are_not_what_was_meant():
+    [warning] = warned("paper", of=[-1] * 3)
+    assert warning.startswith("there are more domains than pictures (10 and 3)")

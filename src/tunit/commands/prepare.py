@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.finding.left_out import summarise_left_out
     from tunit.data.layouts import layout_config, part_of
     from tunit.data.packing.image_size import choose_image_size
-    from tunit.data.packing.packed import dark_set
+    from tunit.data.packing.packed import dark_set, without_labels
     from tunit.destination import check_folder
     from tunit.errors import ConfigError
 
@@ -101,8 +101,9 @@ def run(args: argparse.Namespace) -> int:
             show(f"  {left.reason}: {left.name} ({left.detail})")
     elif pictures.left_out:
         show(summarise_left_out(pictures.left_out))
-    if problem := dark_set(pictures):
-        remark(problem)
+    for problem in (dark_set(pictures), without_labels(pictures, config.data.labels)):
+        if problem:
+            remark(problem)
     return 0
 
 

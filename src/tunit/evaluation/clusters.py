@@ -52,7 +52,7 @@ def entropy(counts: NDArray[np.generic]) -> float:
     """The entropy, in nats, of the distribution counts / sum(counts)."""
     shares = np.asarray(counts, np.float64).ravel()
     shares = shares[shares > 0] / shares.sum()
-    return float(-(shares * np.log(shares)).sum())
+    return float((shares * -np.log(shares)).sum()) + 0.0  # not -0, for a single group
 
 
 def normalised_mutual_information(domains: Integers, classes: Integers) -> float:

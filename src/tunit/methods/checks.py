@@ -84,11 +84,13 @@ def _check_of_the_paper(config: Config, *, resumes: bool) -> None:
             )
 
 
-def warnings_of(config: Config, *, resumes: bool = False, pictures: int | None = None) -> list[str]:
+def warnings_of(
+    config: Config, *, resumes: bool = False, labels: NDArray[np.int64] | None = None
+) -> list[str]:
     """What is probably not meant, though it can be trained: a sentence each.
 
-    config: after `resolved_schedule`. resumes: a run that has taken steps, which keeps most settings. pictures:
-    how many there are, if that is known.
+    config: after `resolved_schedule`. resumes: a run that has taken steps, which keeps most settings. labels: (N,),
+    those of all pictures, -1 where unlabelled, if the pictures are known.
     """
     schedule = config.schedule
     alone, average, labelled, steps = (
@@ -111,12 +113,8 @@ def warnings_of(config: Config, *, resumes: bool = False, pictures: int | None =
     }
     ends = f"but the training ends after step {steps}"
     found = []
-    domains = config.networks.domains
-    if pictures is not None and domains != AUTO and int(domains) > pictures and not resumes:
-        found.append(
-            f"there are more domains than pictures ({domains} and {pictures}), so some domains must stay empty: "
-            "lower --domains, or add pictures"
-        )
+    if labels is not None and not resumes:
+        found += _warnings_of_pictures(config, labels)
     if alone > steps:  # all flags at once, or whoever follows the advice would meet the next warning
         found.append(
             f"G and D do not train: E trains alone until step {alone} (guide_only_until), {ends}: "
@@ -191,6 +189,27 @@ def check_number_of_pictures(config: Config, pictures: int) -> None:
             f"there are {pictures} usable pictures, fewer than the batch size {max(sizes.values())}: "
             f"add pictures or lower {' and '.join(wrong)} to at most {pictures}"
         )
+
+
+def _warnings_of_pictures(config: Config, labels: NDArray[np.int64]) -> list[str]:
+    """The warnings of a new run that depend on its pictures. labels: (N,), -1 where unlabelled."""
+    found, domains, wanted = [], config.networks.domains, config.data.labels
+    if domains != AUTO and domains > len(labels):
+        found.append(
+            f"there are more domains than pictures ({domains} and {len(labels)}), so some domains must stay empty: "
+            "lower --domains, or add pictures"
+        )
+    if wanted != "none" and not (labels >= 0).any():
+        found.append(
+            f"no picture has a label, although --labels is {wanted}, so all count as unlabelled: fill in the labels, "
+            "or give --labels none"
+        )
+    elif wanted != "none" and domains == 1:
+        found.append(
+            "all labels are the same, so there is a single domain, and no other kind to translate into: give labels "
+            "of all kinds, or the number of kinds by --domains"
+        )
+    return found
 
 
 def check_labels(config: Config, labels: NDArray[np.int64], names: list[str]) -> None:

@@ -107,7 +107,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
     begin_if_new(state, batches, config)
     # A new run that begins with the networks of another one (--from) loads a checkpoint of step 0.
-    warnings = [*warnings, *warnings_of(config, resumes=state.step > 0, pictures=len(pictures.names))]
+    warnings = [*warnings, *warnings_of(config, resumes=state.step > 0, labels=pictures.labels)]
     if device.type == "cpu" and native.is_missing():
         warnings = [*warnings, WITHOUT_COMPILER]
     return Ready(device, state, batches, last, warnings)

@@ -112,6 +112,13 @@ def dark_set(pictures: PackedPictures) -> str | None:
     )
 
 
+def without_labels(pictures: PackedPictures, wanted: str) -> str | None:
+    """A warning if labels are wanted (`--labels`), but no picture has one; otherwise None."""
+    if wanted == "none" or (pictures.labels >= 0).any():
+        return None
+    return f"no picture has a label, although --labels is {wanted}: fill in the labels, or give --labels none"
+
+
 def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
     """Raises DataError if pictures do not match the hashes in the index."""
     damaged = [i for i, digest in enumerate(index.hashes) if hash_of(images[i]) != digest]
@@ -276,5 +283,6 @@ __all__ = [
     "pictures_of",
     "read_record",
     "record_bytes",
+    "without_labels",
     "write_record",
 ]
