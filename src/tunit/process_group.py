@@ -24,6 +24,7 @@ from tunit.distributed import is_rank_zero, rank, without_process_group, world_s
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError, TunitError
 from tunit.failures import sentence_of
 from tunit.gpus import is_same_gpu, take_gpu
+from tunit.meeting import name_of_this_start
 from tunit.network_interface import choose_interface
 from tunit.partials import is_running
 from tunit.printing import end_silence, remark
@@ -140,8 +141,7 @@ def _meet(cuda: bool) -> "Store":
 
     try:
         met, number, size = next(iter(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
-        # A prefix for each restart, because the store still holds entries from before: old addresses, finished turns.
-        store = PrefixStore(f"tunit/{restarts()}/{size}", met)
+        store = PrefixStore(name_of_this_start(met, number, size, COLLECTIVE_TIMEOUT), met)
         if number == 0:
             store.set(RANK_ZERO_PROCESS, str(os.getpid()))
         dist.init_process_group(
