@@ -285,3 +285,12 @@ def test_after_a_restart_a_run_that_was_moved_is_not_begun_anew(tmp_path, monkey
         return
     with pytest.raises(RunError, match="does not hold their run: if it was moved"):
         check_not_moved(run)
+
+
+def test_the_only_process_that_remains_trains_alone(monkeypatch):
+    """It does not start the others itself, although the run had two."""
+    config = tiny_config(processes=2)
+    assert processes.must_launch(processes.with_ranks(config))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert processes.with_ranks(config).run.processes == 1
