@@ -91,7 +91,7 @@ def processes_here(processes: int) -> int:
 
 
 def restarts() -> int:
-    """How often the launcher has started the processes again."""
+    """How often the launcher of this machine says that it has started the processes again."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
@@ -100,6 +100,11 @@ def job() -> str:
     name = os.environ.get("TORCHELASTIC_RUN_ID", "")
     # torchrun's default name is "none"; then the id of the launcher's process identifies the job.
     return f"{name}/{os.getppid()}" if name == "none" else name
+
+
+def has_named_job() -> bool:
+    """Whether the launcher was given a name for its job: then another launcher with this name is of the same job."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "none") not in ("", "none")
 
 
 @contextmanager

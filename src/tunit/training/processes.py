@@ -83,7 +83,7 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
     """
     how = ["--standalone", f"--nproc-per-node={number}", f"--max-restarts={max_restarts}"]
     how += ["--local-addr=localhost", "-m", "tunit"]
-    with _environment({LAUNCHED: "1"} | _patience() | _of_methods()), silent_logs():
+    with environment({LAUNCHED: "1"} | _patience() | _of_methods()), silent_logs():
         run_torchrun(
             [*how, *words],
             f"go on from the last checkpoint with `{command('train', '--resume', out)}`, "
@@ -150,7 +150,8 @@ def _of_methods() -> dict[str, str]:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Inside the block the environment has these values, which new processes get."""
     before = dict(os.environ)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for each process, until it sets its own number of threads
     os.environ.update(values)
