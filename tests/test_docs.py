@@ -126,6 +126,8 @@ OF_OTHER_PROGRAMS = {
     "--local-addr",
     "--nnodes",
     "--rdzv-conf",
+    "--rdzv-endpoint",
+    "--rdzv-id",
     "--shutdown-timeout",
     "--tiny",
     "--user",

@@ -24,6 +24,7 @@ from tunit.distributed import is_rank_zero, rank, without_process_group, world_s
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError, TunitError
 from tunit.failures import sentence_of
 from tunit.gpus import is_same_gpu, take_gpu
+from tunit.meeting import name_of_this_start
 from tunit.network_interface import choose_interface
 from tunit.partials import is_running
 from tunit.printing import end_silence, remark
@@ -90,7 +91,7 @@ def processes_here(processes: int) -> int:
 
 
 def restarts() -> int:
-    """How often the launcher has started the processes again."""
+    """How often the launcher of this machine says that it has started the processes again."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
@@ -99,6 +100,11 @@ def job() -> str:
     name = os.environ.get("TORCHELASTIC_RUN_ID", "")
     # torchrun's default name is "none"; then the id of the launcher's process identifies the job.
     return f"{name}/{os.getppid()}" if name == "none" else name
+
+
+def has_named_job() -> bool:
+    """Whether the launcher was given a name for its job: then another launcher with this name is of the same job."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "none") not in ("", "none")
 
 
 @contextmanager
@@ -140,8 +146,7 @@ def _meet(cuda: bool) -> "Store":
 
     try:
         met, number, size = next(iter(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
-        # A prefix for each restart, because the store still holds entries from before: old addresses, finished turns.
-        store = PrefixStore(f"tunit/{restarts()}/{size}", met)
+        store = PrefixStore(name_of_this_start(met, number, size, COLLECTIVE_TIMEOUT), met)
         if number == 0:
             store.set(RANK_ZERO_PROCESS, str(os.getpid()))
         dist.init_process_group(

@@ -264,24 +264,32 @@ def test_after_a_signal_torchrun_waits_until_the_processes_have_saved(tmp_path, 
 @pytest.mark.parametrize(
     "job, restart, moved",
     [
-        ("this", "1", False),
-        ("other", "1", True),
-        (None, "1", True),
-        ("other", "0", False),
-        ("begins", "1", False),
+        ("this", 1, False),
+        ("other", 1, True),
+        (None, 1, True),
+        ("other", 0, False),
+        ("begins", 1, False),
     ],
 )
 def test_after_a_restart_a_run_that_was_moved_is_not_begun_anew(tmp_path, monkeypatch, job, restart, moved):
     """job: of the run in the folder; None: there is no folder, "begins": there is no run in it yet."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restart)
     run = RunFolder(tmp_path / "run")
     if job is not None:
         run.path.mkdir()
     if job in ("this", "other"):
         run.about.write_text(json.dumps({"job": job}))
     if not moved:
-        check_not_moved(run)
+        check_not_moved(run, restart)
         return
     with pytest.raises(RunError, match="does not hold their run: if it was moved"):
-        check_not_moved(run)
+        check_not_moved(run, restart)
+
+
+def test_the_only_process_that_remains_trains_alone(monkeypatch):
+    """It does not start the others itself, although the run had two."""
+    config = tiny_config(processes=2)
+    assert processes.must_launch(processes.with_ranks(config))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert processes.with_ranks(config).run.processes == 1

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
-from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
+from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.methods.state import TrainingState
 from tunit.printing import remark
-from tunit.process_group import job, restarts, wait_for_rank_zero
+from tunit.process_group import has_named_job, job, restarts, wait_for_rank_zero
 from tunit.training.processes import with_ranks
 from tunit.training.run_folder import RunFolder, check_same_folder
 from tunit.training.trainer import Evaluate, Ready, train
@@ -28,8 +28,9 @@ class TrainingPlan:
     ) -> TrainingState:
         """Train the prepared run. resume: all ranks follow the value of rank 0. Returns the final state."""
         resume = bool(broadcast_from_rank_zero(int(resume)))
-        if resume and restarts() and is_rank_zero():
-            remark(f"restart {restarts()}: the processes resume {run.path} from its last checkpoint")
+        restarted = largest_of_ranks(restarts())
+        if resume and restarted and is_rank_zero():
+            remark(f"restart {restarted}: the processes resume {run.path} from its last checkpoint")
         return train(
             config,
             run,
@@ -43,20 +44,34 @@ class TrainingPlan:
         )
 
 
-def begun_by_this_job(run: RunFolder) -> bool:
-    """Whether this job began the run, and the launcher has now restarted its processes."""
+def begun_by_this_job(run: RunFolder, restarted: int) -> bool:
+    """Whether this job began the run, so that it goes on with it although the command has no `--resume`.
+
+    restarted: the largest number of restarts that any launcher has counted. A job that the user has named is the same
+    also at 0: a launcher that was itself started again counts from 0, and does not count machines that join or leave.
+    """
     try:
-        return restarts() > 0 and bool(job()) and run.read_about().get("job") == job()
+        return bool(job()) and (restarted > 0 or has_named_job()) and run.read_about().get("job") == job()
     except RunError:
         return False
 
 
-def check_not_moved(run: RunFolder) -> None:
-    """Raises RunError if the launcher has restarted the processes, and the run is no longer where it was begun.
+def say_it_goes_on(run: RunFolder, restarted: int) -> None:
+    """Say why a run is resumed that the command would begin; a restart that was counted is said in any case."""
+    if not restarted and is_rank_zero():
+        remark(
+            f"{run.path} was begun by this job ({job()}), so it goes on from its last checkpoint with its own "
+            "settings: to begin another run, give another --out or another --rdzv-id"
+        )
+
+
+def check_not_moved(run: RunFolder, restarted: int) -> None:
+    """Raises RunError if a launcher has restarted the processes, and the run is no longer where it was begun.
 
     Otherwise they would begin it anew, or overwrite another run that has been put there.
     """
-    if restarts() and job() and not begun_by_this_job(run) and (run.about.exists() or not run.path.exists()):
+    elsewhere = run.about.exists() or not run.path.exists()
+    if restarted and job() and not begun_by_this_job(run, restarted) and elsewhere:
         raise RunError(
             f"the processes were started again, but {run.path} does not hold their run: if it was moved, resume it "
             "where it is with `tunit train --resume`; otherwise give the command again"

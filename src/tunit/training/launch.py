@@ -9,15 +9,21 @@ import torch
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.destination import STUDIO, check_apart
-from tunit.distributed import broadcast_from_rank_zero, is_rank_zero
+from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
 from tunit.errors import ConfigError, EndedInOtherProcesses, RunError, TunitError
 from tunit.given import whole_number
 from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
 from tunit.paths import expand_home, path_or_url
 from tunit.printing import shown
-from tunit.process_group import process_group, rank_zero_alone
-from tunit.training.all_ranks import TrainingPlan, begun_by_this_job, check_not_moved, follow_rank_zero
+from tunit.process_group import process_group, rank_zero_alone, restarts
+from tunit.training.all_ranks import (
+    TrainingPlan,
+    begun_by_this_job,
+    check_not_moved,
+    follow_rank_zero,
+    say_it_goes_on,
+)
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
 from tunit.training.footprint import check_footprint
@@ -71,7 +77,8 @@ def start_run(
     given, they run this command, and EndedInOtherProcesses is raised when they have ended, on success with exit code
     0; without `words` the state is returned. max_restarts: how often they may be started again.
 
-    If torchrun has started several processes, each of them calls this; rank 0 prepares the run, and all train it.
+    If torchrun has started several processes, each of them calls this; rank 0 prepares the run, and all train it. If
+    `out` holds the run that this job of torchrun began, they go on with it, also with `overwrite`.
     What `out` holds is replaced only after pictures, labels, batch, memory and settings have been checked.
     Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there.
     """
@@ -88,14 +95,16 @@ def start_run(
         return _in_new_processes(words, own_words, config, run, evaluate, max_restarts)
     plan = TrainingPlan(evaluate, evaluate_every, quiet, log_to)
     with process_group(torch.device(config.run.device)), ExitStack() as lock:
-        if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run))):
+        restarted = largest_of_ranks(restarts())
+        if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run, restarted))):
+            say_it_goes_on(run, restarted)
             return resume_run(
                 out, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet, log_to=log_to
             )
         if not is_rank_zero():
             return follow_rank_zero(run, plan)
         with rank_zero_alone():
-            check_not_moved(run)
+            check_not_moved(run, restarted)
             _take_folder(run, lock, overwrite)
             config, pictures, ready = _prepare(
                 run, source, config, start_from, fit_batch, strict, progress, announce

@@ -19,7 +19,7 @@ from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
 from tunit.gpus import sees_only_its_own
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
 from tunit.printing import command
-from tunit.process_group import LAUNCHED, processes_here, ranks_of_environment
+from tunit.process_group import LAUNCHED, job, processes_here, ranks_of_environment
 
 PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # environment variable that torchrun reads
 # Seconds: enough for a step and a checkpoint. If one process dies, the others notice it with gloo, and end within a
@@ -30,9 +30,11 @@ SAID = (2, 130, 143)  # with these exit codes, a rank has printed why it ends
 
 
 def with_ranks(config: Config) -> Config:
-    """The config. If a launcher has started several processes, `processes` is set to their number."""
+    """The config. If a launcher has started the processes, `processes` is set to their number. It may be 1: the only
+    process that remains after machines were lost.
+    """
     ranks = ranks_of_environment()
-    return config if ranks == 1 else config.with_overrides({"processes": ranks})
+    return config if ranks == 1 and not job() else config.with_overrides({"processes": ranks})
 
 
 def must_launch(config: Config) -> bool:
@@ -81,7 +83,7 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
     """
     how = ["--standalone", f"--nproc-per-node={number}", f"--max-restarts={max_restarts}"]
     how += ["--local-addr=localhost", "-m", "tunit"]
-    with _environment({LAUNCHED: "1"} | _patience() | _of_methods()), silent_logs():
+    with environment({LAUNCHED: "1"} | _patience() | _of_methods()), silent_logs():
         run_torchrun(
             [*how, *words],
             f"go on from the last checkpoint with `{command('train', '--resume', out)}`, "
@@ -148,7 +150,8 @@ def _of_methods() -> dict[str, str]:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Inside the block the environment has these values, which new processes get."""
     before = dict(os.environ)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for each process, until it sets its own number of threads
     os.environ.update(values)
