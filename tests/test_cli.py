@@ -119,8 +119,11 @@ def test_version(capsys):
         (["train", "x", "--out", "OUT", "--image-size", "48"], "image_size is 48"),
         (["train", "x", "--out", "OUT", "--fit", "crp"], "did you mean 'crop'"),
         (["train", "--resume", "/nowhere"], "not the folder of a run"),
-        (["train", "x", "--resume", "OUT", "--overwrite"], "leave out --out, --preset, --overwrite"),
-        (["train", "--resume", "OUT", "--strict"], "continues a run as it is: leave out"),
+        (
+            ["train", "x", "--resume", "OUT", "--overwrite"],
+            "continues a run as it is: leave out --overwrite\n",
+        ),
+        (["train", "--resume", "OUT", "--batch", "8", "--from", "x"], "leave out --batch, --from\n"),
         (["train", "--replay", "OUT", "--from", "x"], "leave out all other options"),
         (["train", "--replay", "OUT", "--preset", "small"], "leave out all other options"),
         (["train", "--replay", "OUT", "--overwrite"], "leave out all other options"),

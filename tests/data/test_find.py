@@ -648,12 +648,30 @@ def test_the_fingerprint_of_a_list_covers_the_list_and_its_files(tmp_path: Path)
     assert len(set(seen)) == 3
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "file,label\n", "# nothing\n"])
-def test_an_empty_list_is_an_error(tmp_path: Path, text: str) -> None:
-    for name in ("x.csv", "x.txt"):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(DataError, match="holds no picture"):
-            find_pictures(tmp_path / name)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.csv", ""),
+        ("x.csv", "\n\n"),
+        ("x.csv", "file,label\n"),
+        ("x.csv", "# nothing\n"),
+        ("x.txt", ""),
+        ("x.txt", "# nothing\n"),
+    ],
+)
+def test_an_empty_list_is_an_error(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(
+        DataError, match=rf"{name} names no picture: write paths of JPEG.* into it, one in each"
+    ):
+        find_pictures(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "text"), [("x.csv", "file\ngone.png\n"), ("x.txt", "file,label\n")])
+def test_a_list_of_missing_files_is_an_error(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=r"holds no picture that can be used \(1 left out.*: name JPEG"):
+        find_pictures(tmp_path / name)
 
 
 # Archives inside folders and archives, and files that tunit wrote there

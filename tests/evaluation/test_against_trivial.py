@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
 from tunit.evaluation import trivial
-from tunit.evaluation.against_trivial import OURS, compare_with_trivial
+from tunit.evaluation.against_trivial import OURS, SAME, compare_with_trivial, needed
 
 COLOURS = np.array([(230, 20, 20), (20, 230, 20), (20, 20, 230)])
 
@@ -73,3 +73,26 @@ def test_unlabelled_pictures_are_ignored_and_many_are_sampled(monkeypatch):
     assert compare_with_trivial(images, classes, partly, 3).pictures == 60
     assert compare_with_trivial(images, classes, classes, 3, most=25).pictures == 23
     assert compare_with_trivial(images, classes, classes, 1).verdict == ""
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_too_few_pictures_are_not_judged(known):
+    images, colour = coloured(30)
+    domains = np.zeros(30, np.int64)
+    classes = colour if known else np.full(30, -1)
+    few = compare_with_trivial(images[:29], domains[:29], classes[:29], 3)
+    what = "pictures with a class" if known else "pictures"
+    assert few.verdict.startswith(f"No verdict: 29 {what} are too few to judge 3 domains (it takes 30)")
+    assert few.rows  # the figures are there all the same
+    assert compare_with_trivial(images, domains, classes, 3).verdict.startswith(
+        "Training was not worth it yet"
+    )
+
+
+def test_where_a_verdict_is_given_random_groups_are_not_the_same():
+    rng = np.random.default_rng(0)
+    for number in (2, 4, 10, 50, 100, 200):
+        by_chance = [
+            normalized_mutual_info_score(*rng.integers(0, number, (2, needed(number)))) for _ in range(12)
+        ]
+        assert max(by_chance) < SAME

@@ -293,6 +293,15 @@ def test_settings_that_affect_the_result_cannot_change_on_resume(tmp_path, unfin
         resume_run(run, overrides={"guide_rate": "1"}, quiet=True)
 
 
+def test_a_setting_may_be_given_on_resume_with_the_value_that_the_run_has():
+    config = tiny_config(guide_only_until=3)
+    own = {"image_size": "32", "guide_only_until": "3", "guide_rate": str(config.optimisers.guide_rate)}
+    assert changed(config, own | {"steps": "7"}) == changed(config, {"steps": "7"})
+    for other in ({"image_size": "64"}, {"image_size": "48"}, {"guide_only_until": "0.3"}, {"pad": "1"}):
+        with pytest.raises(ConfigError, match=f"--{next(iter(other)).replace('_', '-')} cannot change"):
+            changed(config, own | other)
+
+
 def test_a_run_with_settings_that_are_refused_today_resumes(tmp_path, pictures):
     """As a run that was begun before relativistic losses with an adaptive augmentation were refused: it cannot change
     these settings.

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from tunit.commands.kept_pictures import paths_of, write_kept
 from tunit.commands.numbers import share, whole
 from tunit.commands.picture_arguments import (
     absolute,
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
-    paths = {} if args.leave_out_outliers is None else _paths_of(pictures, args.source)
+    paths = {} if args.leave_out_outliers is None else paths_of(pictures, args.source)
     # The name of a model on the hub is replaced by its folder in the cache. The path contains the model's version, so
     # a stopped job goes on only with the same version.
     args.model = model_folder(args.model)
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         with results.staged() as stage:
             _write(stage, tally)
             if args.leave_out_outliers is not None:
-                _write_kept(stage / KEPT, paths, tally, args.leave_out_outliers)
+                write_kept(stage / KEPT, paths, tally, args.leave_out_outliers)
             written = {path.name for path in stage.iterdir()}
             others = [name for name in written if (stage / name).read_bytes() != results.read(name)]
             results.claim(others, overwrite=args.overwrite)
@@ -252,45 +253,6 @@ def _write(out: Path, tally: Tally) -> None:
             row = gallery(best[:OVERVIEW_COLUMNS], domain, size, columns=OVERVIEW_COLUMNS, enlarge=times)
             rows.append(row)
     write_picture(out, OVERVIEW, stack(rows))
-
-
-def _paths_of(pictures: "list[PictureSource]", source: Path | str) -> dict[str, Path]:
-    """The absolute path of each picture, by its name. Raises ConfigError if they are not files in a folder."""
-    from tunit.data.finding.found import DiskFile
-    from tunit.errors import ConfigError
-
-    wanted = "--leave-out-outliers writes a list of paths, but"
-    if isinstance(source, str) or not source.is_dir():
-        raise ConfigError(f"{wanted} {source} is not a folder: give a folder")
-    paths = {p.name: p.content.path.absolute() for p in pictures if isinstance(p.content, DiskFile)}
-    if len(paths) < len(pictures):
-        raise ConfigError(
-            f"{wanted} pictures of {source} are in an archive, a database or shards: give the folder of the files"
-        )
-    return paths
-
-
-def _write_kept(path: Path, paths: dict[str, Path], tally: Tally, limit: float) -> None:
-    """Write the paths of the pictures whose outlier score is below a limit, as a list for `tunit train`.
-
-    paths: of each picture, by its name.
-    """
-    from tunit.translation.result_files import write_bytes
-
-    pairs = zip(tally.rows, tally.outliers(), strict=True)
-    below = [str(paths[name]) for name in sorted(row[0] for row, score in pairs if score < limit)]
-    # A list is read by lines, without the spaces around them.
-    kept = [name for name in below if name == name.strip() and not {"\n", "\r"} & set(name)]
-    write_bytes(path, "".join(f"{name}\n" for name in kept).encode("utf-8", "surrogateescape"))
-    if broken := len(below) - len(kept):
-        one, several = "picture, whose path has", "pictures, whose paths have"
-        noun = (
-            f"{one} line breaks or ends in a space"
-            if broken == 1
-            else f"{several} line breaks or end in a space"
-        )
-        remark(f"{KEPT} lacks {broken:,} {noun}: rename the files or folders, and call again")
-    show(f"{len(below):,} of {len(tally.rows):,} pictures have an outlier score below {limit}: {KEPT}")
 
 
 def _print_table(tally: Tally) -> None:

@@ -29,11 +29,11 @@ seed = whole(0, LARGEST_SEED)
 
 
 def share(text: str) -> float:
-    """The `type` of an argument from 0 to 1."""
+    """The `type` of an argument above 0, up to 1."""
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"is {shown(text)}: take a number from 0 to 1") from None
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"is {shown(text)}: take a number from 0 to 1")
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"is {shown(text)}: take a number above 0, up to 1")
     return value

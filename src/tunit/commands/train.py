@@ -232,11 +232,10 @@ def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState"
     from tunit.training.launch import resume_run
     from tunit.training.run_folder import RunFolder, given_run
 
-    if args.out or args.preset or args.overwrite or args.strict or args.batch or args.start_from:
-        raise ConfigError(
-            f"--resume {args.resume} continues a run as it is: leave out --out, --preset, --overwrite, --strict, "
-            "--batch and --from"
-        )
+    of_new_runs = {"out": args.out, "preset": args.preset, "overwrite": args.overwrite, "strict": args.strict}
+    of_new_runs |= {"batch": args.batch, "from": args.start_from}
+    if given := [f"--{name}" for name, value in of_new_runs.items() if value]:
+        raise ConfigError(f"--resume {args.resume} continues a run as it is: leave out {', '.join(given)}")
     settings, run = settings_of(args), RunFolder(given_run(args.resume))
     if args.max_restarts and run.config.is_file():  # otherwise the error is that there is no run
         number = {k: v for k, v in settings.items() if k == "processes"}

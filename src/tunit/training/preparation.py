@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunit.clustering.composition import crop_area_for
-from tunit.config import AUTO, Config
+from tunit.config import AUTO, Config, find_field
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.index import Index
 from tunit.data.finding.sharded_sets import is_sharded, open_shards
@@ -191,8 +191,13 @@ def _check_steps(run: RunFolder, config: Config, taken: int) -> None:
 
 
 def changed(config: Config, overrides: dict[str, str]) -> Config:
-    """The config of a resumed run with the overrides. Raises ConfigError if one of them is not in RESUMABLE."""
-    wrong = [name for name in overrides if name not in RESUMABLE]
+    """The config of a resumed run with the overrides.
+
+    Raises ConfigError if one of them is not in RESUMABLE and has another value than the run.
+    """
+    wrong = [
+        name for name in overrides if name not in RESUMABLE and not _is_own(config, name, overrides[name])
+    ]
     if wrong:
         raise ConfigError(
             f"--{wrong[0].replace('_', '-')} cannot change when a run resumes: leave it out, or train a new run "
@@ -203,6 +208,16 @@ def changed(config: Config, overrides: dict[str, str]) -> Config:
     check_processes(config, resumes=True)
     check_footprint(config, choose_device(config.run.device))
     return config
+
+
+def _is_own(config: Config, name: str, value: str) -> bool:
+    """Whether a setting of a run has this value."""
+    try:
+        section, setting = find_field(name)
+        given = config.with_overrides({name: value}).section(section)
+    except ConfigError:  # not a value, so not that of the run
+        return False
+    return bool(getattr(given, setting.name) == getattr(config.section(section), setting.name))
 
 
 def pictures_of(

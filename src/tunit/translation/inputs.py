@@ -186,12 +186,8 @@ def to_square(picture: Picture, how: Squaring) -> Square:
         picture = PictureSource(str(picture), None, DiskFile(expand_home(picture)))
     if isinstance(picture, PictureSource):
         square = fitted(picture, how)
-        pixels, file_size, opacity, animated = (
-            square.pixels,
-            square.file_size,
-            square.opacity,
-            square.animated,
-        )
+        pixels, file_size = square.pixels, square.file_size
+        opacity, animated = square.opacity, square.animated
     else:
         if isinstance(picture, Image.Image):
             image, opacity = _layers_of(picture, how.background)
@@ -259,6 +255,10 @@ def check_resize(resize: Resize) -> Resize:
 
 
 def _layers_of(image: Image.Image, background: tuple[int, int, int]) -> tuple[Image.Image, Opacity | None]:
+    if 0 in image.size:
+        raise DataError(
+            f"a Pillow image of {image.width} x {image.height} pixels is empty: give one with pixels"
+        )
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         raise DataError(
             f"the range of values of a Pillow image of mode {image.mode} is unknown: give its path, or mode RGB"

@@ -99,6 +99,12 @@ def _nothing_found(source: Path | str, kind: str, left_out: list[LeftOut], notes
         )
     if isinstance(source, Path) and lacks_index(source):
         return f"{source} holds shards, but {INDEX} is missing or damaged: prepare the pictures again"
+    is_listed = kind in ("list", "table")
+    if is_listed and not left_out:
+        return (
+            f"the {kind} {source} names no picture: write paths of {READABLE} files into it, one in each line"
+        )
     reasons = [*([summarise_left_out(left_out)] if left_out else []), *notes]
     why = f" ({'; '.join(reasons)})" if reasons else ""
-    return f"the {kind} {source} holds no picture that can be used{why}: add {READABLE} files"
+    remedy = f"{'name' if is_listed else 'add'} {READABLE} files"
+    return f"the {kind} {source} holds no picture that can be used{why}: {remedy}"
