@@ -47,8 +47,9 @@ class TrainingPlan:
 def begun_by_this_job(run: RunFolder, restarted: int) -> bool:
     """Whether this job began the run, so that it goes on with it although the command has no `--resume`.
 
-    restarted: the largest number of restarts that any launcher has counted. A job that the user has named is the same
-    also at 0: a launcher that was itself started again counts from 0, and does not count machines that join or leave.
+    restarted: the largest number of restarts that any launcher has counted. If the user has named the job
+    (`--rdzv-id`), it may be 0: a launcher that was itself started again counts from 0, and none counts machines that
+    join or leave.
     """
     try:
         return bool(job()) and (restarted > 0 or has_named_job()) and run.read_about().get("job") == job()
@@ -57,7 +58,7 @@ def begun_by_this_job(run: RunFolder, restarted: int) -> bool:
 
 
 def say_it_goes_on(run: RunFolder, restarted: int) -> None:
-    """Say why a run is resumed that the command would begin; a restart that was counted is said in any case."""
+    """Say why a run is resumed that the command would begin. After a restart that was counted, `carry_out` says so."""
     if not restarted and is_rank_zero():
         remark(
             f"{run.path} was begun by this job ({job()}), so it goes on from its last checkpoint with its own "

@@ -129,7 +129,8 @@ def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch,
     """The batch and the permutation of a step (the first step is 0).
 
     The batch begins at the position of its stream's cursor, and the cursor advances.
-    A step in the window can be drawn again, with the same result, even if neighbours were searched since.
+    A step since the last line of metrics.jsonl (`Training.window`) can be drawn again, with the same result, even if
+    neighbours were searched since.
     """
     config, state = training.config, training.state
     size, counter = batch_size_at(step, config), counter_of_step(step, state.rollbacks)

@@ -2,8 +2,9 @@
 end.
 
 Such a check does not change the training. Alarms are rows of metrics.jsonl: {"step", "alarm", "sentence", "remedy"}
-when one begins, {"step", "alarm", "over": true} when it ends. Resumed runs and the report read them from there. When
-G and D begin to train, a row {"step", "domain_counts"} keeps how many of the checked pictures are in each domain.
+when one begins, {"step", "alarm", "over": true} when it ends. Resumed runs and the report read them from there. Once
+E has had the time to find domains (`_e_had_time`; if it trains alone first: when G and D begin to train), a row
+{"step", "domain_counts"} keeps how many of the checked pictures are in each domain.
 """
 
 from collections.abc import Iterable
