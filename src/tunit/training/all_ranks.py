@@ -58,7 +58,7 @@ def begun_by_this_job(run: RunFolder, restarted: int) -> bool:
 
 
 def say_it_goes_on(run: RunFolder, restarted: int) -> None:
-    """Say why a run is resumed that the command would begin. After a restart that was counted, `carry_out` says so."""
+    """Say why a run is resumed that the command would begin; `carry_out` says it after a restart that was counted."""
     if not restarted and is_rank_zero():
         remark(
             f"{run.path} was begun by this job ({job()}), so it goes on from its last checkpoint with its own "

@@ -70,8 +70,8 @@ class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Whether PyTorch must keep its compiler out of the block. False, because for this it would import the compiler,
-        which takes two seconds; compiled steps are not counted anyway.
+        """Whether PyTorch must keep its compiler out of the block. False, because for this it would import the
+        compiler, which takes two seconds; compiled steps are not counted anyway.
         """
         return False
 
