@@ -272,5 +272,5 @@ def test_the_messages_name_only_what_can_be_done(tmp_path, released, monkeypatch
     ) as refused:
         write_report(out)
     words = shlex.split(str(refused.value).rpartition("`tunit ")[2].rstrip("`").replace("FOLDER", "pictures"))
-    assert main([*words, "--threads", "1", "--quiet"]) == 0
+    assert main([*words, "--steps", "70001", "--threads", "1", "--quiet"]) == 0
     assert write_report(out).is_file()

@@ -71,8 +71,9 @@ def check_not_moved(run: RunFolder, restarted: int) -> None:
 
     Otherwise they would begin it anew, or overwrite another run that has been put there.
     """
-    elsewhere = run.about.exists() or not run.path.exists()
-    if restarted and job() and not begun_by_this_job(run, restarted) and elsewhere:
+    if not restarted or not job() or begun_by_this_job(run, restarted):
+        return
+    if run.about.exists() or not run.path.exists():
         raise RunError(
             f"the processes were started again, but {run.path} does not hold their run: if it was moved, resume it "
             "where it is with `tunit train --resume`; otherwise give the command again"
