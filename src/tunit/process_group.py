@@ -1,9 +1,8 @@
 """Form the process group: how the processes that train together find each other, wait for rank 0, and end.
 
 torchrun, or another launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, starts the processes; if one
-fails, it ends the others. The processes meet at a store of the launcher, which exists as long as any of the
-processes. While rank 0 works alone, the others wait without a time limit for its entry in the store; all other
-waiting has a limit.
+fails, it ends the others. The processes meet at a store of the launcher or of rank 0. While rank 0 works alone, the
+others wait without a time limit for its entry in the store; all other waiting has a limit.
 """
 
 import ctypes

@@ -79,26 +79,14 @@ def test_a_pack_of_shards_is_the_pack_of_their_pictures(shards, packed, tmp_path
     assert pack_pictures(shards, tmp_path / "again", SETTINGS, workers=1).reused
 
 
-def test_an_array_and_shards_replace_each_other(source, packed, tmp_path):
-    where = tmp_path / "set"
-    theirs = where / "shard-000009.tar"  # named as a shard, but not one of this set
-    for _ in range(2):
-        shards_of(source, where)
-        assert not (where / "pictures.npy").exists()
-        theirs.write_bytes(b"theirs")
-        made = pack_pictures(source, where, SETTINGS, workers=1)
-        assert not made.reused
-        assert np.array_equal(np.load(where / "pictures.npy"), packed.images)
-        assert list(where.glob("shard-*")) == [theirs]
-        assert pack_pictures(source, where, SETTINGS, workers=1).reused
-
-
-def test_prepare_without_shards_makes_an_array_in_a_folder_of_shards(source, tmp_path, capsys):
+def test_prepare_without_shards_does_not_replace_shards_that_runs_may_read(source, tmp_path, capsys):
     words = ["prepare", str(source), "--image-size", "32", "--workers", "1", "--out", str(tmp_path / "set")]
-    for shards, state in (["--shards", "packed"], ["", "packed"], ["", "unchanged, reused"]):
-        assert main([*words, *filter(None, [shards])]) == 0
-        assert f"16 pictures at 32 x 32, {state}: " in " ".join(capsys.readouterr().out.split())
-    assert np.load(tmp_path / "set" / "pictures.npy").shape == (16, 32, 32, 3)
+    assert main([*words, "--shards"]) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "set").iterdir() if path.is_file()}
+    assert main(words) == 2
+    assert "holds shards, which runs may read there" in " ".join(capsys.readouterr().err.split())
+    assert {path: path.read_bytes() for path in (tmp_path / "set").iterdir() if path.is_file()} == before
+    assert main([*words, "--shards"]) == 0
 
 
 def test_labels_of_a_table_stay_in_the_shards(table, tmp_path):

@@ -96,3 +96,18 @@ def test_where_a_verdict_is_given_random_groups_are_not_the_same():
             normalized_mutual_info_score(*rng.integers(0, number, (2, needed(number)))) for _ in range(12)
         ]
         assert max(by_chance) < SAME
+
+
+def test_many_domains_are_judged_by_as_many_pictures_as_that_takes(monkeypatch):
+    """A large set is thinned, but not below the number of pictures that a verdict needs."""
+    monkeypatch.setattr(
+        trivial, "ANSWERS", {"chance": lambda pictures, number, seed: np.arange(len(pictures)) % 7}
+    )
+    images, unknown = np.zeros((2001, 2, 2, 3), np.uint8), np.full(2001, -1)
+    found = compare_with_trivial(images, np.arange(2001) % 75, unknown, 75)
+    assert found.pictures == 2000
+    assert not found.verdict.startswith("No verdict")
+    images, unknown = np.zeros((9001, 2, 2, 3), np.uint8), np.full(9001, -1)
+    found = compare_with_trivial(images, np.arange(9001) % 150, unknown, 150)
+    assert found.pictures == needed(150) == 4500
+    assert not found.verdict.startswith("No verdict")

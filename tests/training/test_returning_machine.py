@@ -14,7 +14,7 @@ import torch
 
 from tiny_run import flags, write_pictures
 from tunit.errors import RunError
-from tunit.training.all_ranks import begun_by_this_job, check_not_moved, say_it_goes_on
+from tunit.training.all_ranks import begun_by_this_job, check_not_moved, check_same_pictures, say_it_goes_on
 from tunit.training.checkpoint import checkpoints
 from tunit.training.run_folder import RunFolder
 
@@ -134,3 +134,15 @@ def test_a_new_launcher_with_rank_0_knows_from_the_others_that_the_run_was_moved
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     with pytest.raises(RunError, match="does not hold their run"):
         check_not_moved(RunFolder(tmp_path / "run"), 1)
+
+
+def test_a_job_that_names_other_pictures_means_another_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    monkeypatch.setattr(RunFolder, "read_about", lambda _: {"source": str(tmp_path / "pictures")})
+    check_same_pictures(run, tmp_path / "pictures")
+    with pytest.raises(
+        RunError, match=r"\(this\) began .* with other pictures .*: give another --out or --rdzv-id"
+    ):
+        check_same_pictures(run, tmp_path / "others")

@@ -15,7 +15,10 @@ from tunit.evaluation.clusters import (
 
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
-MOST_PICTURES = 2_000  # at most this many are compared, evenly spread
+MOST_PICTURES = (
+    2_000  # at most this many are compared, evenly spread; more if a verdict on many domains takes more:
+)
+MOST_FOR_MANY_DOMAINS = 10_000
 WITHIN = 1.96  # a difference of fewer standard errors may be chance
 SAME = 0.5  # from this NMI on, the domains count as largely the same as those of a trivial baseline
 # With fewer pictures per domain there is no verdict. The highest NMI of six random groupings of 2 to 10 domains was
@@ -66,7 +69,8 @@ def compare_with_trivial(
     known = np.flatnonzero(classes >= 0)
     labelled = len(np.unique(classes[known])) > 1
     rows = known if labelled else np.arange(len(images))
-    rows = rows[:: max(1, -(-len(rows) // most))]
+    most = max(most, min(needed(number), MOST_FOR_MANY_DOMAINS))
+    rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
     found = TrivialComparison(pictures=len(rows))
     if number < 2 or len(rows) < 2:
         return found

@@ -16,6 +16,7 @@ from tunit.data.finding.found import DiskFile
 from tunit.data.finding.source_kind import kind_of
 from tunit.errors import DataError, RunError
 from tunit.files import writable, write_text
+from tunit.printing import remark
 from tunit.reading import UnreadableError, read_table
 
 HELD_SHARE = 0.2  # the share of each class that is held back
@@ -52,10 +53,15 @@ class Split:
             raise DataError(f"{len(set(wanted))} classes are chosen: this table takes {number}")
         kept = set(wanted or (known[:number] if number else known))
         there = {name for _, name in self.held}
-        if missing := sorted(kept - there):
+        missing = sorted(kept - there)
+        if len(kept & there) < min(2, len(kept)):
             raise DataError(
                 f"there are no held-back pictures of {_some(missing)}, only of {_some(sorted(there))}: give "
                 "--held-back pictures of the same classes as --data, or choose classes with --between A,B"
+            )
+        if missing:
+            remark(
+                f"there are no held-back pictures of {_some(missing)}, so nothing is measured on these classes"
             )
         return Split([p for p in self.train if p[1] in kept], [p for p in self.held if p[1] in kept])
 

@@ -1,12 +1,14 @@
 """How all ranks train together after rank 0 has prepared the run."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
 from tunit.errors import RunError
 from tunit.methods.state import TrainingState
+from tunit.paths import absolute
 from tunit.printing import remark
 from tunit.process_group import has_named_job, job, restarts, wait_for_rank_zero
 from tunit.training.processes import with_ranks
@@ -55,6 +57,15 @@ def begun_by_this_job(run: RunFolder, restarted: int) -> bool:
         return bool(job()) and (restarted > 0 or has_named_job()) and run.read_about().get("job") == job()
     except RunError:
         return False
+
+
+def check_same_pictures(run: RunFolder, source: Path | str) -> None:
+    """Raises RunError if this job began the run with other pictures, so that the command means another run."""
+    before = run.read_about().get("source")
+    if before is not None and str(before) != absolute(source):
+        raise RunError(
+            f"this job ({job()}) began {run.path} with other pictures ({before}): give another --out or --rdzv-id"
+        )
 
 
 def say_it_goes_on(run: RunFolder, restarted: int) -> None:

@@ -250,8 +250,8 @@ def pictures_of_run(run: RunFolder) -> PackedPictures:
     """The pictures that a run was trained on. Raises RunError if it holds none, as after `tunit convert`."""
     try:
         return open_packed(run.data)
-    except DataError:
+    except DataError as error:
         raise RunError(
-            f"{run.path} holds no pictures that can be read: give their folder, too, as in "
+            f"{run.path} holds no pictures that can be read ({error}): give their folder, too, as in "
             f"`{command('train', 'FOLDER', '--resume', run.path)}`"
-        ) from None
+        ) from error

@@ -83,7 +83,9 @@ def launch(words: Sequence[str], number: int, out: Path, max_restarts: int = 0) 
     """
     how = ["--standalone", f"--nproc-per-node={number}", f"--max-restarts={max_restarts}"]
     how += ["--local-addr=localhost", "-m", "tunit"]
-    with environment({LAUNCHED: "1"} | _patience() | _of_methods()), silent_logs():
+    # One thread for each process, until it sets its own number of threads.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    with environment({LAUNCHED: "1"} | threads | _patience() | _of_methods()), silent_logs():
         run_torchrun(
             [*how, *words],
             f"go on from the last checkpoint with `{command('train', '--resume', out)}`, "
@@ -153,7 +155,6 @@ def _of_methods() -> dict[str, str]:
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Inside the block the environment has these values, which new processes get."""
     before = dict(os.environ)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for each process, until it sets its own number of threads
     os.environ.update(values)
     try:
         yield

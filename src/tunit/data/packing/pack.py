@@ -83,6 +83,7 @@ def pack_pictures(
     if packed is None or (resume and (cache / JOURNAL).exists()):
         if cache.resolve() == source.resolve():
             raise DataError(f"{cache} holds the pictures themselves: choose another --out")
+        packs.check_without_shards(cache)
         packs.claim(cache)
         with packs.locked(cache) as alone:
             if resume and not alone:

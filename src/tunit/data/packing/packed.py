@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from tunit.data.finding.index import Index, digest_of_bytes, hash_of, is_index, read_index, write_index
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
-from tunit.data.finding.shard_format import shard_name
 from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files import replacing
@@ -235,24 +234,20 @@ def install(cache: Path, pixels: Path, index: Index) -> None:
     """Replace the content of the cache by finished pixels and their index, which is written last."""
     with replacing(cache / INDEX) as part:
         write_index(part, index)
-        shards = _shards_in(cache)
         (cache / INDEX).unlink(missing_ok=True)
         pixels.replace(cache / PIXELS)
-        for path in shards:
-            path.unlink(missing_ok=True)
 
 
-def _shards_in(cache: Path) -> list[Path]:
-    """The shards that the index in a folder describes, if they are in this folder."""
+def check_without_shards(cache: Path) -> None:
+    """Raises DataError if shards lie in this folder: runs may read them where they are, so they are not replaced."""
     try:
         shards = read_index(cache).shards
     except DataError:
-        return []
-    if shards is None or shards.root:
-        return []
-    return [
-        cache / shard_name(number) for number in sorted({place // shards.each for place in shards.places})
-    ]
+        return
+    if shards is not None and not shards.root:
+        raise DataError(
+            f"{cache} holds shards, which runs may read there: give another --out, or --shards, too"
+        )
 
 
 def _npy_header(count: int, size: int) -> bytes:
@@ -271,6 +266,7 @@ __all__ = [
     "Index",
     "LostRecordError",
     "PackedPictures",
+    "check_without_shards",
     "claim",
     "dark_set",
     "hash_of",
