@@ -101,6 +101,17 @@ def test_labels_of_a_table_stay_in_the_shards(table, tmp_path):
     assert held.classes == ["cat", "dog"]
 
 
+def test_a_column_of_labels_that_was_not_packed_is_refused(table, tmp_path):
+    where = shards_of(table, tmp_path / "set", PackSettings(size=32, labels="csv"))
+    with pytest.raises(
+        DataError, match="was prepared with --label-column label, and --label-column is kind now"
+    ):
+        find_pictures(where, labels="csv", label_column="kind")
+    squares = square_settings(32, "stretch", (255, 255, 255))
+    with pytest.raises(DataError, match="--label-column is kind now"):
+        pack_held(where, tmp_path / "held", squares, label_column="kind")
+
+
 def test_labels_that_were_not_packed_are_refused(shards):
     with pytest.raises(DataError, match="was prepared with --labels folders, and --labels is csv now"):
         find_pictures(shards, labels="csv")

@@ -9,7 +9,7 @@ from tunit.clustering.composition import crop_area_for
 from tunit.config import AUTO, Config, find_field
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.index import Index
-from tunit.data.finding.sharded_sets import is_sharded, open_shards
+from tunit.data.finding.sharded_sets import check_label_column, is_sharded, open_shards
 from tunit.data.packing.image_size import choose_image_size
 from tunit.data.packing.pack import pack_pictures, still_packed
 from tunit.data.packing.pack_settings import pack_settings
@@ -105,7 +105,7 @@ def pack(
 
 
 def _check_shards(source: Path | str, index: Index, config: Config) -> None:
-    """Raises ConfigError if the size, fit, background or labels in the config differ from those of the shards."""
+    """Raises ConfigError or DataError if size, fit, background or labels differ from those of the shards."""
     wanted = pack_settings(config).as_json()
     of_labels = [] if config.data.labels == "none" else ["labels"]
     for name in ("size", "fit", "background", *of_labels):
@@ -117,6 +117,8 @@ def _check_shards(source: Path | str, index: Index, config: Config) -> None:
                 f"{source} was prepared with --{flag} {value}, and --{flag} is {shown(wanted[name])} now: give "
                 f"--{flag} {value}, or prepare the pictures again"
             )
+    if config.data.labels == "csv":
+        check_label_column(source, index, config.data.label_column)
 
 
 def make_ready_alone(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready | None:

@@ -76,7 +76,7 @@ def _walk(
 ) -> Iterable[Item]:
     """Every picture or left-out file, each with its stamp; notes for the user are added to `notes`."""
     if kind == "sharded set":
-        return walk_shards(source, labels)
+        return walk_shards(source, labels, label_column)
     if isinstance(source, str):
         return walk_store(source, notes)
     if kind == "folder":

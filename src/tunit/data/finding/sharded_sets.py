@@ -15,6 +15,8 @@ from tunit.paths import absolute, path_or_url
 from tunit.printing import command
 from tunit.reading import UnreadableError, parse_json, read_json
 
+DEFAULT_COLUMN = "label"  # of --label-column
+
 
 @dataclass(frozen=True)
 class ShardedPicture:
@@ -116,15 +118,27 @@ def index_at(place: Place, *, check: bool) -> Index | None:
     return None
 
 
-def walk_shards(source: Path | str, labels: str) -> Iterator[Item]:
+def check_label_column(source: Path | str, index: Index, column: str) -> None:
+    """Raises DataError if somebody names another column of labels than the one that was packed."""
+    packed = index.settings.get("label_column")
+    if packed and column not in (packed, DEFAULT_COLUMN):
+        raise DataError(
+            f"{source} was prepared with --label-column {packed}, and --label-column is {column} now: give "
+            f"--label-column {packed}, or prepare the pictures again"
+        )
+
+
+def walk_shards(source: Path | str, labels: str, label_column: str) -> Iterator[Item]:
     """The pictures of a data set packed as shards, with the labels that were packed with them if `labels` asks for
     the same kind: "none", "folders" or "csv".
 
-    Raises DataError if it asks for "csv", and no such labels were packed.
+    Raises DataError if it asks for "csv", and no such labels were packed, or those of another column.
     """
     index = open_shards(source)
     assert index.shards is not None
     prepared = index.settings.get("labels")
+    if labels == "csv":
+        check_label_column(source, index, label_column)
     if labels == "csv" and prepared != "csv":
         raise DataError(
             f"{source} was prepared with --labels {prepared}, and --labels is csv now: give --labels {prepared}, or "
