@@ -156,6 +156,16 @@ def test_a_run_without_its_pictures_is_one_sentence(run, tmp_path):
         write_report(copy)
 
 
+def test_the_report_of_damaged_pictures_says_what_is_damaged(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    pixels = copy / "data" / "pictures.npy"
+    content = bytearray(pixels.read_bytes())
+    content[-1] ^= 1
+    pixels.write_bytes(content)
+    with pytest.raises(RunError, match=r"can be read \(.*pictures.npy is damaged at 1 of "):
+        write_report(copy)
+
+
 @pytest.fixture(scope="module")
 def browser(run, page):
     with headless_chromium() as driver:

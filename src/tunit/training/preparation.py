@@ -9,6 +9,7 @@ from tunit.clustering.composition import crop_area_for
 from tunit.config import AUTO, Config, find_field
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.index import Index
+from tunit.data.finding.naming import INDEX
 from tunit.data.finding.sharded_sets import check_label_column, is_sharded, open_shards
 from tunit.data.packing.image_size import choose_image_size
 from tunit.data.packing.pack import pack_pictures, still_packed
@@ -253,7 +254,8 @@ def pictures_of_run(run: RunFolder) -> PackedPictures:
     try:
         return open_packed(run.data)
     except DataError as error:
+        why = f" ({error})" if (run.data / INDEX).exists() else ""  # there is none after `tunit convert`
         raise RunError(
-            f"{run.path} holds no pictures that can be read ({error}): give their folder, too, as in "
+            f"{run.path} holds no pictures that can be read{why}: give their folder, too, as in "
             f"`{command('train', 'FOLDER', '--resume', run.path)}`"
         ) from error
