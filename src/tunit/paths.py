@@ -15,8 +15,7 @@ def expand_home(path: str | Path) -> Path:
     A shell replaces `~` only at the start of a word, so not in --out=~/x, a list of paths, a setting or Python. For a
     file that is really called `~`, write ./~.
 
-    Every path that a user gives comes through here. Raises ConfigError if it is no path, or is empty: Python takes
-    that for the working folder.
+    Raises ConfigError if it is no path, or is empty: Python takes that for the working folder.
     """
     if not isinstance(path, str | os.PathLike):
         raise ConfigError(f"{shown(path)} is not a path: give one path, as text or a pathlib.Path")

@@ -14,7 +14,7 @@ import torch
 
 from tiny_run import flags, write_pictures
 from tunit.errors import RunError
-from tunit.training.all_ranks import begun_by_this_job, check_not_moved, check_same_pictures, say_it_goes_on
+from tunit.training.all_ranks import begun_by_this_job, check_not_moved, check_same_source, say_it_goes_on
 from tunit.training.checkpoint import checkpoints
 from tunit.training.run_folder import RunFolder
 
@@ -141,8 +141,8 @@ def test_a_job_that_names_other_pictures_means_another_run(tmp_path, monkeypatch
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     monkeypatch.setattr(RunFolder, "read_about", lambda _: {"source": str(tmp_path / "pictures")})
-    check_same_pictures(run, tmp_path / "pictures")
+    check_same_source(run, tmp_path / "pictures")
     with pytest.raises(
         RunError, match=r"\(this\) began .* with other pictures .*: give another --out or --rdzv-id"
     ):
-        check_same_pictures(run, tmp_path / "others")
+        check_same_source(run, tmp_path / "others")

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             show(f"  {left.reason}: {left.name} ({left.detail})")
     elif pictures.left_out:
         show(summarise_left_out(pictures.left_out))
-    for problem in (dark_set(pictures), without_labels(pictures, config.data.labels)):
+    for problem in (dark_set(pictures), without_labels(pictures.labels, config.data.labels)):
         if problem:
             remark(problem)
     return 0

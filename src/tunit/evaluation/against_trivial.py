@@ -15,10 +15,8 @@ from tunit.evaluation.clusters import (
 
 Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
-MOST_PICTURES = (
-    2_000  # at most this many are compared, evenly spread; more if a verdict on many domains takes more:
-)
-MOST_FOR_MANY_DOMAINS = 10_000
+# At most this many pictures are compared, evenly spread; if a verdict on many domains takes more, at most the latter.
+MOST_PICTURES, MOST_FOR_MANY_DOMAINS = 2_000, 10_000
 WITHIN = 1.96  # a difference of fewer standard errors may be chance
 SAME = 0.5  # from this NMI on, the domains count as largely the same as those of a trivial baseline
 # With fewer pictures per domain there is no verdict. The highest NMI of six random groupings of 2 to 10 domains was

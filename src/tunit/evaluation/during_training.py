@@ -9,6 +9,7 @@ from typing import Any
 from numpy.linalg import LinAlgError
 
 from tunit.data.finding.find import LabelMode, find_pictures
+from tunit.data.finding.naming import LABEL_COLUMN
 from tunit.data.finding.source_kind import kind_of
 from tunit.data.layouts import part_of
 from tunit.data.packing.packed import PackedPictures, open_packed
@@ -18,7 +19,6 @@ from tunit.evaluation.evaluate import evaluate_model
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
 from tunit.evaluation.labelled import (
-    LABEL_COLUMN,
     evenly_chosen,
     labelled,
     pack_held,

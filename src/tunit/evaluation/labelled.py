@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tunit.data.decoding.bounds import MAX_PIXELS
 from tunit.data.finding.class_folders import class_labels
 from tunit.data.finding.find import LABEL_MODES, LabelMode, find_pictures
+from tunit.data.finding.naming import LABEL_COLUMN
 from tunit.data.finding.sharded_sets import open_shards
 from tunit.data.finding.source_kind import kind_of
 from tunit.data.layouts import LAYOUTS, Part
@@ -22,7 +23,6 @@ from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import Model
 
 AUTO = "auto"
-LABEL_COLUMN = "label"  # of a table, if no other is given
 
 
 def pack_held(

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tunit.config import AUTO, Config, find_field
 from tunit.config.fields import word_of
+from tunit.data.packing.packed import without_labels
 from tunit.errors import ConfigError, DataError
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
@@ -199,11 +200,8 @@ def _warnings_of_pictures(config: Config, labels: NDArray[np.int64]) -> list[str
             f"there are more domains than pictures ({domains} and {len(labels)}), so some domains must stay empty: "
             "lower --domains, or add pictures"
         )
-    if wanted != "none" and not (labels >= 0).any():
-        found.append(
-            f"no picture has a label, although --labels is {wanted}, so all count as unlabelled: fill in the labels, "
-            "or give --labels none"
-        )
+    if missing := without_labels(labels, wanted):
+        found.append(missing)
     elif wanted != "none" and domains == 1:
         found.append(
             "all labels are the same, so there is a single domain, and no other kind to translate into: give labels "

@@ -59,7 +59,7 @@ def begun_by_this_job(run: RunFolder, restarted: int) -> bool:
         return False
 
 
-def check_same_pictures(run: RunFolder, source: Path | str) -> None:
+def check_same_source(run: RunFolder, source: Path | str) -> None:
     """Raises RunError if this job began the run with other pictures, so that the command means another run."""
     before = run.read_about().get("source")
     if before is not None and str(before) != absolute(source):

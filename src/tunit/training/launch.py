@@ -21,7 +21,7 @@ from tunit.training.all_ranks import (
     TrainingPlan,
     begun_by_this_job,
     check_not_moved,
-    check_same_pictures,
+    check_same_source,
     follow_rank_zero,
     say_it_goes_on,
 )
@@ -99,7 +99,7 @@ def start_run(
         restarted = largest_of_ranks(restarts())
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run, restarted))):
             if not restarted:
-                check_same_pictures(run, source)
+                check_same_source(run, source)
             say_it_goes_on(run, restarted)
             return resume_run(
                 out, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet, log_to=log_to

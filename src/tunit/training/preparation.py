@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tunit.clustering.composition import crop_area_for
-from tunit.config import AUTO, Config, find_field
+from tunit.config import AUTO, Config
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.index import Index
 from tunit.data.finding.naming import INDEX
-from tunit.data.finding.sharded_sets import check_label_column, is_sharded, open_shards
+from tunit.data.finding.sharded_sets import check_label_column, is_sharded, open_shards, prepared_otherwise
 from tunit.data.packing.image_size import choose_image_size
 from tunit.data.packing.pack import pack_pictures, still_packed
 from tunit.data.packing.pack_settings import pack_settings
@@ -114,10 +114,7 @@ def _check_shards(source: Path | str, index: Index, config: Config) -> None:
         if has != wanted[name]:
             flag = "image-size" if name == "size" else name
             value = " ".join(map(str, has)) if isinstance(has, list) else has
-            raise ConfigError(
-                f"{source} was prepared with --{flag} {value}, and --{flag} is {shown(wanted[name])} now: give "
-                f"--{flag} {value}, or prepare the pictures again"
-            )
+            raise ConfigError(prepared_otherwise(source, flag, value, shown(wanted[name])))
     if config.data.labels == "csv":
         check_label_column(source, index, config.data.label_column)
 
@@ -216,11 +213,9 @@ def changed(config: Config, overrides: dict[str, str]) -> Config:
 def _is_own(config: Config, name: str, value: str) -> bool:
     """Whether a setting of a run has this value."""
     try:
-        section, setting = find_field(name)
-        given = config.with_overrides({name: value}).section(section)
+        return config.with_overrides({name: value}) == config
     except ConfigError:  # not a value, so not that of the run
         return False
-    return bool(getattr(given, setting.name) == getattr(config.section(section), setting.name))
 
 
 def pictures_of(

@@ -128,7 +128,11 @@ class Translator:
 
     def guide(self, pictures: Pictures, *, report: Report | None = None) -> Guidance:
         """Domain logits (N, domains) and style codes (N, style width) of one or several pictures, on the CPU."""
-        return joined([guidance for _, _, guidance in self.guided(pictures, report=report)])
+        return self._guided_whole(pictures, "picture", report)
+
+    def _guided_whole(self, pictures: Pictures, what: str, report: Report | None = None) -> Guidance:
+        """As `guide`; what: how an error calls the pictures."""
+        return joined([guidance for _, _, guidance in self.guided(pictures, report=report)], what)
 
     def guided(
         self, pictures: Pictures, *, report: Report | None = None
@@ -139,8 +143,7 @@ class Translator:
 
     def style(self, reference: Pictures, *, report: Report | None = None) -> Tensor:
         """The style code (style width,) of a picture; for several pictures, the mean of their codes."""
-        parts = [guidance for _, _, guidance in self.guided(reference, report=report)]
-        return joined(parts, "reference").style.double().mean(0).float()
+        return self._guided_whole(reference, "reference", report).style.double().mean(0).float()
 
     def domain_style(self, k: int) -> Tensor:
         """The average style code (style width,) of domain k in training. Raises ConfigError if there is none."""
@@ -259,7 +262,7 @@ class Translator:
         if not is_single:
             raise DataError("interpolate redraws one picture, but several were given: give one")
         picture = next(opened)[1]
-        styles = joined([guidance for _, _, guidance in self.guided(references)], "reference").style
+        styles = self._guided_whole(references, "reference").style
         if len(styles) == 1:
             styles = torch.cat([self.guide(picture).style, styles])
         codes = between(styles, frames)

@@ -17,7 +17,7 @@ from tunit.data.finding.folders import walk_archive, walk_folder
 from tunit.data.finding.found import DiskFile, Found, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut, summarise_left_out
 from tunit.data.finding.listed import walk_list
-from tunit.data.finding.naming import INDEX, PIXELS
+from tunit.data.finding.naming import INDEX, LABEL_COLUMN, PIXELS
 from tunit.data.finding.sharded_sets import is_sharded_url, lacks_index, walk_shards
 from tunit.data.finding.source_kind import digest_of, kind_of, quick_fingerprint
 from tunit.data.finding.stores import walk_store
@@ -29,7 +29,11 @@ LABEL_MODES = ("none", "folders", "csv")
 
 
 def find_pictures(
-    source: Path | str, *, labels: LabelMode = "none", label_column: str = "label", picture_column: str = ""
+    source: Path | str,
+    *,
+    labels: LabelMode = "none",
+    label_column: str = LABEL_COLUMN,
+    picture_column: str = "",
 ) -> Found:
     """Find the pictures of `source`: a folder, archive, database, list of paths, CSV table, one picture, or a data
     set packed as shards.

@@ -26,6 +26,7 @@ _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$r
 _HIDDEN_SYSTEM_NAMES = frozenset({".ds_store", ".directory", ".localized"})
 # The files of a pack; a folder with them is not searched for pictures.
 INDEX, PIXELS, MARKER = "index.json", "pictures.npy", ".tunit-cache"
+LABEL_COLUMN = "label"  # of a table, if no other is given
 
 
 def suffix_of(name: str) -> str:

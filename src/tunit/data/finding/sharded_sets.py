@@ -7,15 +7,13 @@ from pathlib import Path
 from tunit.data.decoding.decode import UNREADABLE, PictureError
 from tunit.data.finding.found import Item, PictureSource
 from tunit.data.finding.index import LARGEST_INDEX, Index, digest_of_bytes, index_of_json, is_index, is_ours
-from tunit.data.finding.naming import INDEX
+from tunit.data.finding.naming import INDEX, LABEL_COLUMN
 from tunit.data.finding.places import Place, place_of
 from tunit.data.finding.shard_format import shard_name, span_of
 from tunit.errors import ConfigError, DataError
 from tunit.paths import absolute, path_or_url
 from tunit.printing import command
 from tunit.reading import UnreadableError, parse_json, read_json
-
-DEFAULT_COLUMN = "label"  # of --label-column
 
 
 @dataclass(frozen=True)
@@ -118,14 +116,19 @@ def index_at(place: Place, *, check: bool) -> Index | None:
     return None
 
 
+def prepared_otherwise(source: Path | str, flag: str, packed: object, wanted: object) -> str:
+    """The error if a setting of shards differs from the one that is wanted now."""
+    return (
+        f"{source} was prepared with --{flag} {packed}, and --{flag} is {wanted} now: give --{flag} {packed}, or "
+        "prepare the pictures again"
+    )
+
+
 def check_label_column(source: Path | str, index: Index, column: str) -> None:
     """Raises DataError if somebody names another column of labels than the one that was packed."""
     packed = index.settings.get("label_column")
-    if packed and column not in (packed, DEFAULT_COLUMN):
-        raise DataError(
-            f"{source} was prepared with --label-column {packed}, and --label-column is {column} now: give "
-            f"--label-column {packed}, or prepare the pictures again"
-        )
+    if packed and column not in (packed, LABEL_COLUMN):
+        raise DataError(prepared_otherwise(source, "label-column", packed, column))
 
 
 def walk_shards(source: Path | str, labels: str, label_column: str) -> Iterator[Item]:
@@ -140,10 +143,7 @@ def walk_shards(source: Path | str, labels: str, label_column: str) -> Iterator[
     if labels == "csv":
         check_label_column(source, index, label_column)
     if labels == "csv" and prepared != "csv":
-        raise DataError(
-            f"{source} was prepared with --labels {prepared}, and --labels is csv now: give --labels {prepared}, or "
-            "prepare the pictures again"
-        )
+        raise DataError(prepared_otherwise(source, "labels", prepared, labels))
     rows = zip(index.names, index.labels, index.hashes, index.shards.places, strict=True)
     for name, number, digest, place in rows:
         label = index.classes[number] if labels == prepared and number >= 0 else None

@@ -111,11 +111,17 @@ def dark_set(pictures: PackedPictures) -> str | None:
     )
 
 
-def without_labels(pictures: PackedPictures, wanted: str) -> str | None:
-    """A warning if labels are wanted (`--labels`), but no picture has one; otherwise None."""
-    if wanted == "none" or (pictures.labels >= 0).any():
+def without_labels(labels: NDArray[np.int64], wanted: str) -> str | None:
+    """A warning if labels are wanted (`--labels`), but no picture has one; otherwise None.
+
+    labels: (N,), -1 where unlabelled.
+    """
+    if wanted == "none" or (labels >= 0).any():
         return None
-    return f"no picture has a label, although --labels is {wanted}: fill in the labels, or give --labels none"
+    return (
+        f"no picture has a label, although --labels is {wanted}, so all count as unlabelled: fill in the labels, or "
+        "give --labels none"
+    )
 
 
 def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
