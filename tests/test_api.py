@@ -10,6 +10,7 @@ from tiny_model import save_tiny, tiny_model, write
 from tiny_run import TINY, write_pictures
 from tunit import Config, ConfigError, Translator, TunitError, evaluate, read_config, report, train
 from tunit.cli import main
+from tunit.training.launch import resume_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NO_PATHS = ["", None, 3, ["a.png", "b.png"], {"a.png"}, b"a.png"]
@@ -130,6 +131,8 @@ def test_how_often_a_function_evaluates(here):
     for every in ("a", -1, 1.5, None):
         refused(lambda every=every: train("pictures", "new", config, evaluate_every=every), repr(every))
     refused(lambda: train("pictures", "new", config, evaluate=3, evaluate_every=1), "evaluate is 3")
+    refused(lambda: resume_run("run", evaluate_every=0.5), "0.5")
+    refused(lambda: resume_run("run", evaluate=3), "evaluate is 3")
 
 
 def test_settings_that_are_none(here):

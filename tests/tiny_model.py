@@ -9,6 +9,7 @@ from PIL import Image
 
 from tunit.config import Config
 from tunit.methods.funit import FUNIT
+from tunit.methods.method import Method
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.semit import SEMIT
 from tunit.methods.tunit import TUNIT
@@ -49,18 +50,17 @@ def save_tiny(folder: Path, fit: str = "stretch", sizes: tuple[int, ...] = (5, 0
 
 def save_tiny_funit(folder: Path) -> Model:
     """As `save_tiny`, with a method that learns no domains."""
-    config = tiny_model().config.with_overrides({"method": "funit"})
-    guide, generator = FUNIT.guide(config).eval(), FUNIT.generator(config).eval()
-    model = Model(guide, generator, config, torch.randn(DOMAINS, WIDTH), torch.tensor([5, 3, 2]), step=7)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_model(folder, model)
-    return model
+    return _save_tiny_of(FUNIT, folder)
 
 
 def save_tiny_semit(folder: Path) -> Model:
     """As `save_tiny`, with the baseline whose E has a classifier on its style codes."""
-    config = tiny_model().config.with_overrides({"method": "semit"})
-    guide, generator = SEMIT.guide(config).eval(), SEMIT.generator(config).eval()
+    return _save_tiny_of(SEMIT, folder)
+
+
+def _save_tiny_of(method: Method, folder: Path) -> Model:
+    config = tiny_model().config.with_overrides({"method": method.name})
+    guide, generator = method.guide(config).eval(), method.generator(config).eval()
     model = Model(guide, generator, config, torch.randn(DOMAINS, WIDTH), torch.tensor([5, 3, 2]), step=7)
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder, model)

@@ -64,6 +64,15 @@ def write_pictures(folder, number=20, side=40, seed=0):
     return folder
 
 
+def write_two_classes(root, each):
+    """Pictures of two classes, `each` of them: one file is empty, and one picture is a copy of another."""
+    write_pictures(root / "b", each, seed=1)
+    write_pictures(root / "a", each, seed=2)
+    (root / "a" / "005.png").write_bytes(b"")
+    (root / "b" / "003.png").write_bytes((root / "a" / "002.png").read_bytes())
+    return root
+
+
 def flags(**overrides):
     """TINY as command-line flags."""
     words = []

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tiny_model import save_tiny
-from tiny_run import flags, write_pictures
+from tiny_run import flags, write_two_classes
 from tunit.cli import main
 from tunit.data.finding.find import find_pictures
 from tunit.data.packing.pack import pack_pictures
@@ -25,13 +25,7 @@ SETTINGS = PackSettings(size=32, labels="folders")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Pictures of two classes; one is empty, and one is a copy of another."""
-    root = tmp_path_factory.mktemp("source")
-    write_pictures(root / "b", 9, seed=1)
-    write_pictures(root / "a", 9, seed=2)
-    (root / "a" / "005.png").write_bytes(b"")
-    (root / "b" / "003.png").write_bytes((root / "a" / "002.png").read_bytes())
-    return root
+    return write_two_classes(tmp_path_factory.mktemp("source"), 9)
 
 
 @pytest.fixture(scope="module")

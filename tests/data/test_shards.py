@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from stopping import stopping
-from tiny_run import tiny_config, write_pictures
+from tiny_run import tiny_config, write_two_classes
 from tunit.cli import main
 from tunit.data.batching import batches
 from tunit.data.finding.places import place_of
@@ -35,13 +35,7 @@ PICTURES = 26
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Pictures of two classes; one cannot be read, and one is a copy."""
-    root = tmp_path_factory.mktemp("source")
-    write_pictures(root / "b", 13, seed=1)
-    write_pictures(root / "a", 13, seed=2)
-    (root / "a" / "005.png").write_bytes(b"")
-    (root / "b" / "003.png").write_bytes((root / "a" / "002.png").read_bytes())
-    return root
+    return write_two_classes(tmp_path_factory.mktemp("source"), 13)
 
 
 @pytest.fixture(scope="module")

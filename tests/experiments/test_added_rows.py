@@ -19,6 +19,22 @@ def preset(path, text):
     return path
 
 
+def smoke_test_of(row, folder):
+    """Run only the added row, a few steps on pictures of two classes; returns the exit code."""
+    for i, name in enumerate(("apples", "pears")):
+        write_pictures(folder / "pictures" / name, seed=i, number=16)
+    words = [
+        "reproduce",
+        "table1",
+        "--data",
+        str(folder / "pictures"),
+        "--out",
+        str(folder / "out"),
+        "--smoke",
+    ]
+    return main([*words, "--add", str(row), "--only", row.stem, "--device", "cpu", "--threads", "1"])
+
+
 def test_a_preset_file_becomes_a_row_with_its_name_and_labels(tmp_path):
     free = preset(tmp_path / "wider.toml", "[networks]\ngenerator_width = 96\n")
     told = preset(tmp_path / "told.toml", '[data]\nlabels = "folders"\n')
@@ -46,19 +62,8 @@ def test_names_that_would_share_a_folder_are_refused(tmp_path):
 
 
 def test_an_added_row_is_run_and_printed(tmp_path, capsys):
-    for i, name in enumerate(("apples", "pears")):
-        write_pictures(tmp_path / "pictures" / name, seed=i, number=16)
     mine = preset(tmp_path / "mine.toml", "[losses]\nreconstruction_weight = 3.0\n")
-    words = [
-        "reproduce",
-        "table1",
-        "--data",
-        str(tmp_path / "pictures"),
-        "--out",
-        str(tmp_path / "out"),
-        "--smoke",
-    ]
-    assert main([*words, "--add", str(mine), "--only", "mine", "--device", "cpu", "--threads", "1"]) == 0
+    assert smoke_test_of(mine, tmp_path) == 0
     assert "| mine | reconstruction_weight 3.0 |" in capsys.readouterr().out
     outcome = json.loads((tmp_path / "out/table1-smoke/mine/seed-0/outcome.json").read_text())
     assert outcome["figures"]["mFID"] > 0
@@ -68,22 +73,11 @@ def test_an_added_row_is_run_and_printed(tmp_path, capsys):
 
 def test_a_row_with_few_steps_of_e_alone_keeps_one_in_a_smoke_test(tmp_path, capsys):
     """Its number of domains is found after them. 8 steps for the paper's 200,000 leave it less than one."""
-    for i, name in enumerate(("apples", "pears")):
-        write_pictures(tmp_path / "pictures" / name, seed=i, number=16)
     short = tmp_path / "short.toml"
     short.write_text(
         'base = "paper"\n[schedule]\nsteps = 6000\nguide_only_until = 1500\n[networks]\ndomains = 0\n'
     )
-    words = [
-        "reproduce",
-        "table1",
-        "--data",
-        str(tmp_path / "pictures"),
-        "--out",
-        str(tmp_path / "out"),
-        "--smoke",
-    ]
-    assert main([*words, "--add", str(short), "--only", "short", "--device", "cpu", "--threads", "1"]) == 0
+    assert smoke_test_of(short, tmp_path) == 0
     run = tmp_path / "out/table1-smoke/short/seed-0/run"
     schedule = tomllib.loads((run / "config.toml").read_text())["schedule"]
     assert 1 <= schedule["guide_only_until"] < schedule["steps"] <= 8

@@ -83,7 +83,11 @@ def start_run(
     What `out` holds is replaced only after pictures, labels, batch, memory and settings have been checked.
     Raises RunError if `out` is not empty and `overwrite` is False, or if another process trains there.
     """
-    _check_given(config, evaluate, evaluate_every, log_to)
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"config is {shown(config)}, which is not a Config: give one, such as read_config('default')"
+        )
+    _check_given(evaluate, evaluate_every, log_to)
     source, out = path_or_url(source), expand_home(out)
     start_from = None if start_from is None else given_run(start_from)
     run = RunFolder(out)
@@ -116,12 +120,8 @@ def start_run(
         return plan.carry_out(config, run, pictures, ready, resume=start_from is not None)
 
 
-def _check_given(config: Config, evaluate: Evaluate | None, evaluate_every: int, log_to: str) -> None:
-    """Raises ConfigError if an argument of `start_run` that is no path is of a wrong kind."""
-    if not isinstance(config, Config):
-        raise ConfigError(
-            f"config is {shown(config)}, which is not a Config: give one, such as read_config('default')"
-        )
+def _check_given(evaluate: Evaluate | None, evaluate_every: int, log_to: str) -> None:
+    """Raises ConfigError if one of these arguments of `start_run` and `resume_run` is of a wrong kind."""
     if not (evaluate is None or callable(evaluate)):
         raise ConfigError(f"evaluate is {shown(evaluate)}: give a function, or leave it out")
     whole_number(evaluate_every, "evaluate_every is {}: take a whole number of steps, 0 for none", 0)
@@ -232,7 +232,7 @@ def resume_run(
     Returns the final state. source: the pictures, if they have moved or the run was made by `tunit convert`.
     overrides: settings to change; only those in RESUMABLE are allowed. Other arguments are as for `start_run`.
     """
-    check_tracker(log_to)
+    _check_given(evaluate, evaluate_every, log_to)
     run = RunFolder(given_run(out))
     source = None if source is None else path_or_url(source)
     check_begun(run)
