@@ -14,7 +14,7 @@ from both_steps import JOINT, Bench
 from paired import spread
 from tunit.config import Config
 from tunit.data.decoding.workers import usable_cores
-from tunit.process_group import process_group
+from tunit.distributed.process_group import process_group
 from tunit.training.resources import resolve_machine
 
 

@@ -44,10 +44,10 @@ def counting(found: list[tuple[str, int]]) -> Iterator[None]:
         found.append(("all-reduce", x.numel() * x.element_size()))
 
     with (
-        patch("tunit.distributed.world_size", lambda: 2),
+        patch("tunit.distributed.collectives.world_size", lambda: 2),
         patch("tunit.networks.batch_norm.world_size", lambda: 2),
         patch("tunit.methods.parts.world_size", lambda: 2),
-        patch("tunit.distributed.rank", lambda: 0),
+        patch("tunit.distributed.collectives.rank", lambda: 0),
         patch.object(dist, "all_gather", all_gather),
         patch.object(dist, "all_reduce", all_reduce),
     ):

@@ -6,8 +6,8 @@ from datetime import timedelta
 import torch
 
 from shared_steps import environment_of
-from tunit import process_group
-from tunit.distributed import largest_of_ranks
+from tunit.distributed import process_group
+from tunit.distributed.collectives import largest_of_ranks
 
 
 def meet(rank, port):

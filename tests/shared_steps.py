@@ -27,7 +27,8 @@ from tiny_step import (
 )
 from tunit.config import read_config
 from tunit.data.batching.batches import Batches
-from tunit.distributed import rank
+from tunit.distributed.collectives import rank
+from tunit.distributed.process_group import process_group
 from tunit.errors import StoreError, TrainingError
 from tunit.methods import candidates, settled
 from tunit.methods.findings import Findings, keep_domains
@@ -35,7 +36,6 @@ from tunit.methods.method import Phase
 from tunit.methods.neighbourhood import look_for_neighbours, measures_just_chosen
 from tunit.methods.registry import method_of
 from tunit.methods.semit import soft_labels_of
-from tunit.process_group import process_group
 from tunit.training import trainer
 from tunit.training.checkpoint import state_tensors
 from tunit.training.initial_state import new_state

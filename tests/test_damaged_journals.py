@@ -15,8 +15,8 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.search import Search
 from tunit.data.packing.shards import pack_shards
 from tunit.data.packing.unfinished_shards import UnfinishedShards
+from tunit.files.work_journal import WorkJournal
 from tunit.translation.unfinished_results import UnfinishedWork
-from tunit.work_journal import WorkJournal
 
 SMALL = PackSettings(size=8)
 

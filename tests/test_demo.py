@@ -13,7 +13,7 @@ from tunit import demo
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.evaluation.truth import TruthResult
-from tunit.files import lock
+from tunit.files.atomic import lock
 from tunit.studio.workspace import Workspace
 
 

@@ -1,6 +1,6 @@
 """The rule for loaders that may run code, checked in the source.
 
-- Only `tunit.pickles` reads a pickle, by `torch.load` with an explicit `weights_only=True`.
+- Only `tunit.files.pickles` reads a pickle, by `torch.load` with an explicit `weights_only=True`.
 - Only `tunit.evaluation.feature_networks` loads a program (TorchScript, .pt2), and only if the user trusts it.
 - `tunit.translation.export` loads, from memory, the .pt2 program that it has just saved, to compare it.
 - `data/decoding/worker_process.py` receives pickles from tunit's own processes through pipes, never from a file, as
@@ -20,7 +20,7 @@ SOURCE = Path(tunit.__file__).parent
 # Dotted name of the call -> the only files where it is allowed, and the argument that must be explicit.
 ALLOWED = {
     "pickle.load": (("data/decoding/worker_process.py",), {}),
-    "torch.load": (("pickles.py",), {"weights_only": True}),
+    "torch.load": (("files/pickles.py",), {"weights_only": True}),
     "torch.jit.load": (("evaluation/feature_networks.py",), {}),
     "torch.export.load": (("evaluation/feature_networks.py", "translation/export.py"), {}),
     "from_pretrained": (("evaluation/feature_networks.py",), {"use_safetensors": True}),

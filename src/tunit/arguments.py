@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tunit.config import suggestion
 from tunit.errors import ConfigError
-from tunit.paths import expand_home, path_or_url
+from tunit.files.paths import expand_home, path_or_url
 from tunit.printing import remark
 
 _FLAG = re.compile(r"--?[A-Za-z][\w-]*")

@@ -12,7 +12,7 @@ from tunit._version import __version__
 from tunit.arguments import Parser
 from tunit.errors import EndedInOtherProcesses, RunError, TunitError
 from tunit.failures import TRACEBACK, sentence_of
-from tunit.files import reason_of
+from tunit.files.atomic import reason_of
 from tunit.printing import end_silence, protect_streams, remark, silence
 
 COMMANDS = (

@@ -32,7 +32,7 @@ from tunit.evaluation.truth import (
     make_truth_test,
     translation_error,
 )
-from tunit.files import write_text
+from tunit.files.atomic import write_text
 from tunit.machine import choose_device
 from tunit.methods.inference import guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model, load_model

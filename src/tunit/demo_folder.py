@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tunit.destination import STUDIO
 from tunit.errors import RunError
-from tunit.files import DEMO, lock, owner_of, writable, write_text
-from tunit.reading import Record, UnreadableError, is_file, read_json
+from tunit.files.atomic import DEMO, lock, owner_of, writable, write_text
+from tunit.files.destination import STUDIO
+from tunit.files.reading import Record, UnreadableError, is_file, read_json
 from tunit.reporting.remarks import listed
 from tunit.training.new_run import (
     in_training,

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tunit.errors import ConfigError, RunError
+from tunit.files.reading import exists, is_file
 from tunit.printing import shown
-from tunit.reading import exists, is_file
 
 INSTALL = 'pip install "tunit[hub]"'
 _PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9])?", re.ASCII)

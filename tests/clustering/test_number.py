@@ -14,7 +14,7 @@ from tunit.clustering.merging import merge_unconfirmed
 from tunit.clustering.number import choose_number, components_of_variance, levels
 from tunit.clustering.separation import held_out_separation, separation
 from tunit.errors import RunError
-from tunit.reading import Record, UnreadableError
+from tunit.files.reading import Record, UnreadableError
 
 MOST = 20
 

@@ -13,7 +13,7 @@ from tiny_model import SIZE, noise, save_tiny, to_input, to_pixels, write
 from tunit.cli import main
 from tunit.data.finding.find import find_pictures
 from tunit.errors import DataError
-from tunit.files import RESULTS
+from tunit.files.atomic import RESULTS
 from tunit.translation import result_files
 from tunit.translation.result_files import claim_names, marked, plan_names
 

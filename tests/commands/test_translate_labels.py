@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_model import noise, save_tiny, to_input, to_pixels, write
 from tiny_run import tiny_config
 from tunit.cli import main
-from tunit.files import RESULTS
+from tunit.files.atomic import RESULTS
 from tunit.methods.model_file import Model, save_model
 from tunit.training.initial_state import new_state
 

@@ -183,8 +183,8 @@ def test_a_rank_that_draws_a_whole_batch_draws_its_part_of_the_next_one(monkeypa
     expected = batches().rows("all", 4, 4).tolist()[2:]
     source, cursors = batches(resident_bytes=0), {"all": 0}
     assert len(source.draw(0, 4, cursors).x) == 4  # reads the next batch in advance, as a whole
-    monkeypatch.setattr("tunit.distributed.world_size", lambda: 2)
-    monkeypatch.setattr("tunit.distributed.rank", lambda: 1)
+    monkeypatch.setattr("tunit.distributed.collectives.world_size", lambda: 2)
+    monkeypatch.setattr("tunit.distributed.collectives.rank", lambda: 1)
     assert numbers(source.draw(1, 4, cursors)) == expected
 
 

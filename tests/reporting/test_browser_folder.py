@@ -20,9 +20,9 @@ from tiny_model import SIZE, noise, save_tiny, to_input
 from tunit.cli import main
 from tunit.data.packing.fit import FIT_MODES, fit_picture
 from tunit.errors import ConfigError
+from tunit.files.result_names import RUNTIME_FILES
 from tunit.reporting import browser_runtime
 from tunit.reporting.browser_runtime import find_runtime
-from tunit.result_names import RUNTIME_FILES
 from tunit.translation.translator import Translator
 
 RAW = 1e-3  # networks in WebAssembly and in PyTorch differ only by rounding

@@ -15,12 +15,12 @@ with atheris.instrument_imports(include=["tunit", "zipfile", "tarfile", "tomllib
     import tunit.data.decoding.decode
     import tunit.data.finding.archives
     import tunit.data.finding.tables
-    import tunit.pickles
-    import tunit.reading
+    import tunit.files.pickles
+    import tunit.files.reading
     from soak.guarded import guarded
     from soak.hostile import Hostile
 
-assert tunit.reading
+assert tunit.files.reading
 LARGEST = 1 << 16  # bytes of an example
 
 

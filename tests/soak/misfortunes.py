@@ -318,7 +318,7 @@ def clock_backwards() -> None:
 
     time.time = back  # type: ignore[assignment]
     datetime.datetime = Backwards  # type: ignore[misc]
-    for module in ("tunit.files", "tunit.training.run_folder", "tunit.studio.labels"):
+    for module in ("tunit.files.atomic", "tunit.training.run_folder", "tunit.studio.labels"):
         __import__(module)
         vars(__import__("sys").modules[module])["datetime"] = Backwards
 

@@ -10,7 +10,7 @@ import torch
 from soak.guarded import in_time
 from soak.mutations import changed, swapped
 from tunit.errors import RunError
-from tunit.files import lock, owner_of
+from tunit.files.atomic import lock, owner_of
 from tunit.studio.jobs import JOB, reason_of_end, state_of, stop
 from tunit.studio.labels import JOURNAL, ModelOutput, RunLabels
 from tunit.studio.run_output import RunOutput, read_output, write_output

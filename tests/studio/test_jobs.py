@@ -16,7 +16,7 @@ import pytest
 from tiny_run import flags, write_pictures
 from tunit.config.presets import read_config
 from tunit.errors import ConfigError, RunError
-from tunit.files import lock
+from tunit.files.atomic import lock
 from tunit.studio import command_lines, jobs, process_start
 from tunit.training.run_folder import RunFolder
 
@@ -181,7 +181,7 @@ def test_a_training_on_another_machine_is_not_stopped_here(tmp_path, monkeypatch
 AT_A_TERMINAL = """
 import signal, sys, time
 from pathlib import Path
-from tunit.files import lock
+from tunit.files.atomic import lock
 signals = []
 signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
 with lock(Path(sys.argv[1]) / ".lock"):

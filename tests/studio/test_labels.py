@@ -20,7 +20,7 @@ from tiny_run import tiny_config, write_pictures
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.find import find_pictures
 from tunit.errors import ConfigError, RunError
-from tunit.files import UnwritableError
+from tunit.files.atomic import UnwritableError
 from tunit.studio import labels as labels_module
 from tunit.studio import opened_labels
 from tunit.studio.action_log import ActionLog, StaleError

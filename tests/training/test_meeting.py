@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from meeting_again import meet
-from tunit.meeting import name_of_this_start
+from tunit.distributed.meeting import name_of_this_start
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without its processes")
 LIMIT = timedelta(seconds=20)

@@ -13,9 +13,9 @@ import pytest
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError, DataError, RunError, StopNow, TrainingError
-from tunit.files import lock
+from tunit.files.atomic import lock
+from tunit.files.result_names import PAGE, RUNTIME_FILES
 from tunit.methods.model_file import load_model
-from tunit.result_names import PAGE, RUNTIME_FILES
 from tunit.training import all_ranks, new_run, preparation, trainer
 from tunit.training.launch import resume_run, start_run
 from tunit.training.new_run import check_free, move_into_place, owning, preparing

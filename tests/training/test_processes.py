@@ -222,9 +222,9 @@ def test_each_rank_draws_and_transforms_only_its_part_of_the_same_batch(monkeypa
 
     wholes, parts = drawn(3), []
     assert transformed == [6] * 4  # two batches with two views each
-    monkeypatch.setattr("tunit.distributed.world_size", lambda: 3)
+    monkeypatch.setattr("tunit.distributed.collectives.world_size", lambda: 3)
     for rank in range(3):
-        monkeypatch.setattr("tunit.distributed.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("tunit.distributed.collectives.rank", lambda rank=rank: rank)
         transformed.clear()
         parts.append(drawn(3))
         assert transformed == [2] * 4

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tunit.errors import RunError
-from tunit.files import write_text
+from tunit.files.atomic import write_text
+from tunit.files.reading import Record, UnreadableError, parse_json, read_text
 from tunit.printing import command
-from tunit.reading import Record, UnreadableError, parse_json, read_text
 
 NAME = "number_of_domains.json"  # in a run's folder
 LARGEST = 1 << 20  # bytes; a larger file is refused

@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _to_run(args: argparse.Namespace) -> list[str]:
-    from tunit.destination import check_folder
     from tunit.errors import RunError
+    from tunit.files.destination import check_folder
     from tunit.released.checkpoint_file import find_checkpoint, read_published
     from tunit.released.conversion import STEPS_PER_EPOCH, from_published
     from tunit.training.new_run import check_free
@@ -121,7 +121,7 @@ def _write_about(run: "RunFolder", source: Path, imported: "Imported") -> None:
 
     from tunit._version import __version__
     from tunit.config.run_file import write_run_config
-    from tunit.files import write_text
+    from tunit.files.atomic import write_text
 
     write_run_config(run.config, imported.config)
     about = {
@@ -166,9 +166,9 @@ def _write_model(run: "RunFolder", imported: "Imported", state: "TrainingState")
 def _to_published(args: argparse.Namespace) -> list[str]:
     import torch
 
-    from tunit.destination import check_earlier, check_file
     from tunit.errors import RunError
-    from tunit.files import writable
+    from tunit.files.atomic import writable
+    from tunit.files.destination import check_earlier, check_file
     from tunit.methods.registry import method_of
     from tunit.released.checkpoint_file import is_published, write_published
     from tunit.released.conversion import STEPS_PER_EPOCH, to_published

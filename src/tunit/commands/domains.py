@@ -28,9 +28,9 @@ from tunit.commands.picture_arguments import (
 )
 from tunit.commands.sorted_results import SortedResults
 from tunit.commands.tally import PictureOutput, Tally, picture_output_of
-from tunit.paths import path_or_url
+from tunit.files.paths import path_or_url
+from tunit.files.result_names import DOMAINS, KEPT, OVERVIEW, TABLE, gallery_of
 from tunit.printing import remark, show, show_table
-from tunit.result_names import DOMAINS, KEPT, OVERVIEW, TABLE, gallery_of
 
 if TYPE_CHECKING:
     from tunit.data.finding.found import PictureSource

@@ -20,8 +20,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.files.result_names import EXPORT
 from tunit.printing import show, show_table
-from tunit.result_names import EXPORT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit export`."""
-    from tunit.destination import staged
     from tunit.errors import ConfigError
+    from tunit.files.destination import staged
     from tunit.methods.model_file import load_model
     from tunit.reporting.browser_folder import names_in_browser_folder, write_browser_folder
     from tunit.reporting.browser_runtime import find_runtime

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.tally import Tally
+from tunit.files.result_names import KEPT
 from tunit.printing import remark, show
-from tunit.result_names import KEPT
 
 if TYPE_CHECKING:
     from tunit.data.finding.found import PictureSource

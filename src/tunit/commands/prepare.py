@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.errors import DataError, RunError
-from tunit.paths import is_url, path_or_url
+from tunit.files.paths import is_url, path_or_url
 from tunit.printing import printable, remark, show
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.layouts import layout_config, part_of
     from tunit.data.packing.image_size import choose_image_size
     from tunit.data.packing.packed import dark_set, without_labels
-    from tunit.destination import check_folder
     from tunit.errors import ConfigError
+    from tunit.files.destination import check_folder
 
     if is_url(args.out or "") and not args.shards:
         raise ConfigError(f"--out is {args.out}, where only shards can be written: give --shards, too")
@@ -140,7 +140,7 @@ def _noted_source(out: Path) -> str:
 
 def _note_source(out: Path, source: Path) -> None:
     """Note in a pack which source it is of; where it cannot be noted, such as in a read-only folder, it is not."""
-    from tunit.files import write_bytes
+    from tunit.files.atomic import write_bytes
 
     if _noted_source(out) != str(source.resolve()):
         with suppress(RunError):

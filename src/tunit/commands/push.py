@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _keep(args: argparse.Namespace, run: Path, write: "Callable[[Path], int]") -> int:
     """Only write the folder to --dry-run."""
-    from tunit.destination import staged
+    from tunit.files.destination import staged
     from tunit.methods.model_file import load_model
     from tunit.reporting.model_folder import files_of_folder, remove_thumbnails, thumbnails_in
     from tunit.translation.result_files import claim_names

@@ -83,7 +83,7 @@ class Results:
     @contextmanager
     def marked(self) -> Iterator[None]:
         """A context in which a new or empty folder is marked as a folder of results."""
-        from tunit.files import RESULTS
+        from tunit.files.atomic import RESULTS
         from tunit.translation.result_files import marked
 
         if isinstance(self.out, Path):
@@ -105,8 +105,8 @@ class Results:
 
     def finish(self, place: Path) -> None:
         """Move files that were held back into the folder. Raises UnwritableError."""
-        from tunit.destination import move_into
-        from tunit.files import writable
+        from tunit.files.atomic import writable
+        from tunit.files.destination import move_into
 
         if isinstance(self.out, Path) and place != self.out:
             with writable(self.out, "check its space, and give the same command again"):

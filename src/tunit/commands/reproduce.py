@@ -98,12 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit reproduce`."""
     from tunit.config import suggestion
-    from tunit.destination import check_folder
     from tunit.errors import ConfigError
     from tunit.experiments.driver import run_table
     from tunit.experiments.experiment import chosen, with_rows
     from tunit.experiments.paper_tables import TABLES
     from tunit.experiments.plan import smoke
+    from tunit.files.destination import check_folder
     from tunit.training.interrupt import Interrupted
 
     check_preprocessing(args.preprocessing, args.features, *filter(None, [args.cluster_features]))

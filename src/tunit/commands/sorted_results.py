@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunit.result_names import GALLERY
+from tunit.files.result_names import GALLERY
 
 if TYPE_CHECKING:
     from tunit.data.finding.places import Place
@@ -35,7 +35,7 @@ class SortedResults:
     @contextmanager
     def staged(self) -> Iterator[Path]:
         """A folder to write the files into; at the end they move to their place. See `destination.staged`."""
-        from tunit.destination import staged
+        from tunit.files.destination import staged
 
         if isinstance(self._out, Path):
             with staged(self._out) as stage:

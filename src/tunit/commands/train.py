@@ -22,7 +22,7 @@ from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
-from tunit.paths import path_or_url
+from tunit.files.paths import path_or_url
 from tunit.printing import command, remark, show, shown
 
 if TYPE_CHECKING:
@@ -294,6 +294,6 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
 
 def _is_another_rank() -> bool:
     """Whether this is one of several processes, and not the first, which alone measures the model."""
-    from tunit.process_group import ranks_of_environment
+    from tunit.distributed.process_group import ranks_of_environment
 
     return ranks_of_environment() > 1 and int(os.environ.get("RANK", "0")) > 0

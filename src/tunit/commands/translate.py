@@ -29,7 +29,7 @@ from tunit.commands.picture_arguments import (
 from tunit.commands.redrawing import Results, named_apart, place_for, redraw_all, work_on
 from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
 from tunit.commands.translate_video import translate_video, wants_video
-from tunit.paths import path_or_url
+from tunit.files.paths import path_or_url
 from tunit.printing import show
 
 if TYPE_CHECKING:

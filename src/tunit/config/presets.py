@@ -7,9 +7,9 @@ from typing import Any
 from tunit.config.config import Config, find_field, section_types
 from tunit.config.fields import suggestion
 from tunit.errors import ConfigError
-from tunit.paths import expand_home
+from tunit.files.paths import expand_home
+from tunit.files.reading import UnreadableError, is_file, parse_toml, read_text
 from tunit.printing import shown
-from tunit.reading import UnreadableError, is_file, parse_toml, read_text
 
 LARGEST_FILE = 1 << 18  # bytes of a TOML file; a file with every setting has 4,000
 KEPT = "surrogateescape"  # how text is read: bytes that are not UTF-8 are kept, because file names may contain them

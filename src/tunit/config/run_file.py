@@ -8,9 +8,9 @@ from pathlib import Path
 from tunit.config.config import Config, find_field
 from tunit.config.presets import KEPT, LARGEST_FILE, read_config
 from tunit.errors import ConfigError, RunError
-from tunit.files import write_text
+from tunit.files.atomic import write_text
+from tunit.files.reading import UnreadableError, parse_toml, read_text
 from tunit.printing import shown
-from tunit.reading import UnreadableError, parse_toml, read_text
 
 SEALED = "# Every setting of this run, resolved. The last line is the checksum of all before it."
 CHECKSUM = "# checksum "

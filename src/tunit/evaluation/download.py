@@ -7,8 +7,8 @@ import urllib.request
 from pathlib import Path
 
 from tunit.errors import ConfigError
-from tunit.files import replacing
-from tunit.paths import cache_folder
+from tunit.files.atomic import replacing
+from tunit.files.paths import cache_folder
 from tunit.printing import printable
 
 TIMEOUT = 30  # seconds without an answer

@@ -26,12 +26,12 @@ from tunit.evaluation.labelled import (
     training_pictures,
 )
 from tunit.evaluation.result import Evaluation, Labelled
-from tunit.files import reason_of, writable, write_text
+from tunit.files.atomic import reason_of, writable, write_text
+from tunit.files.reading import Record, UnreadableError, is_number, read_json
 from tunit.machine import is_out_of_memory
 from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState
 from tunit.printing import remark
-from tunit.reading import Record, UnreadableError, is_number, read_json
 from tunit.training.interrupt import Interrupted
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from tunit.errors import ConfigError
 from tunit.evaluation.download import UnreachableError, fetched, sha256_of
 from tunit.evaluation.resnet import load_moco
+from tunit.files.paths import expand_home
 from tunit.machine import is_out_of_memory, without_tf32
-from tunit.paths import expand_home
 
 INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"

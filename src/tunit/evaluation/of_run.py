@@ -13,7 +13,6 @@ from tunit.data.finding.left_out import summarise_left_out
 from tunit.data.layouts import Part
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
-from tunit.destination import check_earlier, check_file, workplace
 from tunit.errors import ConfigError
 from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Say, evaluate_model
@@ -29,13 +28,14 @@ from tunit.evaluation.labelled import (
 )
 from tunit.evaluation.result import UNFAIR, Evaluation, Labelled
 from tunit.evaluation.truth import truth_test_beside
-from tunit.files import writable, write_text
+from tunit.files.atomic import writable, write_text
+from tunit.files.destination import check_earlier, check_file, workplace
+from tunit.files.paths import expand_home
+from tunit.files.reading import Record, UnreadableError, read_json
 from tunit.given import given_seed, whole_number
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
-from tunit.paths import expand_home
 from tunit.printing import shown
-from tunit.reading import Record, UnreadableError, read_json
 from tunit.training.run_folder import RunFolder, given_run, read_picture_index
 
 FOLDER, RESULT = "evaluation", "evaluation.json"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tunit.errors import ConfigError
-from tunit.pickles import PickleError, RefusedPickle, read_pickle
+from tunit.files.pickles import PickleError, RefusedPickle, read_pickle
 
 WIDTHS, BLOCKS = (64, 128, 256, 512), (3, 4, 6, 3)  # the widths and the numbers of blocks of the four stages
 EXPANSION = 4  # the output width of a bottleneck divided by its inner width

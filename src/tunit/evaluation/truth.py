@@ -20,9 +20,9 @@ from tunit.data.creatures.picture_set import (
 )
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import DiskFile
+from tunit.files.reading import read_table
 from tunit.methods.inference import BATCH, guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model
-from tunit.reading import read_table
 
 _COLUMNS = {"picture", "label", *(field.name for kind in (Content, Style) for field in fields(kind))}
 _LONGEST_HEADER = 1 << 16  # characters

@@ -22,12 +22,12 @@ from tunit.experiments.outcome import ACCURACY_OF_LABELS, LABELS_OF_A_CLASS
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import NOTE, check_same_settings, compare_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, write_table
-from tunit.files import write_text
+from tunit.files.atomic import write_text
+from tunit.files.reading import LARGEST_WHOLE, Record, UnreadableError, read_json
 from tunit.methods.method import Labels
 from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
-from tunit.reading import LARGEST_WHOLE, Record, UnreadableError, read_json
 from tunit.training.interrupt import Interrupted
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder

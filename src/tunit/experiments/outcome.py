@@ -17,7 +17,7 @@ from tunit.experiments.summary import (
     values_of,
 )
 from tunit.experiments.table_page import render
-from tunit.files import writable, write_text
+from tunit.files.atomic import writable, write_text
 from tunit.printing import printable
 
 # The entry of an outcome that says whether its accuracy is that of the training's labels.

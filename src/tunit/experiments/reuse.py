@@ -10,8 +10,8 @@ from tunit.errors import RunError
 from tunit.experiments.experiment import FEATURES, Experiment
 from tunit.experiments.plan import Plan
 from tunit.experiments.split import Split
-from tunit.files import write_text
-from tunit.reading import MEBIBYTE, Record, UnreadableError, read_json
+from tunit.files.atomic import write_text
+from tunit.files.reading import MEBIBYTE, Record, UnreadableError, read_json
 from tunit.training.preparation import RESUMABLE
 
 NOTE = "row.json"  # in the folder of a row

@@ -15,9 +15,9 @@ from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import DiskFile
 from tunit.data.finding.source_kind import kind_of
 from tunit.errors import DataError, RunError
-from tunit.files import writable, write_text
+from tunit.files.atomic import writable, write_text
+from tunit.files.reading import UnreadableError, read_table
 from tunit.printing import remark
-from tunit.reading import UnreadableError, read_table
 
 HELD_SHARE = 0.2  # the share of each class that is held back
 CLASS = "class"  # the column of true classes

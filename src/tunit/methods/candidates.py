@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import CounterStart
-from tunit.distributed import broadcast_from_rank_zero
+from tunit.distributed.collectives import broadcast_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.inference import evaluating
 from tunit.methods.parts import guidance_of

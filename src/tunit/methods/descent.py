@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tunit.config import Config
-from tunit.distributed import reduce_gradients
+from tunit.distributed.collectives import reduce_gradients
 from tunit.machine import reads_at_once
 from tunit.methods.losses import without_autocast
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from tunit.config import Config
 from tunit.data.batching.batches import Batch
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import tensor_from_rank_zero
+from tunit.distributed.collectives import tensor_from_rank_zero
+from tunit.distributed.process_group import on_rank_zero
 from tunit.methods.inference import (
     for_whole_pictures,
     guidance_over,
@@ -21,7 +22,6 @@ from tunit.methods.inference import (
 )
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
-from tunit.process_group import on_rank_zero
 
 ENCODED = 256  # pictures through E at a time, of up to 128 px
 UNKNOWN = -1  # the domain of a picture before E's domains are decided; the cross-entropy leaves it out

@@ -15,7 +15,7 @@ from tunit.config import Config, FunitConfig
 from tunit.config.methods import METHODS
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import all_gather, rows_of_rank
+from tunit.distributed.collectives import all_gather, rows_of_rank
 from tunit.errors import DataError
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision

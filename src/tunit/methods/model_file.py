@@ -10,14 +10,14 @@ from torch import Tensor
 from tunit._version import __version__
 from tunit.config import Config, NetworkConfig
 from tunit.errors import ConfigError, RunError
-from tunit.files import write_text
+from tunit.files.atomic import write_text
+from tunit.files.reading import Record, UnreadableError, is_file
 from tunit.methods.registry import method_of
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import GuidingNetwork
 from tunit.networks.only_shapes import only_shapes
 from tunit.networks.tensor_file import Kinds, check_kinds, read_tensors, write_tensors
 from tunit.printing import shown
-from tunit.reading import Record, UnreadableError, is_file
 
 TENSORS, ABOUT = "model.safetensors", "model.json"
 DOMAINS = "domains.json"  # the names of labels and domains; only in a model folder made for others

@@ -11,11 +11,11 @@ from torch import Tensor
 from tunit.clustering.neighbours import find_neighbours
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import tensor_from_rank_zero
+from tunit.distributed.collectives import tensor_from_rank_zero
+from tunit.distributed.process_group import on_rank_zero
 from tunit.methods.findings import ENCODED, Findings, findings_of
 from tunit.methods.inference import evaluating, guidance_over, in_fitting_batches
 from tunit.methods.state import TrainingState
-from tunit.process_group import on_rank_zero
 
 # Measures of similarity are compared by how well they separate the pictures into this many groups, or fewer if there
 # are fewer domains. With more groups, a measure would win that finds only series of photographs (of the same thing,

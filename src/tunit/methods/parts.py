@@ -2,8 +2,8 @@
 
 A training step is defined on the whole batch of B pictures. It can be split in two ways:
 
-- Several processes share the batch, b pictures each (tunit.distributed). E's outputs are gathered, so every process
-  has the domains and styles of the whole batch, but only the pictures of its own part.
+- Several processes share the batch, b pictures each (`distributed/`). E's outputs are gathered, so every process has
+  the domains and styles of the whole batch, but only the pictures of its own part.
 - G and D may take `micro_batch` pictures at a time and add up the gradients. The result is the same, and less memory
   is needed. E always sees the whole batch, because mutual information and batch norm are not means over pictures.
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import LossConfig
-from tunit.distributed import all_gather, all_reduce, rows_of_rank, world_size
+from tunit.distributed.collectives import all_gather, all_reduce, rows_of_rank, world_size
 from tunit.methods.losses import Terms, without_autocast
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import Guidance, GuidingNetwork

@@ -17,7 +17,7 @@ from tunit.config import Config, SemitConfig
 from tunit.config.methods import METHODS
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import tensor_from_rank_zero
+from tunit.distributed.collectives import tensor_from_rank_zero
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.funit import (

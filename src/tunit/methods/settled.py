@@ -35,7 +35,9 @@ from tunit.clustering.partition import (
 from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import broadcast_from_rank_zero, copy_from_rank_zero, tensor_from_rank_zero
+from tunit.distributed.collectives import broadcast_from_rank_zero, copy_from_rank_zero, tensor_from_rank_zero
+from tunit.distributed.process_group import on_rank_zero
+from tunit.files.reading import Record, parse_json
 from tunit.methods.findings import ENCODED, findings_of
 from tunit.methods.inference import (
     averaged_over_views,
@@ -47,8 +49,6 @@ from tunit.methods.inference import (
 from tunit.methods.numbering import numbers_by_agreement, reorder_last_layer
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
-from tunit.process_group import on_rank_zero
-from tunit.reading import Record, parse_json
 
 MOST_PICTURES = 5_000  # at most this many pictures are used, evenly spread over the set
 # How often groups are joined from pieces: which pieces end together depends on the random starts.

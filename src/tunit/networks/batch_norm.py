@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from tunit.distributed import all_gather, without_process_group, world_size
+from tunit.distributed.collectives import all_gather, without_process_group, world_size
 from tunit.machine import uncompiled
 
 

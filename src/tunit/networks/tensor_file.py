@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor, dtype, uint8
 
 from tunit.errors import RunError
-from tunit.files import replacing, writable
+from tunit.files.atomic import replacing, writable
+from tunit.files.reading import MissingError, Record, UnreadableError, parse_json
 from tunit.printing import shown
-from tunit.reading import MissingError, Record, UnreadableError, parse_json
 
 LARGEST_HEADER = 8 << 20  # bytes; a thousand tensors take 0.1 MiB
 # PyTorch's dtypes by their names in safetensors.

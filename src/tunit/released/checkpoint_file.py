@@ -1,7 +1,7 @@
 """Find, read and write published checkpoints.
 
-A published checkpoint is a pickle, and a pickle can call any Python function when it is loaded. `tunit.pickles` reads
-it without running code.
+A published checkpoint is a pickle, and a pickle can call any Python function when it is loaded. `files/pickles.py`
+reads it without running code.
 """
 
 import re
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from tunit.errors import RunError
-from tunit.files import replacing, writable
-from tunit.pickles import PickleError, RefusedPickle, read_pickle
-from tunit.reading import MEBIBYTE, UnreadableError, read_text
+from tunit.files.atomic import replacing, writable
+from tunit.files.pickles import PickleError, RefusedPickle, read_pickle
+from tunit.files.reading import MEBIBYTE, UnreadableError, read_text
 
 NEWEST = "checkpoint.txt"  # its last line names the newest file of a folder
 

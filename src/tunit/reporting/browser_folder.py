@@ -12,11 +12,11 @@ from pathlib import Path
 from torch import Tensor
 
 from tunit.errors import RunError
-from tunit.files import writable, write_text
+from tunit.files.atomic import writable, write_text
+from tunit.files.reading import UnreadableError, read_json
+from tunit.files.result_names import ABOUT, PAGE, RUNTIME, RUNTIME_FILES, STYLE_ENCODER, TRANSLATOR
 from tunit.methods.model_file import Model
-from tunit.reading import UnreadableError, read_json
 from tunit.reporting.model_folder import thumbnail, write_thumbnails
-from tunit.result_names import ABOUT, PAGE, RUNTIME, RUNTIME_FILES, STYLE_ENCODER, TRANSLATOR
 from tunit.training.results_inside import LARGEST_ABOUT
 from tunit.translation.export import export_model, names_of_files
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from tunit.errors import ConfigError
 from tunit.evaluation.download import sha256_of
-from tunit.files import UnwritableError, write_bytes
-from tunit.paths import cache_folder
-from tunit.reading import is_file
-from tunit.result_names import ORT, ORT_CODE, ORT_LOADER
+from tunit.files.atomic import UnwritableError, write_bytes
+from tunit.files.paths import cache_folder
+from tunit.files.reading import is_file
+from tunit.files.result_names import ORT, ORT_CODE, ORT_LOADER
 
 VERSION = "1.30.0"
 PACKAGE = f"onnxruntime-web@{VERSION}"

@@ -16,9 +16,9 @@ from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import CounterStart, numpy_generator
 from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
 from tunit.evaluation.protocol import random_pairing, translated
+from tunit.files.reading import UnreadableError, is_number, read_json_lines, read_text
 from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
-from tunit.reading import UnreadableError, is_number, read_json_lines, read_text
 from tunit.reporting.evaluation_file import evaluation_of
 from tunit.reporting.guided import GuidedPictures, Integers, Pictures, guide_pictures
 from tunit.reporting.remarks import Finding, findings, typical_rows

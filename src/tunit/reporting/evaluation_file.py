@@ -5,7 +5,7 @@ from typing import Any
 
 from tunit.errors import RunError
 from tunit.evaluation.of_run import FOLDER, LARGEST_RESULT, RESULT
-from tunit.reading import Record, UnreadableError, read_json
+from tunit.files.reading import Record, UnreadableError, read_json
 from tunit.training.run_folder import RunFolder
 
 

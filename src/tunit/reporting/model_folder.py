@@ -9,17 +9,17 @@ from tunit.data.decoding.decode import PictureError
 from tunit.data.galleries import grid, stack
 from tunit.data.packing.packed import open_packed
 from tunit.errors import DataError, RunError
-from tunit.files import writable, write_text
+from tunit.files.atomic import writable, write_text
+from tunit.files.reading import UnreadableError
+from tunit.files.result_names import THUMBNAIL, THUMBNAILS, thumbnail_of
 from tunit.methods.inference import evenly_spread, in_batches, redraw
 from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS, Model, load_model, save_model
 from tunit.methods.registry import method_of
 from tunit.pages.embedded import reduced
-from tunit.reading import UnreadableError
 from tunit.reporting.evaluation_file import evaluation_of
 from tunit.reporting.guided import guide_pictures
 from tunit.reporting.model_card import UNKNOWN, CardDomain, CardFacts, card
 from tunit.reporting.remarks import typical_rows
-from tunit.result_names import THUMBNAIL, THUMBNAILS, thumbnail_of
 from tunit.training.run_folder import RunFolder, label_names, read_picture_index
 from tunit.training.watch import alarms_of, rows_of
 from tunit.translation.result_files import write_picture

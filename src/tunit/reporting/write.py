@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from tunit.destination import check_earlier, check_file
-from tunit.files import writable, write_text
+from tunit.files.atomic import writable, write_text
+from tunit.files.destination import check_earlier, check_file
+from tunit.files.paths import expand_home
 from tunit.given import given_seed
 from tunit.machine import choose_device
 from tunit.methods.model_file import load_model
-from tunit.paths import expand_home
 from tunit.reporting.contents import gather
 from tunit.reporting.page import is_report, render
 from tunit.training.run_folder import RunFolder, given_run

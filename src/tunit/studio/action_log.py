@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tunit.errors import RunError
-from tunit.files import flush_folder, reason_of, writable
-from tunit.reading import UnreadableError, parse_json
+from tunit.files.atomic import flush_folder, reason_of, writable
+from tunit.files.reading import UnreadableError, parse_json
 
 LARGEST = 1 << 28  # bytes: about 100,000 actions on hundreds of pictures each
 

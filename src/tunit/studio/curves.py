@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunit.files.reading import is_number
 from tunit.pages.charts import Series, line_chart
-from tunit.reading import is_number
 from tunit.studio.workspace import Run, is_inside
 from tunit.training.alarms import Alarm
 from tunit.training.watch import alarms_of, rows_of

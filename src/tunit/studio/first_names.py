@@ -7,8 +7,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from tunit.files.reading import Record, UnreadableError
 from tunit.printing import printable
-from tunit.reading import Record, UnreadableError
 
 
 def unnamed(domain: int) -> str:

@@ -21,12 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunit.destination import STUDIO
 from tunit.errors import RunError, TunitError
-from tunit.files import owner_of, reason_of, writable, write_text
+from tunit.files.atomic import owner_of, reason_of, writable, write_text
+from tunit.files.destination import STUDIO
+from tunit.files.reading import Record, UnreadableError, exists, parse_json, read_json
 from tunit.methods.model_file import ABOUT
 from tunit.printing import printable
-from tunit.reading import Record, UnreadableError, exists, parse_json, read_json
 from tunit.studio.command_lines import environment
 from tunit.studio.process_start import born
 from tunit.training.checkpoint import MOST_STEPS, checkpoint_step, checkpoints

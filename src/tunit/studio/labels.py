@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.destination import STUDIO
 from tunit.errors import ConfigError, RunError, TunitError
-from tunit.files import writable, write_text
-from tunit.reading import Record, UnreadableError
+from tunit.files.atomic import writable, write_text
+from tunit.files.destination import STUDIO
+from tunit.files.reading import Record, UnreadableError
 from tunit.studio.action_log import ActionLog, Entry, StaleError
 from tunit.studio.actions import (
     Action,

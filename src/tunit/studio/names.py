@@ -2,11 +2,11 @@
 
 import logging
 
-from tunit.destination import STUDIO
 from tunit.errors import TunitError
+from tunit.files.destination import STUDIO
+from tunit.files.reading import Record, read_json
 from tunit.methods.model_file import ABOUT, TENSORS
 from tunit.networks.tensor_file import written_checksum
-from tunit.reading import Record, read_json
 from tunit.studio.action_log import ActionLog
 from tunit.studio.actions import assignment_after
 from tunit.studio.first_names import names_of_labels, noted_names

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tunit.destination import STUDIO
 from tunit.errors import RunError
+from tunit.files.destination import STUDIO
 from tunit.printing import command
 from tunit.studio import jobs
 from tunit.studio.workspace import Workspace

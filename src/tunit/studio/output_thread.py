@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from tunit.clustering.outliers import outlier_scores
 from tunit.data.packing.packed import PackedPictures
-from tunit.destination import STUDIO
 from tunit.errors import RunError, TunitError
 from tunit.failures import sentence_of
-from tunit.files import writable
+from tunit.files.atomic import writable
+from tunit.files.destination import STUDIO
 from tunit.methods.inference import evenly_spread, guidance_over, in_batches
 from tunit.methods.model_file import TENSORS, Model
 from tunit.reporting.style_map import MOST_LAID_OUT, Points, laid_out, spread

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.errors import RunError
+from tunit.files.reading import Record, UnreadableError
 from tunit.networks.tensor_file import Kinds, read_tensors, write_tensors
-from tunit.reading import Record, UnreadableError
 
 NAME, FORMAT = "seen.safetensors", 1
 

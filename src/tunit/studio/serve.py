@@ -9,7 +9,7 @@ import webbrowser
 import uvicorn
 
 from tunit.errors import ConfigError
-from tunit.files import reason_of
+from tunit.files.atomic import reason_of
 from tunit.printing import remark, show
 from tunit.studio.app import create_app
 from tunit.studio.guard import is_loopback, rules_for

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tunit.errors import ConfigError
+from tunit.files.reading import UnreadableError, parse_json
 from tunit.printing import shown
-from tunit.reading import UnreadableError, parse_json
 from tunit.studio.library import Library
 from tunit.studio.workspace import Run
 

@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tunit.destination import STUDIO
 from tunit.errors import ConfigError, DataError, TunitError
-from tunit.files import writable
+from tunit.files.atomic import writable
+from tunit.files.destination import STUDIO
+from tunit.files.reading import UnreadableError, parse_json
 from tunit.methods.model_file import TENSORS
 from tunit.networks.tensor_file import written_checksum
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
-from tunit.reading import UnreadableError, parse_json
 from tunit.studio.action_log import StaleError
 from tunit.studio.actions import Action
 from tunit.studio.command_lines import FewLabels, check_method, check_name, suggested_name

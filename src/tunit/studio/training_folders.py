@@ -14,10 +14,10 @@ from tunit.data.finding.naming import INDEX
 from tunit.data.finding.sharded_sets import is_sharded, open_shards
 from tunit.data.finding.source_kind import kind_of
 from tunit.errors import ConfigError, DataError, TunitError
-from tunit.files import reason_of
-from tunit.paths import path_or_url
+from tunit.files.atomic import reason_of
+from tunit.files.paths import path_or_url
+from tunit.files.reading import exists
 from tunit.printing import printable, shown
-from tunit.reading import exists
 from tunit.studio.command_lines import environment, prepare_command
 from tunit.studio.workspace import Workspace, is_inside
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunit.data.finding.naming import INDEX
-from tunit.destination import SIGNS_OF_A_RUN
 from tunit.errors import ConfigError, RunError
+from tunit.files.destination import SIGNS_OF_A_RUN
+from tunit.files.paths import expand_home
+from tunit.files.reading import is_file
 from tunit.machine import choose_device
 from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS
-from tunit.paths import expand_home
-from tunit.reading import is_file
 from tunit.training.run_folder import RunFolder
 
 DEEPEST = 3  # runs are looked for at most this many folders below the given one

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
-from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
+from tunit.distributed.collectives import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
+from tunit.distributed.process_group import has_named_job, job, restarts, wait_for_rank_zero
 from tunit.errors import RunError
+from tunit.files.paths import absolute
 from tunit.methods.state import TrainingState
-from tunit.paths import absolute
 from tunit.printing import remark
-from tunit.process_group import has_named_job, job, restarts, wait_for_rank_zero
 from tunit.training.processes import with_ranks
 from tunit.training.run_folder import RunFolder, check_same_folder
 from tunit.training.trainer import Evaluate, Ready, train

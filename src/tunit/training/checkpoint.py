@@ -12,10 +12,10 @@ from torch import Tensor
 from tunit.clustering.choice import Choice, read_choice
 from tunit.data.batching.randomness import CounterStart
 from tunit.errors import RunError
-from tunit.files import writable
+from tunit.files.atomic import writable
+from tunit.files.reading import Record, UnreadableError
 from tunit.methods.state import TrainingState
 from tunit.networks.tensor_file import Kinds, check_kinds, kinds_of, read_about, read_tensors, write_tensors
-from tunit.reading import Record, UnreadableError
 
 FORMAT = 1
 MOST_ROLLBACKS = 2**16

@@ -7,11 +7,11 @@ step. A config that exceeds it must not be tried, because the system would kill 
 import torch
 
 from tunit.config import Config
+from tunit.distributed.process_group import processes_here
 from tunit.errors import ConfigError
 from tunit.machine import available_bytes
 from tunit.methods.registry import method_of
 from tunit.networks.only_shapes import only_shapes
-from tunit.process_group import processes_here
 from tunit.training.initial_state import new_state
 
 _FLOAT = 4  # bytes

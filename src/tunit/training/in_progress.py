@@ -14,9 +14,10 @@ from tunit.config import Config
 from tunit.data.batching.batches import Batch, Batches, batch_permutation
 from tunit.data.batching.randomness import counter_of_step
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import is_rank_zero
+from tunit.distributed.collectives import is_rank_zero
+from tunit.distributed.process_group import on_rank_zero
 from tunit.errors import RunError, StoreError, TrainingError, TunitError
-from tunit.files import UnwritableError
+from tunit.files.atomic import UnwritableError
 from tunit.machine import to_device
 from tunit.methods.descent import are_finite
 from tunit.methods.method import Phase
@@ -24,7 +25,6 @@ from tunit.methods.model_file import load_model, save_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.printing import command
-from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import checkpoint_path, checkpoint_step, save_checkpoint, state_tensors
 from tunit.training.log import MetricsLog, ProgressDisplay
 from tunit.training.neighbours_found import NEIGHBOURS_BY, in_words

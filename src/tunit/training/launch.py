@@ -8,15 +8,15 @@ import torch
 
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
-from tunit.destination import STUDIO, check_apart
-from tunit.distributed import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
+from tunit.distributed.collectives import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
+from tunit.distributed.process_group import process_group, rank_zero_alone, restarts
 from tunit.errors import ConfigError, EndedInOtherProcesses, RunError, TunitError
+from tunit.files.destination import STUDIO, check_apart
+from tunit.files.paths import expand_home, path_or_url
 from tunit.given import whole_number
 from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
-from tunit.paths import expand_home, path_or_url
 from tunit.printing import shown
-from tunit.process_group import process_group, rank_zero_alone, restarts
 from tunit.training.all_ranks import (
     TrainingPlan,
     begun_by_this_job,

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tunit.errors import RunError
-from tunit.files import replacing, writable
+from tunit.files.atomic import replacing, writable
+from tunit.files.reading import LONGEST_LINE, Record, UnreadableError, exists, parse_json
 from tunit.printing import in_sentence, remark
-from tunit.reading import LONGEST_LINE, Record, UnreadableError, exists, parse_json
 from tunit.training.events import Events
 from tunit.training.run_folder import RunFolder
 from tunit.training.tracking import Tracker

@@ -9,13 +9,13 @@ from torch.utils.checkpoint import checkpoint
 
 from tunit.config import Config
 from tunit.data.batching.batches import make_batch
-from tunit.distributed import without_process_group
+from tunit.distributed.collectives import without_process_group
+from tunit.distributed.process_group import processes_here
 from tunit.errors import TrainingError
 from tunit.machine import available_bytes, is_out_of_memory, room_for_pictures
 from tunit.methods.method import Labels, Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
-from tunit.process_group import processes_here
 from tunit.training.footprint import bytes_of_rows
 from tunit.training.initial_state import new_state
 from tunit.training.saved_tensors import SavedTensorBytes

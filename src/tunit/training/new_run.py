@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tunit.errors import RunError
-from tunit.files import LockedError, clear_leftovers, lock, owner_of, writable, write_text
+from tunit.files.atomic import LockedError, clear_leftovers, lock, owner_of, writable, write_text
+from tunit.files.result_names import DOMAINS, EXPORT, KEPT, RUNTIME, TABLE, THUMBNAILS
 from tunit.printing import remark
-from tunit.result_names import DOMAINS, EXPORT, KEPT, RUNTIME, TABLE, THUMBNAILS
 from tunit.training.results_inside import domains_in, export_in, is_left_behind, is_own_folder
 from tunit.training.run_folder import EVALUATED, EVALUATION, HIDDEN, LOCK, NEW, WRITTEN, RunFolder
 

@@ -5,9 +5,9 @@ from functools import partial
 from torch import Tensor
 
 from tunit.data.batching.batches import Batch
-from tunit.distributed import largest_of_ranks, rank, texts_from_rank, world_size
+from tunit.distributed.collectives import largest_of_ranks, rank, texts_from_rank, world_size
+from tunit.distributed.process_group import on_rank_zero
 from tunit.errors import StoreError
-from tunit.process_group import on_rank_zero
 from tunit.training.in_progress import Training, draw, save_if_possible, what_and_remedy
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
-from tunit.distributed import all_gather, is_rank_zero, largest_of_ranks, without_process_group
+from tunit.distributed.collectives import all_gather, is_rank_zero, largest_of_ranks, without_process_group
+from tunit.distributed.process_group import on_rank_zero
 from tunit.errors import NonFiniteError, TrainingError
-from tunit.files import writable, write_text
+from tunit.files.atomic import writable, write_text
 from tunit.machine import reads_at_once
 from tunit.networks.tensor_file import write_tensors
-from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import load_newest
 from tunit.training.in_progress import Training, begin_if_new, draw
 from tunit.training.run_folder import check_same_step

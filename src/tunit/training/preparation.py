@@ -18,11 +18,11 @@ from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.data.packing.search import Search
 from tunit.data.packing.shards import copy_index
 from tunit.errors import ConfigError, DataError, RunError
-from tunit.files import writable, write_text
+from tunit.files.atomic import writable, write_text
+from tunit.files.paths import absolute, expand_home, path_or_url
 from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.model_file import load_model
-from tunit.paths import absolute, expand_home, path_or_url
 from tunit.printing import command, shown
 from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals

@@ -15,11 +15,11 @@ import torch
 import torch.distributed as dist
 
 from tunit.config import Config
+from tunit.distributed.gpus import sees_only_its_own
+from tunit.distributed.process_group import LAUNCHED, job, processes_here, ranks_of_environment
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
-from tunit.gpus import sees_only_its_own
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
 from tunit.printing import command
-from tunit.process_group import LAUNCHED, job, processes_here, ranks_of_environment
 
 PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # environment variable that torchrun reads
 # Seconds: enough for a step and a checkpoint. If one process dies, the others notice it with gloo, and end within a

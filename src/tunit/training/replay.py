@@ -8,11 +8,11 @@ from torch import Tensor
 
 from tunit.data.batching.batches import make_batch
 from tunit.errors import NonFiniteError, RunError
+from tunit.files.paths import expand_home
+from tunit.files.reading import Record, UnreadableError
 from tunit.machine import to_device
 from tunit.networks.tensor_file import read_tensors
-from tunit.paths import expand_home
 from tunit.printing import show
-from tunit.reading import Record, UnreadableError
 from tunit.training.checkpoint import MOST_ROLLBACKS, MOST_STEPS, check_checkpoint, fill_state
 from tunit.training.in_progress import Training, begin_if_new
 from tunit.training.initial_state import with_found_domains

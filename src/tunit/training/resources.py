@@ -7,8 +7,9 @@ from torch import nn
 
 from tunit.config import Config
 from tunit.data.decoding.workers import usable_cores
-from tunit.distributed import keep_out_of_compiled_code
-from tunit.gpus import own_gpu
+from tunit.distributed.collectives import keep_out_of_compiled_code
+from tunit.distributed.gpus import own_gpu
+from tunit.distributed.process_group import ranks_of_machine
 from tunit.machine import (
     check_compiler,
     check_threads,
@@ -16,7 +17,6 @@ from tunit.machine import (
     choose_precision,
     keep_freed_memory,
 )
-from tunit.process_group import ranks_of_machine
 
 
 def resolve_machine(config: Config) -> Config:

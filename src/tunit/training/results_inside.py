@@ -7,11 +7,11 @@ the columns of domains.csv, or export.json. Other files in these folders are the
 from collections.abc import Callable
 from pathlib import Path
 
-from tunit import result_names
 from tunit.data.finding.naming import belongs_to_system
-from tunit.destination import is_unfinished
-from tunit.files import is_unfinished_file
-from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
+from tunit.files import result_names
+from tunit.files.atomic import is_unfinished_file
+from tunit.files.destination import is_unfinished
+from tunit.files.reading import Record, UnreadableError, is_file, read_json, read_table
 
 LARGEST_TABLE = 1 << 30  # bytes of domains.csv
 LARGEST_ABOUT = 1 << 26  # bytes of export.json: a thousand domains with their styles have 1 MiB

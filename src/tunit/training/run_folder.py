@@ -21,14 +21,14 @@ from tunit.config import Config
 from tunit.config.run_file import read_run_config, write_run_config
 from tunit.data.finding.archives import DUPLICATE
 from tunit.data.packing.packed import PackedPictures
-from tunit.destination import OF_A_RUN, STUDIO
-from tunit.distributed import broadcast_from_rank_zero, largest_of_ranks
+from tunit.distributed.collectives import broadcast_from_rank_zero, largest_of_ranks
+from tunit.distributed.process_group import job
 from tunit.errors import RunError
-from tunit.files import write_text
+from tunit.files.atomic import write_text
+from tunit.files.destination import OF_A_RUN, STUDIO
+from tunit.files.paths import absolute, expand_home
+from tunit.files.reading import Record, UnreadableError, is_file, read_json, read_table
 from tunit.methods.model_file import DOMAINS, TENSORS
-from tunit.paths import absolute, expand_home
-from tunit.process_group import job
-from tunit.reading import Record, UnreadableError, is_file, read_json, read_table
 
 LARGEST_ABOUT = 1 << 22  # bytes of run.json; the command in it may be long
 LARGEST_TABLE = 1 << 30  # bytes of pictures.csv; about eight million pictures

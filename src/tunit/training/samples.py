@@ -11,7 +11,7 @@ from tunit.config import Config
 from tunit.data.batching.randomness import numpy_generator
 from tunit.data.galleries import matrix
 from tunit.data.packing.packed import PackedPictures
-from tunit.files import writable, write_bytes
+from tunit.files.atomic import writable, write_bytes
 from tunit.methods.inference import (
     evenly_spread,
     for_whole_pictures,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tunit.config import Config
 from tunit.data.batching.batches import make_batch
-from tunit.distributed import without_process_group
+from tunit.distributed.collectives import without_process_group
 from tunit.errors import ConfigError
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of

@@ -11,8 +11,8 @@ from typing import Any
 
 from tunit.config import Config
 from tunit.errors import ConfigError
+from tunit.files.reading import parse_toml
 from tunit.printing import remark, shown
-from tunit.reading import parse_toml
 
 TRACKERS = ("trackio", "wandb")
 PROJECT = "tunit"

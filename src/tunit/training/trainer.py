@@ -14,16 +14,16 @@ from tunit.clustering.choice import write_choice_file
 from tunit.config import AUTO, Config
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed import copy_from_rank_zero, is_rank_zero, largest_of_ranks
+from tunit.distributed.collectives import copy_from_rank_zero, is_rank_zero, largest_of_ranks
+from tunit.distributed.process_group import on_rank_zero
 from tunit.errors import NonFiniteError, StoreError
-from tunit.files import UnwritableError
+from tunit.files.atomic import UnwritableError
+from tunit.files.paths import expand_home
 from tunit.machine import PRECISIONS, is_out_of_memory, reads_at_once
 from tunit.methods.checks import check_config, check_labels, check_number_of_pictures, warnings_of
 from tunit.methods.descent import watching_gradients
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
-from tunit.paths import expand_home
-from tunit.process_group import on_rank_zero
 from tunit.training.checkpoint import drop_older, load_newest
 from tunit.training.fine_tuning import copy_guide
 from tunit.training.in_progress import (

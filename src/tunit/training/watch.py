@@ -16,10 +16,10 @@ import torch
 
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
+from tunit.files.reading import UnreadableError, is_number, read_json_lines
 from tunit.methods.descent import mixed_precision
 from tunit.methods.inference import evenly_spread, for_whole_pictures, in_batches, pictures_at_a_time
 from tunit.methods.state import TrainingState
-from tunit.reading import UnreadableError, is_number, read_json_lines
 from tunit.training.alarms import (
     FEWEST_STEPS,
     JUDGES_OF_LOSSES,

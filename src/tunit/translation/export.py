@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunit import result_names
 from tunit._version import __version__
 from tunit.errors import ConfigError, RunError
-from tunit.files import write_text
+from tunit.files import result_names
+from tunit.files.atomic import write_text
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 

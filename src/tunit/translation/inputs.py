@@ -30,7 +30,7 @@ from tunit.data.packing.on_ray import ray_map
 from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.data.packing.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError, StoreError
-from tunit.paths import expand_home, path_or_url
+from tunit.files.paths import expand_home, path_or_url
 from tunit.printing import printable
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource

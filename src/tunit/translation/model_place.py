@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from tunit.errors import ConfigError
+from tunit.files.paths import expand_home
 from tunit.hub import download, is_on_hub
 from tunit.methods.model_file import MODEL_FILES, TENSORS
-from tunit.paths import expand_home
 
 Place = TypeVar("Place", Path, Path | str)
 

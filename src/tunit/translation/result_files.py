@@ -12,9 +12,9 @@ from PIL import Image, features
 
 from tunit.data.decoding.decode import PictureError
 from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of, tidy
-from tunit.destination import check_folder
 from tunit.errors import DataError
-from tunit.files import RESULTS, reason_of, replacing
+from tunit.files.atomic import RESULTS, reason_of, replacing
+from tunit.files.destination import check_folder
 from tunit.printing import printable
 
 FORMATS = ("png", "jpg", "webp", "keep")

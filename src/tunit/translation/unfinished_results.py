@@ -16,9 +16,9 @@ from tunit.data.finding.found import PictureSource, stamp_of_picture
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.places import local_scratch
 from tunit.errors import RunError
-from tunit.files import LockedError, lock, writable
+from tunit.files.atomic import LockedError, lock, writable
+from tunit.files.work_journal import WorkJournal
 from tunit.translation.result_files import UNWRITABLE
-from tunit.work_journal import WorkJournal
 
 WEIGHTS = "model.safetensors"
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tunit.data.finding.naming import suffix_of
 from tunit.errors import DataError
-from tunit.files import reason_of, replacing, writable
+from tunit.files.atomic import reason_of, replacing, writable
 from tunit.translation.frames import frame_of, image_of, pyav, shape_stream
 from tunit.translation.inputs import Resize
 from tunit.translation.translator import Translator

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from tunit.errors import ConfigError
+from tunit.files.paths import expand_home
 from tunit.given import real_number
-from tunit.paths import expand_home
 from tunit.translation.frames import frame_of, pyav, shape_stream
 from tunit.translation.result_files import write_bytes
 

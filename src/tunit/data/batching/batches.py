@@ -17,10 +17,10 @@ from torch import Tensor
 from tunit.config import AugmentConfig
 from tunit.data.batching.augment import to_float, two_views
 from tunit.data.batching.randomness import Share, numpy_generator, torch_generator
-from tunit.distributed import rows_of_rank
+from tunit.distributed.collectives import rows_of_rank
+from tunit.distributed.process_group import ranks_of_machine
 from tunit.errors import DataError
 from tunit.machine import room_for_pictures, to_device
-from tunit.process_group import ranks_of_machine
 
 COPIED = 1 << 26  # bytes of pictures that are copied to the device at a time
 # What to say if a stream has no pictures.

@@ -30,10 +30,10 @@ from tunit.data.creatures.factors import (
 )
 from tunit.data.creatures.species import LOOKS
 from tunit.data.decoding.workers import usable_cores
-from tunit.destination import check_folder, holds_results, staged
 from tunit.errors import DataError
-from tunit.files import writable
-from tunit.reading import UnreadableError, read_table
+from tunit.files.atomic import writable
+from tunit.files.destination import check_folder, holds_results, staged
+from tunit.files.reading import UnreadableError, read_table
 
 __all__ = [
     "SPECIES",

@@ -22,7 +22,7 @@ from tunit.data.finding.sharded_sets import is_sharded_url, lacks_index, walk_sh
 from tunit.data.finding.source_kind import digest_of, kind_of, quick_fingerprint
 from tunit.data.finding.stores import walk_store
 from tunit.errors import DataError
-from tunit.paths import path_or_url
+from tunit.files.paths import path_or_url
 
 LabelMode = Literal["none", "folders", "csv"]
 LABEL_MODES = ("none", "folders", "csv")

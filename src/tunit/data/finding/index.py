@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX
 from tunit.errors import DataError
-from tunit.reading import MissingError, Record, UnreadableError, read_json
+from tunit.files.reading import MissingError, Record, UnreadableError, read_json
 
 _FORMAT, _VERSION, _SHARDED = "tunit pictures", 1, 2
 LARGEST_INDEX = 1 << 30  # bytes of index.json; about eight million pictures

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunit.errors import DataError
-from tunit.paths import expand_home, path_of_file_url
+from tunit.files.paths import expand_home, path_of_file_url
 
 MOST_BYTES = 1 << 28  # the largest file of a list; some millions of paths
 _MARKS = (

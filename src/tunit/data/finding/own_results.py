@@ -15,8 +15,8 @@ from tunit.data.finding.naming import (
     names_archive,
     suffix_of,
 )
-from tunit.files import DEMO, RESULTS
-from tunit.result_names import GALLERY, OVERVIEW, TABLE, THUMBNAIL, THUMBNAILS
+from tunit.files.atomic import DEMO, RESULTS
+from tunit.files.result_names import GALLERY, OVERVIEW, TABLE, THUMBNAIL, THUMBNAILS
 
 # A folder that contains all files of one of these sets is tunit's alone: these are only written into a new or empty
 # folder.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunit.data.finding.stores import open_store, sentences
-from tunit.files import flush_folder, replacing
-from tunit.paths import cache_folder, path_or_url
+from tunit.files.atomic import flush_folder, replacing
+from tunit.files.paths import cache_folder, path_or_url
 
 # What helps if a folder, or a shard in it, cannot be used.
 _CHECK = "check the folder and its disk"

@@ -11,9 +11,9 @@ from tunit.data.finding.naming import INDEX, LABEL_COLUMN
 from tunit.data.finding.places import Place, place_of
 from tunit.data.finding.shard_format import shard_name, span_of
 from tunit.errors import ConfigError, DataError
-from tunit.paths import absolute, path_or_url
+from tunit.files.paths import absolute, path_or_url
+from tunit.files.reading import UnreadableError, parse_json, read_json
 from tunit.printing import command
-from tunit.reading import UnreadableError, parse_json, read_json
 
 
 @dataclass(frozen=True)

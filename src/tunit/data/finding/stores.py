@@ -14,7 +14,7 @@ from tunit.data.finding.found import TOO_LARGE, Item, PictureSource
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import PICTURE_SUFFIXES, is_hidden, is_outside, suffix_of, tidy
 from tunit.errors import ConfigError, DataError, StoreError
-from tunit.files import RESULTS
+from tunit.files.atomic import RESULTS
 from tunit.printing import shown
 
 CHECK = "check the address, the keys and the connection"  # if a store cannot be used

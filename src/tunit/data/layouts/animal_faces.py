@@ -16,7 +16,7 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import is_outside
 from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, missing, split_held_out, stamped
 from tunit.errors import DataError
-from tunit.reading import UnreadableError, read_text
+from tunit.files.reading import UnreadableError, read_text
 
 COORDINATES = "animalface_coordinates.txt"  # lines of: image x1 y1 x2 y2
 CLASSES = 149

@@ -8,8 +8,8 @@ from tunit.config.run_file import is_run_config
 from tunit.data.layouts.all_layouts import LAYOUTS
 from tunit.data.layouts.layout import Part
 from tunit.errors import ConfigError
-from tunit.paths import expand_home
-from tunit.reading import MEBIBYTE, UnreadableError, read_text
+from tunit.files.paths import expand_home
+from tunit.files.reading import MEBIBYTE, UnreadableError, read_text
 
 NONE = "none"
 

@@ -38,7 +38,7 @@ from tunit.data.packing.search import Search
 from tunit.data.packing.squares import Squaring, fitted
 from tunit.data.packing.unfinished_pack import JOURNAL, Outcome, UnfinishedPack, by_slot
 from tunit.errors import DataError
-from tunit.paths import expand_home
+from tunit.files.paths import expand_home
 from tunit.printing import remark
 
 _AHEAD = 4  # pictures that are handed to each process in advance, so that all are busy

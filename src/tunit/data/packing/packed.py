@@ -21,7 +21,7 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
 from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
-from tunit.files import replacing
+from tunit.files.atomic import replacing
 
 _LOOK_AT = 256  # how many pictures, spread over a pack, are checked for being too dark
 _DARK = 72  # grey levels below which a picture counts as dark; 14-bit values stored in 16 bits are below 64

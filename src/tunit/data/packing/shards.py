@@ -25,9 +25,9 @@ from tunit.data.packing.sharded import ShardedImages
 from tunit.data.packing.unfinished_pack import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards
 from tunit.errors import DataError
-from tunit.files import replacing
-from tunit.partials import partial_in
-from tunit.paths import path_or_url
+from tunit.files.atomic import replacing
+from tunit.files.partials import partial_in
+from tunit.files.paths import path_or_url
 
 
 def pack_shards(

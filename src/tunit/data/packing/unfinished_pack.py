@@ -19,7 +19,7 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, PIXELS
 from tunit.data.packing import packed as packs
 from tunit.data.packing.packed import HEADER_BYTES, Index
-from tunit.work_journal import WorkJournal
+from tunit.files.work_journal import WorkJournal
 
 JOURNAL = "pictures.journal"
 

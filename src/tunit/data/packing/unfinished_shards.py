@@ -24,8 +24,8 @@ from tunit.data.finding.naming import INDEX
 from tunit.data.finding.places import Place
 from tunit.data.finding.shard_format import END, member, part_name, shard_name
 from tunit.data.packing.unfinished_pack import Outcome, outcome_line, outcome_of
-from tunit.partials import clear_abandoned, partial_in
-from tunit.reading import parse_json
+from tunit.files.partials import clear_abandoned, partial_in
+from tunit.files.reading import parse_json
 
 _OURS = re.compile(r"shard-\d{6,}\.(tar|json)|pictures\.npy")
 

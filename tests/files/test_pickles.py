@@ -13,7 +13,7 @@ import zipfile
 import pytest
 import torch
 
-from tunit.pickles import PickleError, RefusedPickle, read_pickle
+from tunit.files.pickles import PickleError, RefusedPickle, read_pickle
 
 HEAD = b"\x80\x02"
 

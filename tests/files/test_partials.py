@@ -9,16 +9,16 @@ import time
 
 import pytest
 
-from tunit import partials
-from tunit.destination import clear_unfinished
-from tunit.files import replacing, write_text
-from tunit.partials import HOST, clear_abandoned, partial_in
+from tunit.files import partials
+from tunit.files.atomic import replacing, write_text
+from tunit.files.destination import clear_unfinished
+from tunit.files.partials import HOST, clear_abandoned, partial_in
 
 WRITES = """
 import sys, time
 from pathlib import Path
-from tunit.destination import clear_unfinished
-from tunit.files import replacing
+from tunit.files.destination import clear_unfinished
+from tunit.files.atomic import replacing
 with replacing(Path(sys.argv[1]) / "big") as partial:
     partial.write_bytes(b"half")
     print(partial.name, flush=True)
@@ -79,7 +79,7 @@ HOLDS = """
 import sys, time
 from contextlib import ExitStack
 from pathlib import Path
-from tunit.partials import held
+from tunit.files.partials import held
 with ExitStack() as stack:
     for path in sys.argv[1:]:
         stack.enter_context(held(Path(path)))
@@ -111,7 +111,7 @@ def test_what_another_container_with_our_machine_name_and_process_id_writes_stay
 def test_processes_of_the_same_id_do_not_choose_the_same_names(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; os.getpid = lambda: 7\n"
-        "from tunit.partials import partial_in\n"
+        "from tunit.files.partials import partial_in\n"
         "with partial_in(Path(sys.argv[1])) as path: print(path.name)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

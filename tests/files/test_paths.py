@@ -7,7 +7,7 @@ from PIL import Image
 
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.lists import SearchPath
-from tunit.paths import path_or_url
+from tunit.files.paths import path_or_url
 
 
 @pytest.mark.parametrize("name", ["my set", "Bären", "100%", "a#b", "plain", "b\udcffd"])

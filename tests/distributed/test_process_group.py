@@ -8,8 +8,8 @@ import torch
 from torch.distributed import HashStore
 
 from tiny_run import tiny_config, write_pictures
-from tunit import distributed, process_group
 from tunit.data.packing import packed
+from tunit.distributed import collectives, process_group
 from tunit.errors import EndedInOtherProcesses
 from tunit.training import all_ranks
 from tunit.training.launch import start_run
@@ -67,9 +67,9 @@ def test_a_rank_0_on_another_machine_is_waited_for(store, monkeypatch):
 
 def test_without_a_gradient_there_is_nothing_to_sum(monkeypatch):
     """If all losses of a network have a weight of 0. The same on every rank, so none waits for another."""
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(collectives, "world_size", lambda: 2)
     parameter = torch.nn.Parameter(torch.zeros(2))
-    distributed.reduce_gradients([parameter])
+    collectives.reduce_gradients([parameter])
     assert parameter.grad is None
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from tunit.errors import RunError
-from tunit.partials import clear_abandoned, held, is_partial, partial_in
-from tunit.reading import Record, UnreadableError, parse_json
+from tunit.files.partials import clear_abandoned, held, is_partial, partial_in
+from tunit.files.reading import Record, UnreadableError, parse_json
 
 # Unfinished files in run folders: the names of development versions before 0.1.0, and those of safetensors.
 _LEFTOVER = re.compile(r".+\.partial|\.tmp\w{6}")

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tiny_run import tiny_config
-from tunit import process_group as group
+from tunit.distributed import process_group as group
+from tunit.distributed.gpus import own_gpu
+from tunit.distributed.process_group import process_group
 from tunit.errors import ConfigError, EndedInOtherProcesses
-from tunit.gpus import own_gpu
-from tunit.process_group import process_group
 from tunit.training import resources
 from tunit.training.processes import check_processes
 

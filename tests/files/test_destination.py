@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tunit import destination
-from tunit.destination import check_file, check_folder, holds_results, staged, workplace
 from tunit.errors import RunError
+from tunit.files import destination
+from tunit.files.destination import check_file, check_folder, holds_results, staged, workplace
 
 
 def contents(folder):

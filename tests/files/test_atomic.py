@@ -7,9 +7,17 @@ import sys
 
 import pytest
 
-from tunit import files
 from tunit.errors import RunError
-from tunit.files import LockedError, clear_leftovers, lock, owner_of, replacing, write_bytes, write_text
+from tunit.files import atomic
+from tunit.files.atomic import (
+    LockedError,
+    clear_leftovers,
+    lock,
+    owner_of,
+    replacing,
+    write_bytes,
+    write_text,
+)
 
 
 def test_a_file_is_complete_and_has_the_usual_permissions(tmp_path):
@@ -34,7 +42,7 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path, stop):
 
 def test_data_are_on_the_disk_before_the_rename(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(files.os, "fsync", lambda number: calls.append((tmp_path / "a").exists()))
+    monkeypatch.setattr(atomic.os, "fsync", lambda number: calls.append((tmp_path / "a").exists()))
     write_text(tmp_path / "a", "x")
     assert calls == [False, True]  # first the file, then its folder
     write_bytes(tmp_path / "a", b"y", durable=False)
@@ -82,7 +90,7 @@ def test_a_lock_has_one_owner_and_names_it(tmp_path):
 
 def test_a_lock_is_released_however_its_owner_ends(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from tunit.files import lock\n"
+        "import sys, time; from pathlib import Path; from tunit.files.atomic import lock\n"
         "with lock(Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
     )
     path = tmp_path / ".lock"

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from tunit import process_group as group
+from tunit.distributed import process_group as group
+from tunit.distributed.process_group import process_group
 from tunit.errors import TrainingError
-from tunit.process_group import process_group
 
 # Python puts None into sys.modules for a module that must not be found.
 WITHOUT_FCNTL = """

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tunit.errors import RunError
-from tunit.files import reason_of, writable
-from tunit.partials import held, is_free, is_running
+from tunit.files.atomic import reason_of, writable
+from tunit.files.partials import held, is_free, is_running
 
 SIGNS_OF_A_RUN = "run.json", "config.toml"
 OF_A_RUN = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunit.reading import UnreadableError, read_table
+from tunit.files.reading import UnreadableError, read_table
 
 
 @pytest.mark.parametrize(

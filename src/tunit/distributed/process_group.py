@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 import torch.distributed as dist
 
-from tunit.distributed import is_rank_zero, rank, without_process_group, world_size
+from tunit.distributed.collectives import is_rank_zero, rank, without_process_group, world_size
+from tunit.distributed.gpus import is_same_gpu, take_gpu
+from tunit.distributed.meeting import name_of_this_start
+from tunit.distributed.network_interface import choose_interface
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError, TunitError
 from tunit.failures import sentence_of
-from tunit.gpus import is_same_gpu, take_gpu
-from tunit.meeting import name_of_this_start
-from tunit.network_interface import choose_interface
-from tunit.partials import is_running
+from tunit.files.partials import is_running
 from tunit.printing import end_silence, remark
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from tunit.reading import parse_json
+from tunit.files.reading import parse_json
 
 _LONGEST_HEAD = 1 << 20  # bytes
 
