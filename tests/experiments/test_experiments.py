@@ -382,6 +382,32 @@ def test_errors_are_one_sentence(pictures, tmp_path, capsys, words, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('layout = "food-101"', "--layout food-101 (set in --base {base}) cannot be read here"),
+        ('labels = "folders"', "--labels folders (set in --base {base}) cannot be chosen here"),
+        ("held_out = 9", "--held-out 9 (set in --base {base}) is for published data sets"),
+    ],
+)
+def test_a_base_file_may_not_choose_pictures(pictures, tmp_path, capsys, setting, message):
+    base = tmp_path / "base.toml"
+    base.write_text(f'base = "tables-32"\n[data]\n{setting}\n')
+    words = [
+        "reproduce",
+        "table1",
+        "--base",
+        str(base),
+        "--data",
+        str(pictures),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(words) == 2
+    assert message.format(base=base) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["TUNIT", "SEMIT", "FUNIT"])
 def test_the_first_word_of_a_row_selects_all_rows_of_that_method(name):
     rows, unknown = chosen(TABLE3, (name,))

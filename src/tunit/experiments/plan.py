@@ -10,12 +10,18 @@ from tunit.experiments.split import Split, split_pictures
 
 PAPER = "paper"
 OWN_TABLES = {"label_column": "label", "picture_column": ""}  # rows train on tables that `write_table` writes
-# Settings for published data sets (--layout), which tables do not read: the value that changes nothing, and what to
-# do instead of giving another one.
-OF_LAYOUTS = {
-    "split": ("train", "give the held-back pictures as --held-back"),
-    "held_out": ("0", "give the held-back pictures as --held-back"),
-    "classes": ("", "choose classes with --between A,B"),
+# Settings of the pictures that a table cannot follow: the value that changes nothing, and what to say of another one.
+OF_LAYOUTS = " is for published data sets (--layout), which are not read here: leave it out, or "
+NOT_FOR_TABLES = {
+    "layout": (
+        "none",
+        " cannot be read here, because rows train on tables of pictures: leave it out, and give --data a folder with "
+        "a sub-folder for each class, or a CSV with a label column",
+    ),
+    "split": ("train", OF_LAYOUTS + "give the held-back pictures as --held-back"),
+    "held_out": ("0", OF_LAYOUTS + "give the held-back pictures as --held-back"),
+    "classes": ("", OF_LAYOUTS + "choose classes with --between A,B"),
+    "labels": ("none", " cannot be chosen here, because each row has its own labels: leave it out"),
 }
 SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_size": "0"} | {
     "guide_width": "4",
@@ -51,21 +57,12 @@ class Plan:
             raise ConfigError(
                 f"--seed {given['seed']} has no effect on a table: use --seeds N, for the seeds 0 to N - 1"
             )
-        if given.get("layout", "none") != "none":
-            raise ConfigError(
-                f"--layout {given['layout']} cannot be read here, because rows train on tables of pictures: leave it "
-                "out, and give --data a folder with a sub-folder for each class, or a CSV with a label column"
-            )
-        for name, (unset, instead) in OF_LAYOUTS.items():
-            if str(given.get(name, unset)) != unset:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} {given[name]} is for published data sets (--layout), which are not "
-                    f"read here: leave it out, or {instead}"
-                )
-        if given.get("labels", "none") != "none":
-            raise ConfigError(
-                f"--labels {given['labels']} cannot be chosen here, because each row has its own labels: leave it out"
-            )
+        data = read_config(self.base).with_overrides(given).data
+        for name, (unset, remedy) in NOT_FOR_TABLES.items():
+            value = str(getattr(data, name))
+            if value != unset:
+                flag = f"--{name.replace('_', '-')} {value}"
+                raise ConfigError(flag + ("" if name in given else f" (set in --base {self.base})") + remedy)
 
     def pictures(self) -> Split:
         """The training and the held-back pictures with their classes. Raises as `split_pictures` does."""
