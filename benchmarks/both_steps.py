@@ -13,8 +13,8 @@ from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT
 from tunit.training.initial_state import new_state
+from tunit.training.logs.speed import CountFlops
 from tunit.training.resources import compile_parts, prepare_machine
-from tunit.training.speed import CountFlops
 
 LAZY = 16
 ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)

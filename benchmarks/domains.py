@@ -32,14 +32,14 @@ from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
 from tunit.methods.inference import for_whole_pictures, guidance_over, in_batches, some_whole_pictures
 from tunit.methods.settled import GuideOutput, outputs_of
-from tunit.training.log import ProgressDisplay
+from tunit.training.alarms.watch import Watch
+from tunit.training.logs.log import ProgressDisplay
+from tunit.training.logs.speed import StepFlops
+from tunit.training.logs.window import LossWindow
 from tunit.training.preparation import with_crops_for
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
-from tunit.training.speed import StepFlops
 from tunit.training.trainer import Training, make_ready, one_step
-from tunit.training.watch import Watch
-from tunit.training.window import LossWindow
 
 SETS = ("grocery10", "gtsrb10")  # used if no folders are given
 MEASUREMENTS = 5  # how often the domains are measured, at equal intervals

@@ -11,7 +11,7 @@ import torch
 
 from gpu_report import NARROW, Report, Setting
 from tunit.machine import is_out_of_memory
-from tunit.training.memory import fitting_batch, try_step
+from tunit.training.memory.fitting import fitting_batch, try_step
 
 # Bytes of GPU memory that the process may use; 256 pictures of 128 px need several times as much.
 LITTLE = 1 << 30

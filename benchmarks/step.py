@@ -31,8 +31,8 @@ from tunit import native
 from tunit.config import Config
 from tunit.machine import PRECISIONS
 from tunit.methods import tunit as step_module
+from tunit.training.logs.speed import matrix_rate
 from tunit.training.resources import resolve_machine
-from tunit.training.speed import matrix_rate
 
 
 @contextmanager

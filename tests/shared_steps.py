@@ -40,7 +40,7 @@ from tunit.training import trainer
 from tunit.training.checkpoint import state_tensors
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
-from tunit.training.memory import try_step
+from tunit.training.memory.fitting import try_step
 from tunit.training.resources import compile_parts
 
 BATCH = 6

@@ -28,7 +28,7 @@ from tunit.methods.tunit import TUNIT
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.initial_state import new_state
-from tunit.training.memory import checkpoint_activations, step_bytes
+from tunit.training.memory.fitting import checkpoint_activations, step_bytes
 
 TOY = Path(__file__).parents[1] / "toy_method.py"
 DOCS = Path(__file__).parents[2] / "docs" / "methods.md"

@@ -104,9 +104,9 @@ def test_a_step_that_needs_too_much_memory_keeps_the_run_it_would_replace(run, p
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     before = content(run)
-    monkeypatch.setattr("tunit.training.memory.try_step", no_memory)
-    monkeypatch.setattr("tunit.training.memory.largest_batch", lambda fits, wanted: None)
-    monkeypatch.setattr("tunit.training.memory.fits_in", lambda config, device, *, joint: None)
+    monkeypatch.setattr("tunit.training.memory.fitting.try_step", no_memory)
+    monkeypatch.setattr("tunit.training.memory.fitting.largest_batch", lambda fits, wanted: None)
+    monkeypatch.setattr("tunit.training.memory.fitting.fits_in", lambda config, device, *, joint: None)
     with pytest.raises(Exception, match="a step of 4 pictures does not fit the memory"):
         start_run(pictures, run, tiny_config(), overwrite=True, quiet=True)
     assert content(run) == before

@@ -15,7 +15,7 @@ from tunit.errors import DataError, TrainingError
 from tunit.methods import tunit as step_module
 from tunit.methods.checks import check_number_of_pictures
 from tunit.methods.model_file import load_model
-from tunit.training.evidence import outline_of
+from tunit.training.alarms.evidence import outline_of
 from tunit.training.launch import resume_run, start_run
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
 

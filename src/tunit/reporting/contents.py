@@ -23,11 +23,11 @@ from tunit.reporting.evaluation_file import evaluation_of
 from tunit.reporting.guided import GuidedPictures, Integers, Pictures, guide_pictures
 from tunit.reporting.remarks import Finding, findings, typical_rows
 from tunit.reporting.style_map import laid_out
-from tunit.training.alarms import Alarm
-from tunit.training.neighbours_found import measures_of
+from tunit.training.alarms.guide_alarms import Alarm
+from tunit.training.alarms.watch import alarms_of, rows_of
+from tunit.training.logs.neighbours_found import measures_of
 from tunit.training.preparation import pictures_of_run
 from tunit.training.run_folder import RunFolder
-from tunit.training.watch import alarms_of, rows_of
 
 SHOWN_DOMAINS = 24  # only the largest domains are shown
 TYPICAL = 10  # typical pictures shown of each domain

@@ -20,8 +20,8 @@ from tunit.reporting.evaluation_file import evaluation_of
 from tunit.reporting.guided import guide_pictures
 from tunit.reporting.model_card import UNKNOWN, CardDomain, CardFacts, card
 from tunit.reporting.remarks import typical_rows
+from tunit.training.alarms.watch import alarms_of, rows_of
 from tunit.training.run_folder import RunFolder, label_names, read_picture_index
-from tunit.training.watch import alarms_of, rows_of
 from tunit.translation.result_files import write_picture
 
 CARD = "README.md"

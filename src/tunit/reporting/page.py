@@ -11,7 +11,7 @@ from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
 from tunit.printing import escape, printable
 from tunit.reporting.contents import Case, Contents, DomainShown
 from tunit.reporting.figure_rows import figure_rows
-from tunit.training.neighbours_found import said_of
+from tunit.training.logs.neighbours_found import said_of
 
 SHOWN_NAMES = 60  # characters of a picture's name
 _TITLE = ": what tunit found"  # the end of the page's title

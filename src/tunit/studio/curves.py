@@ -9,8 +9,8 @@ from typing import Any
 from tunit.files.reading import is_number
 from tunit.pages.charts import Series, line_chart
 from tunit.studio.workspace import Run, is_inside
-from tunit.training.alarms import Alarm
-from tunit.training.watch import alarms_of, rows_of
+from tunit.training.alarms.guide_alarms import Alarm
+from tunit.training.alarms.watch import alarms_of, rows_of
 
 # One chart each: its title, and the figure of metrics.jsonl that it shows.
 CHARTS = {

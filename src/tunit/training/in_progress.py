@@ -25,15 +25,15 @@ from tunit.methods.model_file import load_model, save_model
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.printing import command
+from tunit.training.alarms.watch import Watch
 from tunit.training.checkpoint import checkpoint_path, checkpoint_step, save_checkpoint, state_tensors
-from tunit.training.log import MetricsLog, ProgressDisplay
-from tunit.training.neighbours_found import NEIGHBOURS_BY, in_words
+from tunit.training.logs.log import MetricsLog, ProgressDisplay
+from tunit.training.logs.neighbours_found import NEIGHBOURS_BY, in_words
+from tunit.training.logs.speed import StepFlops
+from tunit.training.logs.window import LossWindow, non_finite
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
-from tunit.training.speed import StepFlops
-from tunit.training.watch import Watch
-from tunit.training.window import LossWindow, non_finite
 
 # What the system says if a file cannot be written; other errors may come from reading, too.
 UNWRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM

@@ -27,9 +27,10 @@ from tunit.training.all_ranks import (
 )
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
-from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
-from tunit.training.memory import check_memory
+from tunit.training.logs.tracking import check_tracker
+from tunit.training.memory.fitting import check_memory
+from tunit.training.memory.footprint import check_footprint
 from tunit.training.new_run import check_begun, check_free, move_into_place, owning, preparing
 from tunit.training.preparation import (
     Announce,
@@ -45,7 +46,6 @@ from tunit.training.preparation import (
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import NEW, RunFolder, begin_run, check_same_folder, given_run
-from tunit.training.tracking import check_tracker
 from tunit.training.trainer import Evaluate, Ready, make_ready
 
 

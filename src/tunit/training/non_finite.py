@@ -21,11 +21,11 @@ from tunit.errors import NonFiniteError, TrainingError
 from tunit.files.atomic import writable, write_text
 from tunit.machine import reads_at_once
 from tunit.networks.tensor_file import write_tensors
+from tunit.training.alarms.watch import watch_of
 from tunit.training.checkpoint import load_newest
 from tunit.training.in_progress import Training, begin_if_new, draw
+from tunit.training.logs.window import non_finite
 from tunit.training.run_folder import check_same_step
-from tunit.training.watch import watch_of
-from tunit.training.window import non_finite
 
 FOLDER = "non_finite"  # in the run
 MOST_IN_A_ROW = 3  # rollbacks without a new checkpoint between them

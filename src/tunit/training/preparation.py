@@ -24,9 +24,9 @@ from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.model_file import load_model
 from tunit.printing import command, shown
-from tunit.training.footprint import check_footprint
 from tunit.training.interrupt import StopSignals
-from tunit.training.memory import SMALLEST_BATCH, fitting_batches
+from tunit.training.memory.fitting import SMALLEST_BATCH, fitting_batches
+from tunit.training.memory.footprint import check_footprint
 from tunit.training.new_run import preparing, remove
 from tunit.training.processes import check_processes, with_ranks
 from tunit.training.resources import prepare_machine, resolve_machine

@@ -13,18 +13,18 @@ from tunit.files.reading import Record, UnreadableError
 from tunit.machine import to_device
 from tunit.networks.tensor_file import read_tensors
 from tunit.printing import show
+from tunit.training.alarms.watch import Watch
 from tunit.training.checkpoint import MOST_ROLLBACKS, MOST_STEPS, check_checkpoint, fill_state
 from tunit.training.in_progress import Training, begin_if_new
 from tunit.training.initial_state import with_found_domains
-from tunit.training.log import ProgressDisplay
+from tunit.training.logs.log import ProgressDisplay
+from tunit.training.logs.speed import StepFlops
+from tunit.training.logs.window import LossWindow
 from tunit.training.non_finite import checkpoint_of
 from tunit.training.preparation import pictures_of_run
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
-from tunit.training.speed import StepFlops
 from tunit.training.trainer import make_ready, one_step
-from tunit.training.watch import Watch
-from tunit.training.window import LossWindow
 
 
 def replay(file: Path) -> bool:

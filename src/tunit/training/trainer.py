@@ -24,6 +24,7 @@ from tunit.methods.checks import check_config, check_labels, check_number_of_pic
 from tunit.methods.descent import watching_gradients
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
+from tunit.training.alarms.watch import Watch, rows_of, said, watch_of
 from tunit.training.checkpoint import drop_older, load_newest
 from tunit.training.fine_tuning import copy_guide
 from tunit.training.in_progress import (
@@ -40,8 +41,11 @@ from tunit.training.in_progress import (
 )
 from tunit.training.initial_state import new_state, with_found_domains
 from tunit.training.interrupt import Interrupted, StopSignals
-from tunit.training.log import MetricsLog, ProgressDisplay
-from tunit.training.memory import checkpoint_activations, out_of_memory
+from tunit.training.logs.log import MetricsLog, ProgressDisplay
+from tunit.training.logs.speed import StepFlops, matrix_rate
+from tunit.training.logs.tracking import tracker_of
+from tunit.training.logs.window import LossWindow
+from tunit.training.memory.fitting import checkpoint_activations, out_of_memory
 from tunit.training.next_batch import next_batch
 from tunit.training.non_finite import check_pictures, recover
 from tunit.training.resources import compile_parts, prepare_machine
@@ -49,10 +53,6 @@ from tunit.training.run_folder import RunFolder, check_same_step
 from tunit.training.samples import write_samples
 from tunit.training.schedule import batch_size_at, phase_at, streams_of
 from tunit.training.self_check import check_device
-from tunit.training.speed import StepFlops, matrix_rate
-from tunit.training.tracking import tracker_of
-from tunit.training.watch import Watch, rows_of, said, watch_of
-from tunit.training.window import LossWindow
 
 WITHOUT_COMPILER = (
     "tunit was installed without its C code, so steps on a CPU may take twice as long: install a C compiler "

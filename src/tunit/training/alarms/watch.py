@@ -20,16 +20,7 @@ from tunit.files.reading import UnreadableError, is_number, read_json_lines
 from tunit.methods.descent import mixed_precision
 from tunit.methods.inference import evenly_spread, for_whole_pictures, in_batches, pictures_at_a_time
 from tunit.methods.state import TrainingState
-from tunit.training.alarms import (
-    FEWEST_STEPS,
-    JUDGES_OF_LOSSES,
-    JUDGES_OF_OUTPUT,
-    JUDGES_OF_TRANSLATIONS,
-    MOST_COMPARED,
-    SHORT,
-    Alarm,
-)
-from tunit.training.evidence import (
+from tunit.training.alarms.evidence import (
     LOGGED,
     Evidence,
     Line,
@@ -38,12 +29,21 @@ from tunit.training.evidence import (
     outline_of,
     shared_probability,
 )
-from tunit.training.joint_alarms import is_early
-from tunit.training.neighbours_found import measures_in
-from tunit.training.remedies import remedy_for
+from tunit.training.alarms.guide_alarms import (
+    FEWEST_STEPS,
+    JUDGES_OF_LOSSES,
+    JUDGES_OF_OUTPUT,
+    JUDGES_OF_TRANSLATIONS,
+    MOST_COMPARED,
+    SHORT,
+    Alarm,
+)
+from tunit.training.alarms.joint_alarms import is_early
+from tunit.training.alarms.remedies import remedy_for
+from tunit.training.alarms.translation_check import REDRAWN, translation_summary
+from tunit.training.logs.neighbours_found import measures_in
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import batch_size_at
-from tunit.training.translation_check import REDRAWN, translation_summary
 
 LOOKED_AT = 512  # E's output is computed for this many pictures, evenly spread over all
 LOOKED_AT_ONCE = 128  # pictures per forward pass of E, of up to 128 px

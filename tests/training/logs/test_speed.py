@@ -11,8 +11,8 @@ from tunit import native
 from tunit.methods.method import Phase
 from tunit.methods.registry import method_of
 from tunit.networks import winograd
-from tunit.training.speed import RATE_SECONDS, CountFlops, StepFlops, matrix_rate
-from tunit.training.window import LossWindow
+from tunit.training.logs.speed import RATE_SECONDS, CountFlops, StepFlops, matrix_rate
+from tunit.training.logs.window import LossWindow
 
 JOINT = Phase(joint=True, average_generator=True, penalise=True)
 

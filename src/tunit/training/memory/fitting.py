@@ -16,9 +16,9 @@ from tunit.machine import available_bytes, is_out_of_memory, room_for_pictures
 from tunit.methods.method import Labels, Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
-from tunit.training.footprint import bytes_of_rows
 from tunit.training.initial_state import new_state
-from tunit.training.saved_tensors import SavedTensorBytes
+from tunit.training.memory.footprint import bytes_of_rows
+from tunit.training.memory.saved_tensors import SavedTensorBytes
 
 SMALLEST_BATCH = 2
 ROOM = 0.8  # share of the CPU's available memory that a step may use

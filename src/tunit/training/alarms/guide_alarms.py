@@ -1,18 +1,18 @@
 """Alarms for a training that goes wrong: pure functions that turn the logged figures into a plain sentence.
 
-There is a function (judge) for each problem. It gets the training so far (training/evidence.py), and returns a
+There is a function (judge) for each problem. It gets the training so far (evidence.py), and returns a
 sentence that says what is wrong, or None. The limit at which an alarm ends is not the one at which it begins, so that
-an alarm does not begin and end again and again. What to do about an alarm is in training/remedies.py.
+an alarm does not begin and end again and again. What to do about an alarm is in remedies.py.
 
 Here are the judges of how E learns domains and styles. Those of the joint steps, in which G and D train too, are in
-training/joint_alarms.py. The tables at the end of this file list all judges, by what they look at.
+joint_alarms.py. The tables at the end of this file list all judges, by what they look at.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tunit.training import joint_alarms
-from tunit.training.evidence import Evidence, TrainingOutline
+from tunit.training.alarms import joint_alarms
+from tunit.training.alarms.evidence import Evidence, TrainingOutline
 
 # E's losses and domains are not judged before E has trained for this many steps. `judge_growth` does not need the
 # limit, because it waits until the style loss has risen.

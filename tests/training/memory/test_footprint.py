@@ -6,10 +6,10 @@ import torch
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError
-from tunit.training import footprint, memory
-from tunit.training.footprint import check_footprint, least_bytes
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
+from tunit.training.memory import fitting, footprint
+from tunit.training.memory.footprint import check_footprint, least_bytes
 
 CPU = torch.device("cpu")
 
@@ -66,11 +66,11 @@ def test_soft_labels_of_many_pictures_are_refused(room):
 
 def test_soft_labels_leave_less_memory_for_a_batch(monkeypatch):
     config = SEMIT.with_overrides({"batch_size": 8})
-    monkeypatch.setattr(memory, "predicted_bytes", lambda config, joint: lambda size: size * 10**6)
-    monkeypatch.setattr(memory, "room_for_pictures", lambda *_: 0)  # pictures stay on the disk
-    monkeypatch.setattr(memory, "available_bytes", lambda: 9 * 10**6 / memory.ROOM)
+    monkeypatch.setattr(fitting, "predicted_bytes", lambda config, joint: lambda size: size * 10**6)
+    monkeypatch.setattr(fitting, "room_for_pictures", lambda *_: 0)  # pictures stay on the disk
+    monkeypatch.setattr(fitting, "available_bytes", lambda: 9 * 10**6 / fitting.ROOM)
     for pictures, fits in ((10, True), (1000, False)):
-        assert memory.fits_in(config, CPU, pictures=pictures * 3 * 32**2)(8) is fits
+        assert fitting.fits_in(config, CPU, pictures=pictures * 3 * 32**2)(8) is fits
 
 
 def test_neighbours_are_not_in_the_memory_of_a_gpu():

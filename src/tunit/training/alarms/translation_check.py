@@ -1,7 +1,7 @@
 """A few pictures redrawn during training: how much the results depend on the source and on the reference.
 
 The figures are shares of the mean difference between two pictures of the set, so they do not depend on its contrast.
-The alarms about G (training/joint_alarms.py) judge by them.
+The alarms about G (joint_alarms.py) judge by them.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The least memory that a config can need, computed from its numbers without allocating anything.
 
-The estimate is a lower bound. A config within it may still need too much memory; therefore `memory.py` also tries a
+The estimate is a lower bound. A config within it may still need too much memory; therefore `fitting.py` also tries a
 step. A config that exceeds it must not be tried, because the system would kill the process without a message.
 """
 

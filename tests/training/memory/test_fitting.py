@@ -19,10 +19,10 @@ from tunit.machine import is_out_of_memory
 from tunit.methods import registry
 from tunit.methods.method import Phase
 from tunit.methods.tunit import TUNIT, tunit_step
-from tunit.training import memory
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
-from tunit.training.memory import (
+from tunit.training.memory import fitting
+from tunit.training.memory.fitting import (
     checkpoint_activations,
     fits_in,
     fitting_batch,
@@ -30,8 +30,8 @@ from tunit.training.memory import (
     largest_batch,
     step_bytes,
 )
+from tunit.training.memory.saved_tensors import SavedTensorBytes
 from tunit.training.preparation import bytes_of_pictures
-from tunit.training.saved_tensors import SavedTensorBytes
 
 CPU = torch.device("cpu")
 # As cuDNN and cuBLAS say it.
@@ -78,12 +78,12 @@ def test_a_batch_for_which_a_library_of_the_gpu_finds_no_room_does_not_fit(words
         if size > 4:
             raise RuntimeError(words)
 
-    monkeypatch.setattr(memory, "try_step", tried)
+    monkeypatch.setattr(fitting, "try_step", tried)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    assert memory.fitting_batch(tiny_config(batch_size=16), torch.device("cuda")) == 4
-    monkeypatch.setattr(memory, "try_step", lambda *args, **kwargs: 1 / 0)
+    assert fitting.fitting_batch(tiny_config(batch_size=16), torch.device("cuda")) == 4
+    monkeypatch.setattr(fitting, "try_step", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        memory.fitting_batch(tiny_config(), torch.device("cuda"))
+        fitting.fitting_batch(tiny_config(), torch.device("cuda"))
 
 
 def test_on_a_cpu_the_need_is_proportional_to_the_batch(monkeypatch):
@@ -92,7 +92,7 @@ def test_on_a_cpu_the_need_is_proportional_to_the_batch(monkeypatch):
     line = need[2] + (need[4] - need[2]) * 3
     assert need[8] == pytest.approx(line, rel=0.01)
     for size in (4, 8):
-        monkeypatch.setattr(memory, "available_bytes", lambda size=size: need[size] * 1.02 / memory.ROOM)
+        monkeypatch.setattr(fitting, "available_bytes", lambda size=size: need[size] * 1.02 / fitting.ROOM)
         fits = fits_in(config, CPU)
         assert fits(size)
         assert not fits(2 * size)
@@ -107,20 +107,20 @@ def test_on_a_cpu_the_batch_is_as_large_as_fits_with_micro_batches(micro_batch, 
     need = {size: step_bytes(config, size) for size in (8, 16, 32)}
     for size, bytes_ in need.items():
         for share in (1.05, 0.95):
-            monkeypatch.setattr(memory, "available_bytes", lambda free=bytes_ * share: free / memory.ROOM)
+            monkeypatch.setattr(fitting, "available_bytes", lambda free=bytes_ * share: free / fitting.ROOM)
             assert fits_in(config, CPU)(size) == (share > 1)
 
 
 @pytest.fixture
 def tried(monkeypatch):
     """The numbers of pictures of all steps that are tried."""
-    sizes, step = [], memory.try_step
+    sizes, step = [], fitting.try_step
 
     def noted(config, device, size, joint=True):
         sizes.append(size)
         return step(config, device, size, joint=joint)
 
-    monkeypatch.setattr(memory, "try_step", noted)
+    monkeypatch.setattr(fitting, "try_step", noted)
     return sizes
 
 
@@ -130,7 +130,7 @@ def test_a_micro_batch_larger_than_the_batch_is_never_tried(tried):
 
 
 def test_with_little_memory_no_step_of_more_than_a_micro_batch_is_tried(tried, monkeypatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(fitting, "available_bytes", lambda: 1 << 20)
     assert not fits_in(tiny_config(micro_batch=64, batch_size=256), CPU)(256)
     assert max(tried) == 4
 
@@ -139,21 +139,21 @@ def test_the_batch_of_E_alone_is_halved_until_it_fits(monkeypatch):
     config = tiny_config(batch_size=4, guide_only_batch_size=256)
     room = step_bytes(config, 64, joint=False)
     assert room > step_bytes(config, 4)
-    monkeypatch.setattr(memory, "available_bytes", lambda: room * 1.1 / memory.ROOM)
+    monkeypatch.setattr(fitting, "available_bytes", lambda: room * 1.1 / fitting.ROOM)
     assert fitting_batches(config, CPU) == {"batch_size": 4, "guide_only_batch_size": 64}
     for settings in ({"guide_only_batch_size": 0}, {"guide_only_until": 0}):
         assert fitting_batches(config.with_overrides(settings), CPU) == {"batch_size": 4}
 
 
 def test_a_step_of_E_alone_that_never_fits_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(memory, "fits_in", lambda config, device, joint=True, pictures=0: lambda size: joint)
+    monkeypatch.setattr(fitting, "fits_in", lambda config, device, joint=True, pictures=0: lambda size: joint)
     with pytest.raises(TrainingError, match="while E trains alone, not even 2 pictures of 32 px fit the"):
         fitting_batches(tiny_config(guide_only_batch_size=6), CPU)
 
 
 def test_processes_on_one_cpu_share_its_memory(monkeypatch):
     need = {size: step_bytes(tiny_config(), size) for size in (4, 8)}
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * need[4] * 1.02 / memory.ROOM)
+    monkeypatch.setattr(fitting, "available_bytes", lambda: 2 * need[4] * 1.02 / fitting.ROOM)
     fits = fits_in(tiny_config(processes=2), CPU)
     assert fits(8)
     assert not fits(10)
@@ -164,11 +164,11 @@ def test_on_a_cpu_the_pictures_need_memory_beside_the_step(processes, monkeypatc
     config = tiny_config(batch_size=16 * processes, processes=processes)
     need = {size: step_bytes(config, size) for size in (8, 16)}
     # Room for the larger step of each process. Pictures that take more than a quarter of this stay on the disk.
-    free = need[16] * 1.02 / memory.ROOM * processes
+    free = need[16] * 1.02 / fitting.ROOM * processes
     monkeypatch.setattr(machine, "available_bytes", lambda: free)
-    monkeypatch.setattr(memory, "available_bytes", lambda: free)
+    monkeypatch.setattr(fitting, "available_bytes", lambda: free)
     quarter = int(free / 4 / processes)
-    assert need[8] < memory.ROOM * free / processes - quarter < need[16]
+    assert need[8] < fitting.ROOM * free / processes - quarter < need[16]
     sizes = [fitting_batch(config, CPU, pictures) for pictures in (0, quarter // 100, quarter, quarter + 1)]
     assert sizes == [16 * processes, 16 * processes, 8 * processes, 16 * processes]
 
@@ -188,7 +188,7 @@ def test_on_a_gpu_a_step_is_tried_beside_the_memory_of_the_pictures(monkeypatch)
         if 100 * size + Held.bytes > 1600:
             raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(memory, "try_step", tried)
+    monkeypatch.setattr(fitting, "try_step", tried)
     monkeypatch.setattr(torch, "empty", Held)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1600, 1600))
@@ -277,7 +277,7 @@ def out_of_memory_beyond(monkeypatch, room):
 
     monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=step))
     monkeypatch.setattr(
-        memory, "fits_in", lambda config, device, joint=True, pictures=0: lambda size: size <= room
+        fitting, "fits_in", lambda config, device, joint=True, pictures=0: lambda size: size <= room
     )
 
 
@@ -320,7 +320,7 @@ def test_out_of_memory_while_E_trains_alone_names_only_what_helps_E(own, advice,
 
     monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=step))
     room = {True: 3, False: 5}  # in a joint step, and in one of E alone
-    monkeypatch.setattr(memory, "fits_in", lambda c, d, joint=True, **_: lambda size: size <= room[joint])
+    monkeypatch.setattr(fitting, "fits_in", lambda c, d, joint=True, **_: lambda size: size <= room[joint])
     config = tiny_config(batch_size=8, guide_only_batch_size=own)
     with pytest.raises(TrainingError) as caught:
         start_run(write_pictures(tmp_path / "pictures"), tmp_path / "run", config, quiet=True)
@@ -330,7 +330,7 @@ def test_out_of_memory_while_E_trains_alone_names_only_what_helps_E(own, advice,
 def test_batch_auto_counts_the_pictures_of_the_run(tmp_path, monkeypatch):
     counted = []
     monkeypatch.setattr(
-        memory, "fits_in", lambda c, d, joint=True, pictures=0: lambda size: counted.append(pictures) or True
+        fitting, "fits_in", lambda c, d, joint=True, pictures=0: lambda size: counted.append(pictures) or True
     )
     pictures, run = write_pictures(tmp_path / "pictures", 5), tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=1, guide_only_until=0), fit_batch=True, quiet=True)

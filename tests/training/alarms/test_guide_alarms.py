@@ -17,8 +17,16 @@ from tunit.data.packing.packed import open_packed
 from tunit.methods.inference import evaluating, in_batches
 from tunit.reporting.page import _alarms
 from tunit.reporting.write import write_report
-from tunit.training import watch as watching
-from tunit.training.alarms import (
+from tunit.training.alarms import watch as watching
+from tunit.training.alarms.evidence import (
+    MOST_LINES,
+    Evidence,
+    Line,
+    OutputSummary,
+    outline_of,
+    shared_probability,
+)
+from tunit.training.alarms.guide_alarms import (
     JUDGES_OF_LOSSES,
     JUDGES_OF_OUTPUT,
     JUDGES_OF_TRANSLATIONS,
@@ -29,12 +37,11 @@ from tunit.training.alarms import (
     judge_information,
     judge_style,
 )
+from tunit.training.alarms.remedies import remedy_for
+from tunit.training.alarms.watch import alarms_of, output_summary
 from tunit.training.checkpoint import state_tensors
-from tunit.training.evidence import MOST_LINES, Evidence, Line, OutputSummary, outline_of, shared_probability
 from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
-from tunit.training.remedies import remedy_for
-from tunit.training.watch import alarms_of, output_summary
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -278,7 +285,7 @@ def test_alarms_of_a_bad_run_are_in_its_log_and_report(failing):
 
 
 def test_alarms_are_printed_even_if_quiet_and_in_the_progress_line(failing, monkeypatch, capsys):
-    monkeypatch.setattr("tunit.training.log.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("tunit.training.logs.log.PLAIN_SECONDS", 0.0)
     arguments = [
         "train",
         str(failing / "pictures"),

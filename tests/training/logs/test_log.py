@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tunit.training.log import MetricsLog
+from tunit.training.logs.log import MetricsLog
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 

@@ -1,17 +1,17 @@
-"""Alarms about the joint steps, in which E, G and D train: pure functions, as in training/alarms.py.
+"""Alarms about the joint steps, in which E, G and D train: pure functions, as in guide_alarms.py.
 
-The judges of G look at a few translations (training/translation_check.py), `judge_emptied` looks at E's output, and
+The judges of G look at a few translations (translation_check.py), `judge_emptied` looks at E's output, and
 the others at the figures in the log.
 """
 
 from collections.abc import Callable
 
-from tunit.training.evidence import Evidence, Line, TrainingOutline
+from tunit.training.alarms.evidence import Evidence, Line, TrainingOutline
 
 # Only `judge_overfitting` may raise an alarm before G and D have trained for this many steps; it has its own limits.
 FEWEST_JOINT_STEPS = 100
 
-# All differences here are shares of the mean difference between two source pictures (training/translation_check.py).
+# All differences here are shares of the mean difference between two source pictures (translation_check.py).
 # One output: translations of different sources differ by less than ONE_OUTPUT. Style ignored: translations of one
 # source by different references differ by less than NO_STYLE; the sentence then says that G "returns its input" if
 # reconstructions differ from their sources by less than COPIED, otherwise that it "ignores the reference". An alarm

@@ -12,7 +12,7 @@ from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import ConfigError
 from tunit.training.launch import start_run
-from tunit.training.tracking import Tracker, check_tracker
+from tunit.training.logs.tracking import Tracker, check_tracker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,7 +91,7 @@ def test_errors_at_its_start_or_end_do_not_stop_a_training(tracker, tmp_path, ca
 
 
 def test_a_tracker_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("tunit.training.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("tunit.training.logs.tracking.find_spec", lambda name: None)
     write_pictures(tmp_path / "pictures", 8)
     words = ["train", str(tmp_path / "pictures"), "--out", str(tmp_path / "run"), "--log-to", "trackio"]
     assert main(words) == 2

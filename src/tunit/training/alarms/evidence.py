@@ -8,8 +8,8 @@ from torch import Tensor
 from tunit.config import AUTO, Config
 from tunit.methods.findings import keeps_domains
 from tunit.methods.registry import method_of
+from tunit.training.alarms.translation_check import TranslationSummary
 from tunit.training.schedule import first_step_with_domains
-from tunit.training.translation_check import TranslationSummary
 
 # The figures of the log that a Line keeps, and the names of its fields.
 LOGGED = {
@@ -73,7 +73,7 @@ class OutputSummary:
 
 @dataclass(frozen=True)
 class TrainingOutline:
-    """What the judges (functions in alarms.py and joint_alarms.py) need to know besides the evidence.
+    """What the judges (functions in guide_alarms.py and joint_alarms.py) need to know besides the evidence.
 
     This is the number of domains, the phases in steps, which losses have a weight, and the style loss by chance.
     """

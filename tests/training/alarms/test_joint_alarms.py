@@ -13,15 +13,15 @@ from torch import nn
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packing.packed import open_packed
-from tunit.training import joint_alarms as judges
+from tunit.training.alarms import joint_alarms as judges
+from tunit.training.alarms.evidence import Evidence, Line, OutputSummary, outline_of
+from tunit.training.alarms.remedies import remedy_for
+from tunit.training.alarms.translation_check import TranslationSummary, summary_of, translation_summary
+from tunit.training.alarms.watch import Watch, alarms_of, watch_of
 from tunit.training.checkpoint import state_tensors
-from tunit.training.evidence import Evidence, Line, OutputSummary, outline_of
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
-from tunit.training.remedies import remedy_for
 from tunit.training.run_folder import RunFolder
-from tunit.training.translation_check import TranslationSummary, summary_of, translation_summary
-from tunit.training.watch import Watch, alarms_of, watch_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

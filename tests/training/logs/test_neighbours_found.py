@@ -9,10 +9,10 @@ from tiny_run import STEPS, tiny_config, write_pictures
 from tunit.clustering import measures
 from tunit.reporting.write import write_report
 from tunit.training import in_progress
+from tunit.training.alarms.watch import rows_of
 from tunit.training.launch import resume_run, start_run
-from tunit.training.neighbours_found import measures_of, said_of
+from tunit.training.logs.neighbours_found import measures_of, said_of
 from tunit.training.run_folder import RunFolder
-from tunit.training.watch import rows_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 # Searches before steps 3, 5, 7 and 9 (counted from 1); the first of them chooses the first measures, and so on.

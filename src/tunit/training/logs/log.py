@@ -11,9 +11,9 @@ from tunit.errors import RunError
 from tunit.files.atomic import replacing, writable
 from tunit.files.reading import LONGEST_LINE, Record, UnreadableError, exists, parse_json
 from tunit.printing import in_sentence, remark
-from tunit.training.events import Events
+from tunit.training.logs.events import Events
+from tunit.training.logs.tracking import Tracker
 from tunit.training.run_folder import RunFolder
-from tunit.training.tracking import Tracker
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,0 +1,1 @@
+"""What a training logs: metrics, TensorBoard events, trackers, progress, speed."""
