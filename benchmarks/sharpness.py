@@ -35,7 +35,7 @@ from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import Labelled, evaluate_model
 from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.truth import make_truth_test, translation_error
-from tunit.methods.findings import keep_domains
+from tunit.methods.findings import note_domains
 from tunit.training.resources import resolve_machine
 from tunit.training.samples import model_of, write_samples
 from tunit.training.trainer import Training, one_step
@@ -132,7 +132,7 @@ def adopt(training: Training, guide: dict[str, Any], step: int) -> None:
     state.networks.guide_average.load_state_dict(guide["guide_average"])
     state.optimisers.guide.load_state_dict(guide["optimiser"])
     state.queue, state.cursors, state.step = guide["queue"].clone(), dict(guide["cursors"]), step
-    keep_domains(state, training.pictures)  # only if the preset has found_domains_weight
+    note_domains(state, training.pictures)  # only if the preset has found_domains_weight
 
 
 def joint_training(

@@ -31,7 +31,7 @@ from tunit.distributed.collectives import rank
 from tunit.distributed.process_group import process_group
 from tunit.errors import StoreError, TrainingError
 from tunit.methods import candidates, settled
-from tunit.methods.findings import Findings, keep_domains
+from tunit.methods.findings import Findings, note_domains
 from tunit.methods.method import Phase
 from tunit.methods.neighbourhood import look_for_neighbours, measures_just_chosen
 from tunit.methods.registry import method_of
@@ -173,7 +173,7 @@ def kept_domains():
         weight = torch.randn(3, features.shape[1], generator=torch.Generator().manual_seed(rank()))
         guide.domain_head.weight.copy_(weight)
         guide.domain_head.bias.copy_(-weight @ features.mean(0))
-    keep_domains(state, pictures)
+    note_domains(state, pictures)
     return state.own.domains
 
 

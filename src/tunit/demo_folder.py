@@ -36,7 +36,7 @@ def preparing_demo(out: Path, overwrite: bool) -> Iterator[Path]:
     Raises RunError as `check_replaceable`, and if another process has the lock.
     """
     check_replaceable(out, overwrite)
-    # Not `owning`, which removes files that look like leftovers of a run: `out` is not tunit's alone.
+    # Not `locked_and_tidied`, which removes files that look like leftovers of a run: `out` is not tunit's alone.
     with locking(RunFolder(out)), preparing(RunFolder(out), PREPARED) as new:
         yield new.path
 

@@ -63,7 +63,7 @@ class NonFiniteError(TrainingError):
         super().__init__(sentence)
         self.what = what
         self.step = step
-        self.before_step = False  # the step was not taken, because its batch is wrong
+        self.step_not_taken = False  # the step was not taken, because its batch is wrong
 
 
 class EndedInOtherProcesses(TunitError):

@@ -12,7 +12,7 @@ from torch import Tensor
 from tiny_step import config_of, random_batch, random_state
 from tunit.data.batching.augment import to_float
 from tunit.data.batching.batches import Batches
-from tunit.methods.findings import UNKNOWN, Findings, found_domains, keep_domains, new_findings
+from tunit.methods.findings import UNKNOWN, Findings, found_domains, new_findings, note_domains
 from tunit.methods.method import Phase
 from tunit.methods.objectives import domain_loss
 from tunit.methods.parts import guidance_of
@@ -156,7 +156,7 @@ def test_domains_of_a_settled_e_are_those_of_its_groups():
     config = config_of(**KEEPS, neighbours=3, candidate_heads=1)
     state = new_state(config, torch.device("cpu"), 30)
     settle_domains(state, pictures, config)
-    keep_domains(state, pictures)
+    note_domains(state, pictures)
     found = state.own.named()["found_domains"].numpy()
     assert len(np.unique(found)) == 3
     assert all(len(np.unique(found[pictures.kinds == kind])) == 1 for kind in range(3))

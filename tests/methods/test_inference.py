@@ -17,7 +17,7 @@ from tunit.methods.inference import (
     pictures_at_a_time,
     redraw,
     some_whole_pictures,
-    suit_whole_pictures,
+    use_statistics_of_whole_pictures,
 )
 from tunit.networks.guide import Guidance, Guide
 
@@ -161,8 +161,8 @@ def test_e_suits_pictures_so_large_that_each_is_a_batch(monkeypatch):
     guide = guide_after_training_on(pictures, whole_statistics=True)
     assert [len(x) for x in some_whole_pictures(images, CPU)] == [1] * 6
     expected = copy.deepcopy(guide)
-    suit_whole_pictures(expected, torch.split(pictures, 2))
-    suit_whole_pictures(guide, some_whole_pictures(images, CPU))
+    use_statistics_of_whole_pictures(expected, torch.split(pictures, 2))
+    use_statistics_of_whole_pictures(guide, some_whole_pictures(images, CPU))
     assert all(torch.equal(a, b) for a, b in zip(guide.buffers(), expected.buffers(), strict=True))
 
 
@@ -188,7 +188,7 @@ def test_by_default_e_keeps_its_running_statistics():
     unread = iter([torch.ones(4, 3, 32, 32)])
     with for_whole_pictures(guide, unread):
         assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
-    suit_whole_pictures(guide, unread)
+    use_statistics_of_whole_pictures(guide, unread)
     assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
     assert len(list(unread)) == 1
 

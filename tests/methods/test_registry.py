@@ -8,6 +8,8 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from tunit.errors import ConfigError
 from tunit.methods.funit import FUNIT
 from tunit.methods.method import Method
 from tunit.methods.model_file import load_model
-from tunit.methods.registry import method_of, methods, register, unregister
+from tunit.methods.registry import method_of, methods, modules_of_methods, register, unregister
 from tunit.methods.semit import SEMIT
 from tunit.methods.tunit import TUNIT
 from tunit.networks.tensor_file import read_tensors
@@ -307,3 +309,18 @@ def one_step(method, state, config):
     batch = make_batch(x, x.flip(3), torch.tensor([0, 1, 2, 0]), torch.arange(4))
     method.step(state, batch, torch.tensor([2, 3, 1, 0]), Phase(True, True, True), config)
     return [p for network in state.networks.named().values() for p in network.parameters()]
+
+
+@pytest.mark.parametrize("part", ["guide", "before_step"])
+def test_the_module_of_a_method_with_another_methods_step_is_known(part):
+    """Other processes must import it, although its step is TUNIT's."""
+    assert not modules_of_methods()
+
+    def own(*given):
+        return getattr(TUNIT, part)(*given)
+
+    register(replace(TUNIT, name="mine", settings={}, **{part: partial(own)}))
+    try:
+        assert modules_of_methods() == [__name__]
+    finally:
+        unregister("mine")

@@ -18,7 +18,7 @@ from tunit.files.result_names import PAGE, RUNTIME_FILES
 from tunit.methods.model_file import load_model
 from tunit.training import all_ranks, new_run, preparation, trainer
 from tunit.training.launch import resume_run, start_run
-from tunit.training.new_run import check_free, move_into_place, owning, preparing
+from tunit.training.new_run import check_free, locked_and_tidied, move_into_place, preparing
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import one_step
 from tunit.translation.export import names_of_files
@@ -202,14 +202,14 @@ def test_the_next_command_finishes_an_interrupted_replacement(run, moves, monkey
             raise KilledError
         return rename(self, target)
 
-    with pytest.raises(KilledError), owning(folder), preparing(folder) as new:
+    with pytest.raises(KilledError), locked_and_tidied(folder), preparing(folder) as new:
         for name in ("config.toml", "run.json", "pictures.csv"):
             (new.path / name).write_text("new")
         new.data.mkdir()
         monkeypatch.setattr(type(run), "rename", renames_some)
         move_into_place(folder)
     monkeypatch.undo()
-    with owning(folder):
+    with locked_and_tidied(folder):
         pass
     assert set(content(run)) == {"config.toml", "run.json", "pictures.csv", "data"}
     assert (run / "run.json").read_text() == "new"
@@ -356,7 +356,7 @@ def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, capsys):
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with owning(RunFolder(tmp_path / "run")):
+    with locked_and_tidied(RunFolder(tmp_path / "run")):
         pass
     assert (
         "does not support locks (No locks available): make sure that no other process trains in it"
@@ -389,7 +389,7 @@ def test_files_of_killed_writers_are_removed_at_resume(run):
     left += [run / "report.html.partial", run / "model.safetensors.partial"]
     for path in left:
         path.write_bytes(b"x" * 100)
-    with owning(RunFolder(run)):
+    with locked_and_tidied(RunFolder(run)):
         assert not any(path.exists() for path in left)
     assert new_run.HIDDEN.isdisjoint(p.name for p in run.iterdir())
 

@@ -379,7 +379,7 @@ def test_a_weight_whose_name_contains_picture_is_not_a_bad_picture(pictures, tmp
 def test_going_back_before_the_number_of_domains_was_found_finds_it_again(pictures, tmp_path, monkeypatch):
     """The newest checkpoint, with the number, is damaged. The one before is that of step 0, with more domains."""
     found = []
-    real_save = trainer.use_number_of_domains
+    real_save = trainer.tell_and_save_number_of_domains
 
     def damaged(training, choice):
         found.append(choice.domains)
@@ -388,7 +388,7 @@ def test_going_back_before_the_number_of_domains_was_found_finds_it_again(pictur
             newest = checkpoints(training.run.checkpoints)[-1]
             newest.write_bytes(newest.read_bytes()[:-100])
 
-    monkeypatch.setattr(trainer, "use_number_of_domains", damaged)
+    monkeypatch.setattr(trainer, "tell_and_save_number_of_domains", damaged)
     in_a_loss(monkeypatch)  # at step 8
     settings = {
         "domains": "auto",

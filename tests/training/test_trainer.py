@@ -129,10 +129,10 @@ def test_the_phases_start_where_the_method_says():
 def test_without_the_style_loss_e_learns_domains_from_the_start():
     settings = {"guide_only_until": 10, "steps": 20, "average_from": 10, "domains_from": 0.55}
     config = read_config("paper").with_overrides(settings)
-    assert [phase_at(s, config).find_domains for s in (0, 5, 6, 10)] == [False, False, True, True]
+    assert [phase_at(s, config).learns_domains for s in (0, 5, 6, 10)] == [False, False, True, True]
     # The first steps would train nothing at all.
     iic = config.with_overrides({"guide_style_weight": 0})
-    assert all(phase_at(s, iic).find_domains for s in range(20))
+    assert all(phase_at(s, iic).learns_domains for s in range(20))
     assert (outline_of(config, False).domains_from_step, outline_of(iic, False).domains_from_step) == (6, 0)
 
 

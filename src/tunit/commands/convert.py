@@ -99,11 +99,11 @@ def _write_run(out: "RunFolder", source: Path, imported: "Imported", step: int, 
 
     from tunit.training.checkpoint import fill_state, save_checkpoint, state_tensors
     from tunit.training.initial_state import new_state
-    from tunit.training.new_run import check_free, move_into_place, owning, preparing
+    from tunit.training.new_run import check_free, locked_and_tidied, move_into_place, preparing
 
     state = new_state(imported.config, torch.device("cpu"))
     fill_state(state, state_tensors(state) | imported.tensors, {"step": step, "cursors": {}}, source)
-    with owning(out):
+    with locked_and_tidied(out):
         check_free(out, overwrite=overwrite, owned=True, resumable=False)
         with preparing(out) as made:
             _write_about(made, source, imported)

@@ -12,7 +12,8 @@ from tunit.files.reading import UnreadableError, is_file, parse_toml, read_text
 from tunit.printing import shown
 
 LARGEST_FILE = 1 << 18  # bytes of a TOML file; a file with every setting has 4,000
-KEPT = "surrogateescape"  # how text is read: bytes that are not UTF-8 are kept, because file names may contain them
+# How text is read: bytes that are not UTF-8 are kept, because file names may contain them.
+KEEP_OTHER_BYTES = "surrogateescape"
 
 
 def preset_names() -> list[str]:
@@ -124,7 +125,7 @@ def _read_table(preset: str) -> dict[str, Any]:
         text = (
             file.read_text("utf-8")
             if preset in shipped
-            else read_text(expand_home(preset), LARGEST_FILE, KEPT)
+            else read_text(expand_home(preset), LARGEST_FILE, KEEP_OTHER_BYTES)
         )
         return parse_toml(text.replace("\r\n", "\n"))
     except UnreadableError as error:

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from tunit.config.config import Config, find_field
-from tunit.config.presets import KEPT, LARGEST_FILE, read_config
+from tunit.config.presets import KEEP_OTHER_BYTES, LARGEST_FILE, read_config
 from tunit.errors import ConfigError, RunError
 from tunit.files.atomic import write_text
 from tunit.files.reading import UnreadableError, parse_toml, read_text
@@ -38,7 +38,7 @@ def write_run_config(path: Path, config: Config) -> None:
 def read_run_config(path: Path) -> Config:
     """The config of a run. Raises RunError if the file is incomplete or damaged, ConfigError for wrong values."""
     try:
-        text = read_text(path, LARGEST_FILE, KEPT)
+        text = read_text(path, LARGEST_FILE, KEEP_OTHER_BYTES)
         if text.startswith(SEALED):
             _check_seal(text)
         else:
@@ -53,13 +53,13 @@ def read_run_config(path: Path) -> Config:
 def is_run_config(path: Path) -> bool:
     """Whether a file is the config of a run, in which every setting is written, whether anybody chose it or not."""
     try:
-        return read_text(path, LARGEST_FILE, KEPT).startswith(SEALED)
+        return read_text(path, LARGEST_FILE, KEEP_OTHER_BYTES).startswith(SEALED)
     except UnreadableError:
         return False
 
 
 def _sum_of(text: str) -> str:
-    return f"{zlib.crc32(text.encode('utf-8', KEPT)):08x}"
+    return f"{zlib.crc32(text.encode('utf-8', KEEP_OTHER_BYTES)):08x}"
 
 
 def _check_seal(text: str) -> None:

@@ -35,7 +35,7 @@ class NetworkConfig:
     style_width: int = setting(128, "length of a style code", low=1, high=WIDEST)
     guide_width: int = setting(64, "width of E's first convolution", low=1, high=WIDEST)
     head_std: float = setting(
-        0.01, "initial standard deviation of the weights of E's clustering heads", low=0
+        0.01, "initial standard deviation of the weights of E's heads, except the style head", low=0
     )
     overclusters: int = setting(
         0, "number of outputs of an auxiliary overclustering head of E; 0 for none", low=0, high=100_000
@@ -199,13 +199,13 @@ class ClusteringConfig:
     )
     neighbours_from: float = setting(
         0.1,
-        "when neighbours are searched for the first time, as a share (0 to 1) of the steps of E alone; 1: before the "
+        "when E's neighbours are first looked for, as a share (0 to 1) of the steps of E alone; 1: before the "
         "last step of E alone",
         low=0,
         high=1,
     )
     neighbours_every: int = setting(
-        0, "steps between searches for neighbours; 0: they are searched only once", low=0, high=10**12
+        0, "steps between searches for neighbours; 0: a single search", low=0, high=10**12
     )
 
 

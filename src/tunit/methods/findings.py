@@ -86,7 +86,7 @@ def found_domains(state: TrainingState, batch: Batch, phase: Phase) -> Tensor | 
     return findings.domains[batch.index]
 
 
-def keep_domains(state: TrainingState, pictures: PackedPictures) -> None:
+def note_domains(state: TrainingState, pictures: PackedPictures) -> None:
     """Note the domain that E's EMA now gives to each whole picture, if the settings ask for it.
 
     With several processes, all take the domains of rank 0, because others may round differently.

@@ -51,24 +51,24 @@ def funit_step(
         with record_function("E"):
             s = guidance_with_summed_style_gradients(networks.guide, x).style
         with record_function("G"):
-            pair = Pair(x, y, s, permutation)
-            x_out = pair.redrawn(generator, generator.encode(x))
+            part = ShareOfBatch(x, y, s, permutation)
+            x_out = part.redrawn(generator, generator.encode(x))
         x_fake = x_out[: len(x)].detach()
         with record_function("D"), descent(optimisers.discriminator):
-            loss, terms = discriminator_loss(discriminator, x, pair.y, x_fake, pair.y_ref, phase, config)
-            backward(pair.share * loss)
-            means.add(terms, pair.share)
+            loss, terms = discriminator_loss(discriminator, x, part.y, x_fake, part.y_ref, phase, config)
+            backward(part.share * loss)
+            means.add(terms, part.share)
         # The class encoder learns as a part of G.
         with record_function("G"), frozen(discriminator), descent(optimisers.generator, optimisers.guide):
-            loss, terms = generator_loss(discriminator, pair, x_out, config)
-            backward(pair.share * loss)
-            means.add(terms, pair.share)
-    update_averages(networks, phase, config)
+            loss, terms = generator_loss(discriminator, part, x_out, config)
+            backward(part.share * loss)
+            means.add(terms, part.share)
+    update_both_averages(networks, phase, config)
     state.step += 1
     return means.of_batch()
 
 
-class Pair:
+class ShareOfBatch:
     """This process's pictures x of a batch with their references, which may be pictures of other processes."""
 
     def __init__(self, x: Tensor, y: Tensor, s: Tensor, permutation: Tensor) -> None:
@@ -84,27 +84,27 @@ class Pair:
         return generator.decode(torch.cat([c, c]), torch.cat([self.s_ref, self.s]))
 
 
-def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
-    """Update the EMAs of G and of the class encoder, which both start at `average_from`."""
+def update_both_averages(networks: Networks, phase: Phase, config: Config) -> None:
+    """Update the EMAs of G and of the class encoder, which both start at `average_from` (TUNIT's E at step 0)."""
     decay = config.optimisers.average_decay if phase.average_generator else 0.0
     update_ema(networks.guide_average, networks.guide, decay)
     update_ema(networks.generator_average, networks.generator, decay)
 
 
 def generator_loss(
-    discriminator: PatchDiscriminator, pair: Pair, x_out: Tensor, config: Config
+    discriminator: PatchDiscriminator, part: ShareOfBatch, x_out: Tensor, config: Config
 ) -> tuple[Tensor, Terms]:
     """The loss of G and the class encoder, 0.5 (adv(fake) + adv(rec)) + 0.1 L1 + feature matching; its terms by name.
 
     x_out: (2 b, 3, S, S), the translations, then the reconstructions. The features of translations are matched with
     those of their references, the features of reconstructions with those of their sources.
     """
-    weights, settings, x = config.losses, config.of(FunitConfig), pair.x
+    weights, settings, x = config.losses, config.of(FunitConfig), part.x
     with torch.no_grad():
         real = losses.pooled_features(discriminator.features(x))
-        of_references = all_gather(real)[pair.references]
+        of_references = all_gather(real)[part.references]
     features = discriminator.features(x_out)
-    logit = discriminator.judge_features(features, torch.cat([pair.y_ref, pair.y]))
+    logit = discriminator.judge_features(features, torch.cat([part.y_ref, part.y]))
     fake = losses.generator_adversarial(logit[: len(x)])
     rec = losses.generator_adversarial(logit[len(x) :])
     l1 = losses.reconstruction(x_out[len(x) :].to(x.dtype), x)

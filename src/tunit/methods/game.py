@@ -47,7 +47,10 @@ class Game:
         )
 
     def learn(self, judged: Terms) -> None:
-        """Update what is kept for later steps. judged: D's losses of the whole batch, by name."""
+        """Update what is kept for later steps. judged: D's losses of the whole batch, by name.
+
+        With an augmentation, its probability is added to `judged`, so that it is logged.
+        """
         if self._memory is not None:
             self._memory.learn(judged, self._batch, self._config)
             if self._augment is not None:

@@ -28,7 +28,7 @@ VIEWS = 16
 
 
 class Redrawing(Protocol):
-    """G, or its two halves compiled."""
+    """What translating needs of G."""
 
     def encode(self, x: Tensor, /) -> Tensor:
         """Content codes of x (B, 3, S, S)."""
@@ -87,7 +87,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iterator[None]:
-    """A context in which E is in evaluation mode and suits whole pictures; afterwards, it is as it was before.
+    """A context in which E is in evaluation mode, with statistics of whole pictures; afterwards, it is as before.
 
     In training, running statistics of batch norms also come from random views and translations. If these differ much
     from whole pictures, E gives other domains and styles in evaluation mode than in training. So with
@@ -96,7 +96,7 @@ def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iter
     """
     kept = [buffer.clone() for buffer in guide.buffers()]
     try:
-        suit_whole_pictures(guide, batches)
+        use_statistics_of_whole_pictures(guide, batches)
         with evaluating(guide), uncompiled():
             yield
     finally:
@@ -106,8 +106,10 @@ def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iter
 
 
 @without_tf32()
-def suit_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> None:
-    """As `for_whole_pictures`, but for good: for a copy of E that will not be trained."""
+def use_statistics_of_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> None:
+    """With `whole_statistics`, give E's batch norms the statistics of these whole pictures, for good: for a copy of E
+    that will not be trained. E's mode stays as it is.
+    """
     if isinstance(guide, Guide) and guide.whole_statistics:
         take_statistics(guide, batches)
 

@@ -32,11 +32,12 @@ class Phase:
     joint: bool  # G and D train too
     average_generator: bool  # update the EMA of G; if False, it is a copy of G
     penalise: bool  # this step computes the R1 penalty
-    find_domains: bool = True  # E learns domains from unlabelled pictures; if False, only styles
+    learns_domains: bool = True  # E learns domains from unlabelled pictures; if False, only styles
 
 
-# One training step: (state, batch, permutation, phase, config) -> unweighted losses by name, on the device. Updates
-# state. permutation: (B,) int64; x[permutation] are the references.
+# One training step: (state, batch, permutation, phase, config) -> scalars to log, by name, on the device: its
+# unweighted losses and other figures. A value that is not finite ends the training, except for names with "gradient"
+# in them (training/logs/window.py). Updates state. permutation: (B,) int64; x[permutation] are the references.
 Step = Callable[[TrainingState, Batch, Tensor, Phase, Config], Terms]
 # Called once, before the first step of a run: (state, batches, config).
 Begin = Callable[[TrainingState, Batches, Config], None]
@@ -63,7 +64,8 @@ class Method:
     step: Step
 
     settings: dict[str, type] = field(default_factory=dict)  # the method's own config sections, by name
-    network_settings: tuple[str, ...] = ()  # names of `settings` that change shapes of weights
+    # Single settings in these sections that change shapes of weights, such as "octave_share".
+    network_settings: tuple[str, ...] = ()
     labels: Labels = Labels.OPTIONAL
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
     learns_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning

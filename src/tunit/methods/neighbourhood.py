@@ -1,6 +1,6 @@
 """Neighbours of pictures: while E trains alone, the second view of an unlabelled picture may be that of a neighbour.
 
-Neighbours are searched once or at intervals; the search itself is in tunit.clustering.neighbours.
+Neighbours are looked for once or at intervals; the search itself is in tunit.clustering.neighbours.
 """
 
 from functools import partial
@@ -34,7 +34,7 @@ def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
 
 
 def is_search_due(state: TrainingState, pictures: PackedPictures, config: Config) -> bool:
-    """Whether neighbours are searched before the next step.
+    """Whether there is a search for neighbours before the next step.
 
     If all pictures have labels there is no search, because only unlabelled ones use their neighbours (`Batches`).
     """

@@ -46,7 +46,7 @@ def domain_loss(
     (5 is the default weight.) Each of the two terms is multiplied by the share of its pictures in the batch, and by a
     factor: `joint_guide_factor` in joint steps (otherwise 1) for unlabelled pictures, `labelled_guide_factor` for
     labelled ones. The mutual information of the domain head is averaged with that of the candidate heads; the one of
-    the overclustering head is added, with its own weight. Unlabelled pictures count only if `phase.find_domains`.
+    the overclustering head is added, with its own weight. Unlabelled pictures count only if `phase.learns_domains`.
 
     found: (B,), the domains that were found for the pictures before G and D began to train; none has a label. If
     given, E only learns to keep them.
@@ -55,7 +55,7 @@ def domain_loss(
         return _loss_of_found_domains(view, view_plus, found, weights)
     unlabelled, factor = (batch.y < 0).to(view.style.dtype), _unlabelled_factor(phase, weights)
     loss, terms = view.style.new_zeros(()), Terms()
-    if batch.any_unlabelled and phase.find_domains:
+    if batch.any_unlabelled and phase.learns_domains:
         objective, information = _clustering(view.logits, view_plus.logits, unlabelled, weights)
         terms["guide/mutual_information"] = information
         if view.candidate_logits is not None and view_plus.candidate_logits is not None:

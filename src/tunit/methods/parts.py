@@ -146,7 +146,7 @@ class Translations:
                 part.redraw(generator)
         self._x_fake: Tensor | None = None
 
-    def detached_translations(self) -> Tensor:
+    def detached(self) -> Tensor:
         """All translations of this process (b, 3, S, S), for E to encode in one pass."""
         x_fake = torch.cat([part.x_fake for part in self.parts]).detach().requires_grad_()
         self._x_fake = x_fake

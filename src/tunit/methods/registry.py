@@ -5,6 +5,8 @@ point of the group `tunit.methods` in an installed package, or through the envir
 (docs/methods.md).
 """
 
+from dataclasses import fields
+
 from tunit.config import Config, all_fields
 from tunit.config.config import section_types
 from tunit.config.methods import METHODS, PLUGINS, add_method, load_installed_methods
@@ -34,9 +36,15 @@ def unregister(name: str) -> None:
 
 
 def modules_of_methods() -> list[str]:
-    """The modules that define methods other than tunit's own; importing a module makes its methods known."""
-    own = {method.step.__module__ for method in (TUNIT, FUNIT, SEMIT)}
-    return sorted({method.step.__module__ for method in _methods.values()} - own)
+    """The modules other than tunit's own in which something of a method is defined; importing them registers it.
+
+    A method may share parts, such as its step, with those of tunit.
+    """
+    parts = [getattr(method, part.name) for method in _methods.values() for part in fields(method)]
+    functions = [getattr(part, "func", part) for part in parts if callable(part)]  # a partial has `func`
+    sections = [section for method in _methods.values() for section in method.settings.values()]
+    modules = {defined.__module__ for defined in (*functions, *sections)}
+    return sorted(name for name in modules if not f"{name}.".startswith("tunit."))
 
 
 def method_of(config: Config) -> Method:

@@ -22,13 +22,13 @@ from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.funit import (
     UNUSED,
-    Pair,
+    ShareOfBatch,
     generator_loss,
     halves_of_generator,
     patch_discriminator,
     recomputed_parts,
     rmsprop_for_all,
-    update_averages,
+    update_both_averages,
 )
 from tunit.methods.inference import in_batches
 from tunit.methods.losses import Terms
@@ -66,7 +66,7 @@ def semit_step(
                 backward(loss)
     if batch.any_unlabelled:
         labels.learn(batch, p, config.of(SemitConfig))
-    update_averages(state.networks, phase, config)
+    update_both_averages(state.networks, phase, config)
     state.step += 1
     return terms
 
@@ -115,31 +115,31 @@ def translation_step(
     assert isinstance(generator, OctaveGenerator)
     assert isinstance(discriminator, PatchDiscriminator)
     with record_function("G"):
-        pair, c = Pair(x, y, guidance.style, permutation), generator.encode(x)
-        x_out = pair.redrawn(generator, c)
+        part, c = ShareOfBatch(x, y, guidance.style, permutation), generator.encode(x)
+        x_out = part.redrawn(generator, c)
     x_fake = x_out[: len(x)]
     with record_function("D"), descent(optimisers.discriminator):
-        real, fake = (x, pair.y), (x_fake.detach(), pair.y_ref)
+        real, fake = (x, part.y), (x_fake.detach(), part.y_ref)
         loss, terms = discriminator_loss(discriminator, *real, *fake, phase, config)
-        backward(pair.share * loss)
-        means.add(terms, pair.share)
+        backward(part.share * loss)
+        means.add(terms, part.share)
     with record_function("G"), frozen(discriminator), descent(optimisers.generator, optimisers.guide):
-        loss, terms = generator_loss(discriminator, pair, x_out, config)
+        loss, terms = generator_loss(discriminator, part, x_out, config)
         # Cycle consistency: the translation, translated back with the source's own style.
-        cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), pair.s).to(x.dtype), x)
+        cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), part.s).to(x.dtype), x)
         # The content head learns to read the class from content codes; the encoder learns to make that impossible.
         # The head's own loss needs no weight: RMSprop divides gradients by their size, so a factor would not matter.
         of_head, of_encoder = generator.read_content(c)
-        reading = losses.labelled_cross_entropy(of_head, pair.y)
+        reading = losses.labelled_cross_entropy(of_head, part.y)
         entropy = losses.prediction_entropy(of_encoder)
         loss = loss + own.cycle_weight * cycle + reading - own.content_entropy_weight * entropy
-        backward(pair.share * loss + loss_of_classifier)
+        backward(part.share * loss + loss_of_classifier)
         terms |= {
             "generator/cycle": cycle.detach(),
             "generator/content_classification": reading.detach(),
             "generator/content_entropy": entropy.detach(),
         }
-        means.add(terms, pair.share)
+        means.add(terms, part.share)
     return means.of_batch()
 
 

@@ -21,7 +21,7 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.methods import losses
 from tunit.methods.candidates import install_best_head
 from tunit.methods.descent import backward, descent, frozen, gradient_norm, mixed_precision
-from tunit.methods.findings import found_domains, keep_domains, keeps_domains, new_findings
+from tunit.methods.findings import found_domains, keeps_domains, new_findings, note_domains
 from tunit.methods.game import Game
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
@@ -90,13 +90,13 @@ def translation_step(
 ) -> Terms:
     """G redraws every picture. D learns from the result; then G learns, and E learns again. Returns the losses."""
     networks, optimisers, weights = state.networks, state.optimisers, config.losses
-    judged, redrawn = Means(), Means()  # the losses of D, and of G
+    losses_of_d, losses_of_g = Means(), Means()
     # 1. The updated E gives each picture's domain and style. G redraws it in its reference's style and in its own.
     with record_function("G"):
         guidance = guidance_of(networks.guide, batch.x)
         y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
         whole = y, guidance.style, permutation
-        drawn = Translations(
+        translations = Translations(
             networks.generator,
             batch.x,
             *whole,
@@ -106,29 +106,29 @@ def translation_step(
     game = Game(state, len(y), config)
     # 2. D learns to tell real pictures of a domain from translations into it.
     with record_function("D"), descent(optimisers.discriminator):
-        for part in drawn.parts:
+        for part in translations.parts:
             loss, more = game.of_discriminator(part, phase)  # equation 3, R1
             backward(part.share * loss)
-            judged.add(more, part.share)
-    terms = judged.of_batch()
+            losses_of_d.add(more, part.share)
+    terms = losses_of_d.of_batch()
     game.learn(terms)
     # 3. G learns from the updated D, and so does E, for the second time in this step.
     learners = optimisers.generator, optimisers.guide
     with record_function("G"), frozen(networks.discriminator), descent(*learners):
         keys_ref = keys_of(networks.guide_average, batch.x)[permutation]
-        styles = styles_of(networks.guide, drawn.detached_translations())
+        styles = styles_of(networks.guide, translations.detached())
         contrast = losses.style_contrastive(  # equation 4
             styles, keys_ref, state.queue, temperature_of(config)
         )
         backward(weights.generator_style_weight * contrast)
-        for part in drawn.differentiable_parts():
+        for part in translations.differentiable_parts():
             adversarial, more = game.of_generator(part)  # equation 3
             rebuilt, others = reconstruction_loss(networks.guide_average, part, weights)  # equation 5
-            drawn.backward_part(part, adversarial, rebuilt, weights)
-            redrawn.add(more | others, part.share)
-        drawn.backward_into_guide()
+            translations.backward_part(part, adversarial, rebuilt, weights)
+            losses_of_g.add(more | others, part.share)
+        translations.backward_into_guide()
     last = {"generator/style": contrast.detach(), GRADIENT_FROM_G: gradient_norm(networks.guide)}
-    return terms | redrawn.of_batch() | last
+    return terms | losses_of_g.of_batch() | last
 
 
 def update_averages(networks: Networks, phase: Phase, config: Config) -> None:
@@ -203,7 +203,7 @@ def _adopt(state: TrainingState, pictures: PackedPictures) -> None:
 
 
 def _before_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
-    """Set the learning rates of the next step, and find E's neighbours if it is time to."""
+    """Set the learning rates of the next step, and look for the pictures' neighbours if it is time to."""
     set_rates(state.optimisers, state.step, config)
     look_for_neighbours(state, pictures, config)
 
@@ -214,7 +214,7 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
     number = len(pictures.names)
     if number > LARGE_SET and is_search_due(state, pictures, config):
         said.append(
-            f"now the neighbours of {number:,} pictures are searched: twice as many pictures take four times as long"
+            f"now the neighbours of {number:,} pictures are looked for: twice as many take four times as long"
         )
     last_alone = state.step + 1 == config.schedule.guide_only_until
     if last_alone and number > LARGE_SET and keeps_domains(config):
@@ -248,7 +248,7 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
     elif config.networks.candidate_heads:
         size = config.optimisers.guide_only_batch_size or config.optimisers.batch_size
         install_best_head(state, batches, size)
-    keep_domains(state, pictures)
+    note_domains(state, pictures)
 
 
 def _compiled_parts(networks: Networks) -> Sequence[nn.Module]:

@@ -63,9 +63,10 @@ class Guide(GuidingNetwork):
 
     overclusters: size of an auxiliary overclustering head [2]; the paper has none (0). candidate_heads:
     further domain heads with other initial weights, like the sub-heads of [2]; the best one may replace the domain
-    head (see methods.candidates). The paper has none (0). head_std: standard deviation of the clustering heads'
-    initial weights. With the paper's 0.01 all pictures start with almost the same soft assignment, and small runs
-    have only two clusters for a long time; 0.3 starts from a random partition. standardise: see `standardised`.
+    head (see methods.candidates). The paper has none (0). head_std: standard deviation of the initial weights of
+    all heads but the style head. With the paper's 0.01 all pictures start with almost the same soft assignment, and
+    small runs have only two clusters for a long time; 0.3 starts from a random partition.
+    standardise: see `standardised`.
     normalise_style: style codes are scaled to the norm style_size * sqrt(style_width), so that they cannot grow
     without limit; `style_size` is then the root mean square of their numbers. The paper neither standardises nor
     normalises. whole_statistics: says how batch norms work in inference, see methods.inference.for_whole_pictures.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tunit.clustering.choice import Choice, read_choice_file
 from tunit.config import Config
-from tunit.config.presets import KEPT, LARGEST_FILE
+from tunit.config.presets import KEEP_OTHER_BYTES, LARGEST_FILE
 from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import CounterStart, numpy_generator
 from tunit.evaluation.against_trivial import TrivialComparison, compare_with_trivial
@@ -124,7 +124,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         title=_title(run.path.resolve()),
         about=about,
         config=config.with_overrides({"domains": model.settings.domains}),
-        config_text=read_text(run.config, LARGEST_FILE, KEPT),
+        config_text=read_text(run.config, LARGEST_FILE, KEEP_OTHER_BYTES),
         pictures=len(packed.names),
         looked=len(guided.images),
         step=model.step,

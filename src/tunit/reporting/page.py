@@ -11,7 +11,7 @@ from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
 from tunit.printing import escape, printable
 from tunit.reporting.contents import Case, Contents, DomainShown
 from tunit.reporting.figure_rows import figure_rows
-from tunit.training.logs.neighbours_found import said_of
+from tunit.training.logs.neighbours_found import sentence_of_measures
 
 SHOWN_NAMES = 60  # characters of a picture's name
 _TITLE = ": what tunit found"  # the end of the page's title
@@ -132,7 +132,7 @@ def _number(c: Contents) -> str:
 
 def _domains(c: Contents) -> str:
     sources = "".join(img(pixels, f"source {i + 1}") for i, pixels in enumerate(c.sources))
-    said = said_of(c.neighbours)
+    said = sentence_of_measures(c.neighbours)
     body = f'<p class="fine">{escape(said)}</p>' if said else ""
     body += f'<div class="strip sources"><span class="label">the sources</span>{sources}</div>'
     body += "".join(_domain(domain, c) for domain in c.domains)

@@ -67,18 +67,18 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.stem.removeprefix("step_"))
 
 
-def load_newest(folder: Path, state: TrainingState, undecided: int = 0) -> tuple[Path, list[str]]:
+def load_newest(folder: Path, state: TrainingState, initial_domains: int = 0) -> tuple[Path, list[str]]:
     """Fill `state` from the newest checkpoint that is undamaged and fits.
 
-    undecided: how many domains E has before their number is found; by default as many as it has now.
+    initial_domains: how many domains E has before their number is found; by default as many as it has now.
     Returns its path, and a warning for each checkpoint that was skipped. If the checkpoint records how many domains
     were found, E and D get that many. Raises RunError if no checkpoint can be used.
     """
     warnings: list[str] = []
-    undecided = undecided or state.networks.guide.domains
+    initial_domains = initial_domains or state.networks.guide.domains
     for path in reversed(checkpoints(folder)):
         try:
-            tensors, about = read_tensors(path, partial(check_checkpoint, state, undecided))
+            tensors, about = read_tensors(path, partial(fit_domains_and_check, state, initial_domains))
         except RunError as error:
             warnings.append(f"{error}; going back to the checkpoint before")
             continue
@@ -105,11 +105,10 @@ def _choice_of(about: Record) -> Choice | None:
     return read_choice(about.record("choice")) if "choice" in about.values else None
 
 
-def check_checkpoint(state: TrainingState, undecided: int, about: Record, found: Kinds) -> None:
-    """Raises UnreadableError if a checkpoint does not fit this state's networks.
+def fit_domains_and_check(state: TrainingState, initial_domains: int, about: Record, found: Kinds) -> None:
+    """Give the state as many domains as a checkpoint has, and check that the checkpoint fits the state's networks.
 
-    undecided: how many domains E has before their number is found. The state gets as many domains as the checkpoint
-    has.
+    initial_domains: how many domains E has before their number is found. Raises UnreadableError if it does not fit.
     """
     about.whole("format", FORMAT, FORMAT)
     about.whole("step", high=MOST_STEPS)
@@ -119,7 +118,7 @@ def check_checkpoint(state: TrainingState, undecided: int, about: Record, found:
     if "rollbacks" in about.values:
         about.whole("rollbacks", high=MOST_ROLLBACKS)
     choice = _choice_of(about)
-    domains = choice.domains if choice else undecided
+    domains = choice.domains if choice else initial_domains
     if domains != state.networks.guide.domains:
         state.set_domains(domains)
     if "tensors" in about.values:  # not written by development versions before 0.1.0

@@ -92,7 +92,8 @@ def value_of(config: Config, name: str) -> object:
 def write_beginning(
     config: Config, origin: Path, checkpoints: Path, pictures: PackedPictures
 ) -> dict[str, object]:
-    """Write a checkpoint of step 0 with the networks of `origin`. Returns what was copied, for run.json.
+    """Write a checkpoint of step 0 with the networks of `origin`. Returns for run.json where they came from, and
+    the names of the tensors that were not copied.
 
     E, G, D and the EMAs come from the newest undamaged checkpoint of `origin`; a warning is printed for each damaged
     one that is skipped. If the number of domains differs, the heads that depend on it are initialised again; if only

@@ -114,7 +114,7 @@ def tell_measures(training: Training, measures: list[str]) -> None:
         check_in_place(training)
         training.log.note({"step": step, NEIGHBOURS_BY: measures})
         training.display.say(
-            f"from step {step + 1:,} on, pictures count as neighbours by: {in_words(measures)}"
+            f"from step {step + 1:,} on, E's neighbours are the nearest pictures by {in_words(measures)}"
         )
 
 
@@ -122,7 +122,7 @@ def who_learns(phase: Phase, batch: Batch) -> str:
     """The networks that learn in a step, as the progress bar shows them."""
     if phase.joint:
         return "E, G and D learn"
-    return "E learns" if phase.find_domains or batch.any_labelled else "E learns styles"
+    return "E learns" if phase.learns_domains or batch.any_labelled else "E learns styles"
 
 
 def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch, Tensor]:
@@ -217,8 +217,11 @@ def check_in_place(training: Training) -> None:
     )
 
 
-def use_number_of_domains(training: Training, choice: Choice) -> None:
-    """Print the number of domains that was found, write down the reasons, and save the run with it."""
+def tell_and_save_number_of_domains(training: Training, choice: Choice) -> None:
+    """Print the number of domains that was found, write down the reasons, and save the run.
+
+    The config has the number already (`with_found_domains`).
+    """
     training.display.say(choice.headline)
     for reason in choice.reasons:
         training.display.say(f"  {reason}")

@@ -31,12 +31,12 @@ from tunit.training.interrupt import StopSignals
 from tunit.training.logs.tracking import check_tracker
 from tunit.training.memory.fitting import check_memory
 from tunit.training.memory.footprint import check_footprint
-from tunit.training.new_run import check_begun, check_free, move_into_place, owning, preparing
+from tunit.training.new_run import check_begun, check_free, locked_and_tidied, move_into_place, preparing
 from tunit.training.preparation import (
     Announce,
     Progress,
     changed,
-    make_ready_alone,
+    make_ready_if_one_process,
     pack,
     prepare_resume,
     resolved,
@@ -149,7 +149,7 @@ def _check_folders(source: Path | str, out: Path, start_from: Path | None, confi
 def _take_folder(run: RunFolder, lock: ExitStack, overwrite: bool) -> None:
     """Lock a folder until `lock` is closed. Raises RunError if the folder is not free and may not be overwritten."""
     check_free(run, overwrite=overwrite)
-    lock.enter_context(owning(run))
+    lock.enter_context(locked_and_tidied(run))
     # Again, under the lock: another process may have written there since.
     check_free(run, overwrite=overwrite, owned=True)
 
@@ -179,7 +179,7 @@ def _prepare(
         taken = None
         if start_from is not None:
             taken = write_beginning(config, start_from, new.checkpoints, pictures)
-        ready = make_ready_alone(config, pictures, new.checkpoints if taken else None)
+        ready = make_ready_if_one_process(config, pictures, new.checkpoints if taken else None)
         device = choose_device(config.run.device)
         if run.exists():
             check_memory(config, device)
@@ -243,7 +243,7 @@ def resume_run(
         if not is_rank_zero():
             return follow_rank_zero(run, plan)
         with rank_zero_alone():
-            lock.enter_context(owning(run))
+            lock.enter_context(locked_and_tidied(run))
             config, about = changed(run.read_config(), overrides or {}), run.read_about()
             started = bool(checkpoints(run.checkpoints))
             if not must_launch(config):

@@ -3,7 +3,7 @@
 A new run is prepared in the hidden folder .new, and checked before the old run is removed. Of the old content, only
 what a run consists of is removed, with the results of commands about its model: other runs, results and files that
 people keep there stay. If the process is killed while it prepares the run, .new is ignored. If it is killed while it
-moves files, the next process that locks the folder moves the rest.
+moves files, the next process that enters `locked_and_tidied` moves the rest.
 """
 
 import shutil
@@ -73,10 +73,10 @@ def in_training(run: RunFolder, owner: str) -> RunError:
 
 
 @contextmanager
-def owning(run: RunFolder) -> Iterator[None]:
-    """Inside the block the folder exists and this process has its lock. Leftovers of killed processes are removed
-    first, so the folder must be tunit's alone; folders that were made here are removed at the end if they are still
-    empty.
+def locked_and_tidied(run: RunFolder) -> Iterator[None]:
+    """Inside the block the folder exists and this process has its lock. Before, if a process was killed while it
+    replaced the run, the old run is removed and the new one moved into place; other leftovers of killed processes are
+    removed. So the folder must be tunit's alone. Folders that were made here are removed at the end if still empty.
 
     Raises RunError if another process has the lock.
     """
@@ -96,7 +96,7 @@ def owning(run: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def locking(run: RunFolder) -> Iterator[None]:
-    """As `owning`, but nothing that is in the folder already is changed or removed."""
+    """As `locked_and_tidied`, but nothing that is in the folder already is changed or removed."""
     made = _missing_folders(run.path)
     try:
         with ExitStack() as stack:

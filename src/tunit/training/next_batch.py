@@ -26,7 +26,8 @@ def next_batch(training: Training) -> tuple[Batch, Tensor]:
         if world_size() == 1:
             raise
         failure = what_and_remedy(error)
-    # Of several ranks that fail, the first one is named.
+    # Each rank that failed gives world_size - rank, the others 0. So the largest value is that of the first one that
+    # failed; if it is 0, `failed` is world_size: none.
     failed = world_size() - largest_of_ranks(0 if found else world_size() - rank())
     if failed < world_size():
         state.cursors.clear()

@@ -46,7 +46,7 @@ def check_pictures(training: Training) -> None:
         error = non_finite(
             "a picture of the batch has a value that is not finite", step, training.last_checkpoint
         )
-        error.before_step = True
+        error.step_not_taken = True
         raise error
 
 
@@ -81,7 +81,7 @@ def roll_back(training: Training) -> None:
     If the number of domains was found after that checkpoint, it will be found again.
     """
     state, as_begun = training.state, training.run.read_config().networks
-    drawn, rollbacks = dict(state.cursors), state.rollbacks
+    cursors, rollbacks = dict(state.cursors), state.rollbacks
     training.last_checkpoint, warnings = load_newest(
         training.run.checkpoints, state, as_begun.initial_domains
     )
@@ -93,7 +93,7 @@ def roll_back(training: Training) -> None:
     begin_if_new(state, training.batches, training.config)
     state.rollbacks = max(rollbacks, state.rollbacks) + 1
     state.cursors = {
-        name: max(drawn.get(name, 0), state.cursors.get(name, 0)) for name in drawn | state.cursors
+        name: max(cursors.get(name, 0), state.cursors.get(name, 0)) for name in cursors | state.cursors
     }
     training.back_at = dict(state.cursors)
     training.window.restart(state.step)
@@ -107,10 +107,10 @@ def keep_batch(training: Training, error: NonFiniteError) -> Path:
     step = error.step - 1
     state, config = training.state, training.config
     held = training.newest
-    newest = state.step if error.before_step else state.step - 1
+    newest = state.step if error.step_not_taken else state.step - 1
     if held is None or step != newest:
         with without_process_group():
-            held = draw(training, step, training.window.drawn_at(error.step))
+            held = draw(training, step, training.window.cursors_at(error.step))
         x, x_plus = held[0].x, held[0].x_plus
     else:
         x, x_plus = all_gather(held[0].x), all_gather(held[0].x_plus)

@@ -119,8 +119,10 @@ def _check_shards(source: Path | str, index: Index, config: Config) -> None:
         check_label_column(source, index, config.data.label_column)
 
 
-def make_ready_alone(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready | None:
-    """Check the settings and build the initial state; None if several processes will build their own."""
+def make_ready_if_one_process(
+    config: Config, pictures: PackedPictures, checkpoints: Path | None
+) -> Ready | None:
+    """Check the settings by building the initial state. Returns it; None if several processes build their own."""
     ready = make_ready(config, pictures, checkpoints)
     return ready if config.run.processes == 1 else None
 

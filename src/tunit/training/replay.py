@@ -14,7 +14,7 @@ from tunit.machine import to_device
 from tunit.networks.tensor_file import read_tensors
 from tunit.printing import show
 from tunit.training.alarms.watch import Watch
-from tunit.training.checkpoint import MOST_ROLLBACKS, MOST_STEPS, check_checkpoint, fill_state
+from tunit.training.checkpoint import MOST_ROLLBACKS, MOST_STEPS, fill_state, fit_domains_and_check
 from tunit.training.in_progress import Training, begin_if_new
 from tunit.training.initial_state import with_found_domains
 from tunit.training.logs.log import ProgressDisplay
@@ -114,7 +114,7 @@ def _before(run: RunFolder, checkpoint: Path | None) -> Training:
     state = ready.state
     if checkpoint is not None:
         tensors, about = read_tensors(
-            checkpoint, partial(check_checkpoint, state, state.networks.guide.domains)
+            checkpoint, partial(fit_domains_and_check, state, state.networks.guide.domains)
         )
         fill_state(state, tensors, about, checkpoint)
         begin_if_new(state, ready.batches, config)

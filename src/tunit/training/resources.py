@@ -31,7 +31,7 @@ def resolve_machine(config: Config) -> Config:
 
 
 def prepare_machine(config: Config) -> torch.device:
-    """Set the number of threads and the allocator; returns the device of this process.
+    """Set the number of threads, the allocator and cuDNN's flags for the whole process; returns its device.
 
     If several processes of a machine train together, each gets an equal share of the threads, and its own GPU. Raises
     ConfigError if the system cannot start this many threads.

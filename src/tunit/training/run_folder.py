@@ -150,7 +150,7 @@ def begin_run(
 ) -> None:
     """Write what is known before the first step: config, versions and machine, index of the pictures.
 
-    start_from: what was copied from another run, from `write_beginning`.
+    start_from: from which run its networks come; what `write_beginning` returns.
     """
     run.path.mkdir(parents=True, exist_ok=True)
     write_run_config(run.config, config)

@@ -20,7 +20,7 @@ from tunit.methods.inference import (
     pictures_at_a_time,
     redraw,
     some_whole_pictures,
-    suit_whole_pictures,
+    use_statistics_of_whole_pictures,
 )
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
@@ -44,7 +44,7 @@ def model_of(state: TrainingState, pictures: PackedPictures, config: Config) -> 
     generator.load_state_dict(state.networks.generator_average.state_dict())
     device = state.queue.device
     guide.to(device).eval().requires_grad_(False)
-    suit_whole_pictures(guide, some_whole_pictures(pictures.images, device))
+    use_statistics_of_whole_pictures(guide, some_whole_pictures(pictures.images, device))
     generator.to(device).eval().requires_grad_(False)
     rows = evenly_spread(len(pictures.names), STYLES_FROM)
     size = pictures_at_a_time(ENCODED_AT_ONCE, config.data.image_size)

@@ -12,7 +12,7 @@ def phase_at(step: int, config: Config) -> Phase:
         joint=step >= config.schedule.guide_only_until,
         average_generator=step >= config.schedule.average_from,
         penalise=step % config.losses.r1_every == 0,
-        find_domains=step >= first_step_with_domains(config),
+        learns_domains=step >= first_step_with_domains(config),
     )
 
 

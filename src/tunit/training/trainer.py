@@ -24,7 +24,7 @@ from tunit.methods.checks import check_config, check_labels, check_number_of_pic
 from tunit.methods.descent import watching_gradients
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
-from tunit.training.alarms.watch import Watch, rows_of, said, watch_of
+from tunit.training.alarms.watch import Watch, alarm_line, rows_of, watch_of
 from tunit.training.checkpoint import drop_older, load_newest
 from tunit.training.fine_tuning import copy_guide
 from tunit.training.in_progress import (
@@ -36,7 +36,7 @@ from tunit.training.in_progress import (
     finish_model,
     save,
     save_and_explain,
-    use_number_of_domains,
+    tell_and_save_number_of_domains,
     who_learns,
 )
 from tunit.training.initial_state import new_state, with_found_domains
@@ -175,17 +175,17 @@ def run_steps(
     if state.step and is_evaluation_due(training, evaluate_every):
         on_rank_zero(partial(measure_if_missed, training, evaluate))
     while state.step < training.config.schedule.steps:
-        undecided = training.config.networks.domains == AUTO
+        number_unknown = training.config.networks.domains == AUTO
         try:
             one_step(training)
-            if undecided and state.choice:
-                use_number_of_domains(training, state.choice)
-            after_step(training, signals, evaluate, evaluate_every)
+            if number_unknown and state.choice:
+                tell_and_save_number_of_domains(training, state.choice)
+            do_what_is_due(training, signals, evaluate, evaluate_every)
         except NonFiniteError as error:
             recover(training, error)
 
 
-def after_step(
+def do_what_is_due(
     training: Training, signals: StopSignals, evaluate: Evaluate | None, evaluate_every: int
 ) -> None:
     """Whatever is due after a step: a line of metrics, an evaluation, samples, a checkpoint, the end."""
@@ -237,10 +237,10 @@ def measure(training: Training, evaluate: Evaluate | None) -> None:
 
 
 def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> None:
-    """Draw a batch, take the step, record its losses. Writes nothing.
+    """Draw a batch, take the step, record its losses. If it searched for neighbours, a row of the log may say so.
 
     given: a batch and a permutation to use instead of new ones. Raises NonFiniteError if something is not finite; on
-    a GPU, a later check raises it. Raises TrainingError if the step does not fit the memory.
+    a GPU, a later check raises it. Raises TrainingError if the step does not fit the memory, or the run was moved.
     """
     config, state, step = training.config, training.state, training.state.step
     method, between = method_of(config), (state, training.batches, training.pictures, config)
@@ -293,5 +293,5 @@ def write_line(training: Training, means: dict[str, float], *, at_once: bool) ->
     for row in watch.judge(step, means, training.config, chosen=training.state.choice is not None):
         training.log.note(row)
         if "alarm" in row:
-            training.display.say(said(row), even_if_quiet="over" not in row)
+            training.display.say(alarm_line(row), even_if_quiet="over" not in row)
     training.display.alarms = watch.short

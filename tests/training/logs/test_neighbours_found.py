@@ -11,7 +11,7 @@ from tunit.reporting.write import write_report
 from tunit.training import in_progress
 from tunit.training.alarms.watch import rows_of
 from tunit.training.launch import resume_run, start_run
-from tunit.training.logs.neighbours_found import measures_of, said_of
+from tunit.training.logs.neighbours_found import measures_of, sentence_of_measures
 from tunit.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -22,8 +22,8 @@ CONFIG = tiny_config(
 CHOSEN = [["codes", "colours"], ["codes", "colours"], ["outlines"], ["outlines"]]
 WRITTEN = [(3, ["codes", "colours"]), (7, ["outlines"])]
 SAID = [
-    "from step 3 on, pictures count as neighbours by: style codes and colours",
-    "from step 7 on, pictures count as neighbours by: outlines",
+    "from step 3 on, E's neighbours are the nearest pictures by style codes and colours",
+    "from step 7 on, E's neighbours are the nearest pictures by outlines",
 ]
 
 
@@ -95,8 +95,8 @@ def test_a_training_without_neighbours_says_nothing_of_them(pictures, tmp_path, 
 
 def test_one_choice_needs_no_step_in_the_report():
     by = "While E learnt domains, pictures counted as neighbours by:"
-    assert said_of([(3, ["codes"])]) == f"{by} style codes."
-    assert said_of([]) == ""
+    assert sentence_of_measures([(3, ["codes"])]) == f"{by} style codes."
+    assert sentence_of_measures([]) == ""
 
 
 @pytest.mark.parametrize("names", [None, "codes", [], [1], {"codes": 1}])

@@ -146,7 +146,9 @@ def test_the_batch_of_E_alone_is_halved_until_it_fits(monkeypatch):
 
 
 def test_a_step_of_E_alone_that_never_fits_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(fitting, "fits_in", lambda config, device, joint=True, pictures=0: lambda size: joint)
+    monkeypatch.setattr(
+        fitting, "fits_in", lambda config, device, joint=True, picture_bytes=0: lambda size: joint
+    )
     with pytest.raises(TrainingError, match="while E trains alone, not even 2 pictures of 32 px fit the"):
         fitting_batches(tiny_config(guide_only_batch_size=6), CPU)
 
@@ -277,7 +279,7 @@ def out_of_memory_beyond(monkeypatch, room):
 
     monkeypatch.setitem(registry._methods, "tunit", dataclasses.replace(TUNIT, step=step))
     monkeypatch.setattr(
-        fitting, "fits_in", lambda config, device, joint=True, pictures=0: lambda size: size <= room
+        fitting, "fits_in", lambda config, device, joint=True, picture_bytes=0: lambda size: size <= room
     )
 
 
@@ -330,7 +332,9 @@ def test_out_of_memory_while_E_trains_alone_names_only_what_helps_E(own, advice,
 def test_batch_auto_counts_the_pictures_of_the_run(tmp_path, monkeypatch):
     counted = []
     monkeypatch.setattr(
-        fitting, "fits_in", lambda c, d, joint=True, pictures=0: lambda size: counted.append(pictures) or True
+        fitting,
+        "fits_in",
+        lambda c, d, joint=True, picture_bytes=0: lambda _: counted.append(picture_bytes) or True,
     )
     pictures, run = write_pictures(tmp_path / "pictures", 5), tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=1, guide_only_until=0), fit_batch=True, quiet=True)

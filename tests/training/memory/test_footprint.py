@@ -70,21 +70,23 @@ def test_soft_labels_leave_less_memory_for_a_batch(monkeypatch):
     monkeypatch.setattr(fitting, "room_for_pictures", lambda *_: 0)  # pictures stay on the disk
     monkeypatch.setattr(fitting, "available_bytes", lambda: 9 * 10**6 / fitting.ROOM)
     for pictures, fits in ((10, True), (1000, False)):
-        assert fitting.fits_in(config, CPU, pictures=pictures * 3 * 32**2)(8) is fits
+        assert fitting.fits_in(config, CPU, picture_bytes=pictures * 3 * 32**2)(8) is fits
 
 
 def test_neighbours_are_not_in_the_memory_of_a_gpu():
     config = tiny_config(neighbours=50)
-    assert footprint.bytes_of_rows(config, 1000) == 1000 * 50 * 8
-    assert footprint.bytes_of_rows(config, 1000, on_gpu=True) == 0
+    assert footprint.bytes_of_own_state(config, 1000) == 1000 * 50 * 8
+    assert footprint.bytes_of_own_state(config, 1000, on_gpu=True) == 0
     on_gpu = config.with_overrides({"device": "cuda"})
     assert least_bytes(on_gpu, 10**6) == least_bytes(on_gpu)
     assert least_bytes(on_gpu, 10**6, all_of_it=True) == least_bytes(on_gpu, all_of_it=True)
-    assert footprint.bytes_of_rows(SEMIT, 1000, on_gpu=True) == 1000 * 2 * 1000 * 4
+    assert footprint.bytes_of_own_state(SEMIT, 1000, on_gpu=True) == 1000 * 2 * 1000 * 4
 
 
 def test_a_set_with_more_pictures_than_fit_is_refused_before_the_run_begins(tmp_path, monkeypatch):
-    monkeypatch.setattr(footprint, "bytes_of_rows", lambda _, pictures, **__: 10**15 if pictures == 20 else 0)
+    monkeypatch.setattr(
+        footprint, "bytes_of_own_state", lambda _, pictures, **__: 10**15 if pictures == 20 else 0
+    )
     with pytest.raises(ConfigError, match="20 pictures"):
         start_run(write_pictures(tmp_path / "p"), tmp_path / "run", tiny_config(), quiet=True)
     assert not (tmp_path / "run").exists()

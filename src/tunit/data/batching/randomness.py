@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class CounterStart(IntEnum):
-    """First counters for batches that belong to no training step.
+    """First counters for batches that belong to no training step, and for steps after a rollback.
 
     The counter of a training step is its number, as long as there was no rollback (`counter_of_step`). These counters
     are larger than the steps of any schedule and far apart from each other, so no random numbers are used twice.

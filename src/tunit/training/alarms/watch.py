@@ -213,7 +213,7 @@ def output_summary(
     )
 
 
-def said(row: Row) -> str:
+def alarm_line(row: Row) -> str:
     """An alarm's row as a line of text."""
     if "over" in row:
         return f"alarm over at step {row['step']}: {SHORT[row['alarm']]}"

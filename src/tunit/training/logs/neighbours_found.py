@@ -1,7 +1,7 @@
 """By which measures E's neighbours were found, in the log of a run and in words.
 
 A row {"step", "neighbours_by"} of metrics.jsonl says it when the first measures are chosen, and whenever others are.
-Neighbours are searched before a step; "step" counts the steps before it. Resumed runs and the report read the rows.
+Neighbours are looked for before a step; "step" counts the steps before it. Resumed runs and the report read the rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ def in_words(measures: Sequence[str]) -> str:
     return " and ".join("style codes" if name == "codes" else name for name in measures)
 
 
-def said_of(found: Sequence[tuple[int, list[str]]]) -> str:
+def sentence_of_measures(found: Sequence[tuple[int, list[str]]]) -> str:
     """The result of `measures_of` in a sentence for the report; empty if it is.
 
     It is empty if E learnt without neighbours, or if the log is of a version that did not write the rows.

@@ -25,7 +25,7 @@ class LossWindow:
         self.first = start + 1  # the number of the first step in the window; the run's first step is 1
         self._terms: list[Terms] = []
         self._gradients: list[dict[str, Tensor]] = []
-        self._drawn: list[dict[str, int]] = []
+        self._cursors: list[dict[str, int]] = []
         self._pictures = 0
         self._began = time.perf_counter()
 
@@ -35,27 +35,27 @@ class LossWindow:
         pictures: int,
         flops: int | None = None,
         gradients: Mapping[str, Tensor] | None = None,
-        drawn: dict[str, int] | None = None,
+        cursors: dict[str, int] | None = None,
     ) -> None:
         """Add the losses of the next step.
 
         pictures: its batch size; flops: its operations in this process; gradients: for each network, whether they
-        were finite; drawn: the cursors before its batch was drawn.
+        were finite; cursors: those before its batch was taken.
         """
         self._terms.append(terms)
         self._gradients.append(dict(gradients or {}))
-        self._drawn.append(drawn or {})
+        self._cursors.append(cursors or {})
         self._pictures += pictures
         self._flops = None if self._flops is None or flops is None else self._flops + flops
 
-    def drawn_at(self, step: int) -> dict[str, int]:
-        """The cursors before the batch of a step in the window was drawn."""
-        return self._drawn[step - self.first]
+    def cursors_at(self, step: int) -> dict[str, int]:
+        """The cursors before the batch of a step in the window was taken."""
+        return self._cursors[step - self.first]
 
     def restart(self, step: int) -> None:
         """Empty the window; the next step is the one after `step`."""
         self.first, self._terms, self._pictures, self._flops = step + 1, [], 0, 0.0
-        self._gradients, self._drawn = [], []
+        self._gradients, self._cursors = [], []
         self._began = time.perf_counter()
 
     def latest(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ from tunit.methods.method import Labels, Phase
 from tunit.methods.registry import method_of
 from tunit.methods.state import TrainingState
 from tunit.training.initial_state import new_state
-from tunit.training.memory.footprint import bytes_of_rows
+from tunit.training.memory.footprint import bytes_of_own_state
 from tunit.training.memory.saved_tensors import SavedTensorBytes
 
 SMALLEST_BATCH = 2
@@ -39,17 +39,17 @@ def largest_batch(fits: Callable[[int], bool], wanted: int) -> int | None:
     return None
 
 
-def fitting_batches(config: Config, device: torch.device, pictures: int = 0) -> dict[str, int]:
+def fitting_batches(config: Config, device: torch.device, picture_bytes: int = 0) -> dict[str, int]:
     """Settings with batch sizes that fit the memory of `device`: that of joint steps and, if E trains alone with a
     batch size of its own, `guide_only_batch_size`, too, halved until a step of E alone fits.
 
-    pictures: as for `fits_in`.
+    picture_bytes: as for `fits_in`.
     """
-    sizes = {"batch_size": fitting_batch(config, device, pictures)}
+    sizes = {"batch_size": fitting_batch(config, device, picture_bytes)}
     wanted = config.optimisers.guide_only_batch_size
     if not wanted or not config.schedule.guide_only_until:
         return sizes
-    found = largest_batch(fits_in(config, device, joint=False, pictures=pictures), wanted)
+    found = largest_batch(fits_in(config, device, joint=False, picture_bytes=picture_bytes), wanted)
     if found is None:
         raise TrainingError(
             f"while E trains alone, not even {SMALLEST_BATCH} pictures of {config.data.image_size} px fit the memory "
@@ -58,13 +58,14 @@ def fitting_batches(config: Config, device: torch.device, pictures: int = 0) -> 
     return sizes | {"guide_only_batch_size": found}
 
 
-def fitting_batch(config: Config, device: torch.device, pictures: int = 0) -> int:
-    """The config's batch size, halved until a joint step fits the memory of `device`. pictures: as for `fits_in`.
+def fitting_batch(config: Config, device: torch.device, picture_bytes: int = 0) -> int:
+    """The config's batch size, halved until a joint step fits the memory of `device`.
 
-    The batch size is never raised, because results depend on it. Raises TrainingError if not even 2 pictures fit.
+    picture_bytes: as for `fits_in`. The batch size is never raised, because results depend on it. Raises
+    TrainingError if not even 2 pictures fit.
     """
     wanted = config.optimisers.batch_size
-    found = largest_batch(fits_in(config, device, pictures=pictures), wanted)
+    found = largest_batch(fits_in(config, device, picture_bytes=picture_bytes), wanted)
     if found is None:
         raise TrainingError(
             f"not even {SMALLEST_BATCH} pictures of {config.data.image_size} px fit the memory of {device}: lower "
@@ -115,20 +116,20 @@ def _too_large(config: Config, size: int, *, joint: bool) -> dict[str, bool]:
 
 
 def fits_in(
-    config: Config, device: torch.device, *, joint: bool = True, pictures: int = 0
+    config: Config, device: torch.device, *, joint: bool = True, picture_bytes: int = 0
 ) -> Callable[[int], bool]:
     """A function that tells whether a step on a batch of a given size fits into memory.
 
-    joint: a joint step; if False, a step of E alone. pictures: the bytes of the training pictures, if they are not in
-    memory yet but will be during training, if there is room for them (`Batches`).
+    joint: a joint step; if False, a step of E alone. picture_bytes: the bytes of the training pictures, if they are
+    not in memory yet but will be during training, if there is room for them (`Batches`).
     On a GPU the step is tried; on a CPU its memory is extrapolated (`predicted_bytes`). If several processes share
     a batch, each rank's part must fit its own GPU, or its share of the CPU's memory.
     """
     processes = config.run.processes
     here = processes_here(processes)
-    kept = pictures if pictures and pictures <= room_for_pictures(device, here) else 0
-    number = pictures // (3 * config.data.image_size**2)
-    kept += bytes_of_rows(config, number, on_gpu=device.type == "cuda")
+    kept = picture_bytes if picture_bytes and picture_bytes <= room_for_pictures(device, here) else 0
+    number = picture_bytes // (3 * config.data.image_size**2)
+    kept += bytes_of_own_state(config, number, on_gpu=device.type == "cuda")
     if device.type != "cuda":
         needed = predicted_bytes(config, joint=joint)
         room = ROOM * available_bytes() / here - kept

@@ -75,7 +75,7 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
     modest = all(_value(config, name) <= most for name, most in _MODEST.items() if name not in _OF_A_STEP)
     small = modest and config.data.image_size <= 512 and not all_of_it
     on_gpu = config.run.device.startswith("cuda")
-    state = bytes_of_rows(config, pictures, on_gpu=on_gpu)
+    state = bytes_of_own_state(config, pictures, on_gpu=on_gpu)
     if not small:
         state += _state_bytes(config)
     if on_gpu:
@@ -84,8 +84,8 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
     return here * state + _batch_bytes(config) * here // count
 
 
-def bytes_of_rows(config: Config, pictures: int, *, on_gpu: bool = False) -> int:
-    """Bytes that the method keeps for each picture, for all of them: SEMIT's soft labels, E's neighbours and domains.
+def bytes_of_own_state(config: Config, pictures: int, *, on_gpu: bool = False) -> int:
+    """Bytes of the method's own state, which has a row for each picture: SEMIT's soft labels, E's neighbours.
 
     on_gpu: count only what is in a GPU's memory if training uses one; E's neighbours are not.
     """
@@ -108,7 +108,7 @@ def _state_bytes(config: Config) -> int:
     """Bytes that networks and queue will need; they are built on the meta device to count them."""
     with only_shapes():
         state = new_state(config, torch.device("meta"))
-    state.own = None  # counted by `bytes_of_rows`
+    state.own = None  # counted by `bytes_of_own_state`
     total = state.queue.nbytes + sum(t.nbytes for t in state.own_tensors().values())
     learning = state.optimisers.named().keys()
     for name, network in state.networks.named().items():
