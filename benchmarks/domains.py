@@ -30,8 +30,8 @@ from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
+from tunit.methods.final_domains import GuideOutput, outputs_of
 from tunit.methods.inference import for_whole_pictures, guidance_over, in_batches, some_whole_pictures
-from tunit.methods.settled import GuideOutput, outputs_of
 from tunit.training.alarms.watch import Watch
 from tunit.training.logs.log import ProgressDisplay
 from tunit.training.logs.speed import StepFlops

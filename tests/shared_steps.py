@@ -30,7 +30,7 @@ from tunit.data.batching.batches import Batches
 from tunit.distributed.collectives import rank
 from tunit.distributed.process_group import process_group
 from tunit.errors import StoreError, TrainingError
-from tunit.methods import candidates, settled
+from tunit.methods import candidates, final_domains
 from tunit.methods.findings import Findings, note_domains
 from tunit.methods.method import Phase
 from tunit.methods.neighbourhood import look_for_neighbours, measures_just_chosen
@@ -168,7 +168,7 @@ def kept_domains():
     state = new_state(config, torch.device("cpu"), 12)
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
     pictures, guide = SimpleNamespace(images=images), state.networks.guide_average
-    features = settled.features_of(guide, state, pictures, np.arange(12))
+    features = final_domains.features_of(guide, state, pictures, np.arange(12))
     with torch.no_grad():
         weight = torch.randn(3, features.shape[1], generator=torch.Generator().manual_seed(rank()))
         guide.domain_head.weight.copy_(weight)
@@ -193,7 +193,7 @@ def first_weights():
     with patch.object(torch.nn.init, "kaiming_normal_", rounded):
         state = trainer.make_ready(config, pictures, None).state
         found = {name: value.clone() for name, value in state_tensors(state).items()}
-        settled.find_number(state, pictures, config)
+        final_domains.find_number(state, pictures, config)
     return found | {f"found.{name}": value for name, value in state_tensors(state).items()}
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from tiny_step import config_of, random_batch, random_state
 from tunit.data.batching.augment import to_float
 from tunit.data.batching.batches import Batches
+from tunit.methods.final_domains import settle_domains
 from tunit.methods.findings import UNKNOWN, Findings, found_domains, new_findings, note_domains
 from tunit.methods.method import Phase
 from tunit.methods.objectives import domain_loss
 from tunit.methods.parts import guidance_of
-from tunit.methods.settled import settle_domains
 from tunit.methods.tunit import TUNIT, tunit_step
 from tunit.training.checkpoint import state_tensors
 from tunit.training.initial_state import new_state

@@ -18,7 +18,7 @@ from tunit.data.packing.pack_settings import pack_settings
 from tunit.data.packing.search import Search
 from tunit.data.packing.shards import pack_shards
 from tunit.errors import TrainingError
-from tunit.methods import settled
+from tunit.methods import final_domains
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints, state_tensors
 from tunit.training.launch import resume_run, start_run
@@ -135,7 +135,7 @@ def unreadable(real, call, why):
     ("place", "name", "call", "last"),
     [
         (Batches, "_chosen", 6, "after step 7"),  # the neighbours of the pictures of step 8
-        (settled, "settle_domains", 1, "after step 5"),  # after step 9, the last one of E alone
+        (final_domains, "settle_domains", 1, "after step 5"),  # after step 9, the last one of E alone
     ],
     ids=["neighbours", "domains"],
 )

@@ -10,8 +10,8 @@ merges two overlapping kinds to keep the number of groups. So modularity decides
 it.
 
 The graph is best made before the heads are trained: heads also shape the style codes, so a later graph favours them.
-methods/settled.py has such a graph only if E has learnt from neighbours (`--neighbours`) and there are at most 5,000
-pictures; otherwise it makes the graph afterwards, from the style codes that E has by then.
+methods/final_domains.py has such a graph only if E has learnt from neighbours (`--neighbours`) and there are at most
+5,000 pictures; otherwise it makes the graph afterwards, from the style codes that E has by then.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.

@@ -197,7 +197,7 @@ def fill_queue(state: TrainingState, batches: Batches, config: Config) -> None:
 
 def _adopt(state: TrainingState, pictures: PackedPictures) -> None:
     """Fit the domain heads of a trained E to the labels."""
-    from tunit.methods.settled import fit_to_labels  # imports scikit-learn, which takes long
+    from tunit.methods.final_domains import fit_to_labels  # imports scikit-learn, which takes long
 
     fit_to_labels(state, pictures)
 
@@ -241,7 +241,7 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
         return
     if _groups_pictures(pictures, config):
         # scikit-learn takes as long to import as PyTorch, and nothing else here needs it.
-        from tunit.methods.settled import find_number, settle_domains
+        from tunit.methods.final_domains import find_number, settle_domains
 
         settle = find_number if config.networks.domains == AUTO else settle_domains
         settle(state, pictures, config)

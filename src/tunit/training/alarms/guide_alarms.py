@@ -31,8 +31,8 @@ IN_USE, IN_USE_AGAIN, PICTURES_EACH = 0.5, 0.6, 10
 # Two domains alike, by their overlap (`shared_probability`): the alarm begins above ALIKE and ends at STILL_ALIKE.
 # There is no alarm if the median overlap is above APART, because E cannot tell any domains apart then.
 ALIKE, STILL_ALIKE, APART = 0.5, 0.4, 0.2
-# A new domain head is not sure at first, on purpose (methods/settled.py), so domains overlap until E has learnt with
-# it for this many steps.
+# A new domain head is not sure at first, on purpose (methods/final_domains.py), so domains overlap until E has learnt
+# with it for this many steps.
 STEPS_WITH_NEW_HEAD = 100
 MOST_COMPARED = 200  # overlaps are computed only if there are at most this many domains
 

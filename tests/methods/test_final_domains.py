@@ -14,8 +14,8 @@ from tiny_step import config_of
 from tunit.clustering.choice import Candidate, Choice
 from tunit.data.batching.augment import random_view, to_float
 from tunit.data.batching.randomness import torch_generator
-from tunit.methods import inference, neighbourhood, settled
-from tunit.methods.settled import (
+from tunit.methods import final_domains, inference, neighbourhood
+from tunit.methods.final_domains import (
     CONFIDENCE,
     NEVER,
     fitted_head,
@@ -105,7 +105,7 @@ def test_domains_are_those_that_e_gives_to_whole_pictures_in_training(pictures, 
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
-def test_settled_domains_keep_the_numbers_that_d_has_learnt(pictures, order):
+def test_final_domains_domains_keep_the_numbers_that_d_has_learnt(pictures, order):
     """After --from, E tells the kinds apart already, and D's last layer has the order of its domains."""
     config = config_of(candidate_heads=1, neighbours=3)
     state = state_of(config)
@@ -128,7 +128,7 @@ def test_d_judges_pictures_by_their_labels_as_by_the_domains_before(pictures):
     labels = (before + 1) % 3
     with torch.no_grad():
         judged = state.networks.discriminator.judge(x, before)
-        settled.fit_to_labels(state, replace_labels(pictures, labels.numpy()))
+        final_domains.fit_to_labels(state, replace_labels(pictures, labels.numpy()))
         assert (domains_of(state, pictures) == labels.numpy()).all()
         torch.testing.assert_close(state.networks.discriminator.judge(x, labels), judged)
 
@@ -245,12 +245,12 @@ def test_a_fitted_head_for_two_domains_and_for_one():
 
 def test_a_rare_label_is_among_those_to_which_heads_are_fitted(pictures, monkeypatch):
     """Of more pictures than are used, only some are taken, but at least one of every label."""
-    monkeypatch.setattr(settled, "MOST_PICTURES", 20)
+    monkeypatch.setattr(final_domains, "MOST_PICTURES", 20)
     state = state_of(config_of())
     labels = pictures.kinds.copy()
     labels[labels == 1] = -1
     labels[31] = 1  # the only one; about every third labelled picture is taken, not this one
-    settled.fit_to_labels(state, replace_labels(pictures, labels))
+    final_domains.fit_to_labels(state, replace_labels(pictures, labels))
     assert domains_of(state, pictures)[31] == 1
 
 
@@ -264,8 +264,8 @@ def test_the_reasons_tell_the_sizes_of_the_final_domains(pictures, monkeypatch):
     state = state_of(config)
     moved = np.where(np.arange(90) < 45, 0, pictures.kinds)
     choice = Choice(3, (Candidate(3, 1.0, {}),), ("a reason",), 90)
-    monkeypatch.setattr(settled, "choose_number", lambda *arguments: (choice, moved))
-    settled.find_number(state, pictures, config)
+    monkeypatch.setattr(final_domains, "choose_number", lambda *arguments: (choice, moved))
+    final_domains.find_number(state, pictures, config)
     assert state.choice.reasons == ("a reason", "the largest domain has 30 pictures, the smallest 30")
     assert sorted(np.bincount(domains_of(state, pictures))) == [30, 30, 30]
 
@@ -288,8 +288,8 @@ def test_large_pictures_go_through_e_a_few_at_a_time(pictures, monkeypatch):
             lambda: neighbourhood.look_for_neighbours(state, given, config),
             4,
         ),  # as many as 64 pictures of 8 px
-        (lambda: settled.features_of(average, state, given, rows), 16),
-        (lambda: settled.outputs_of(state, given, config), 16),
+        (lambda: final_domains.features_of(average, state, given, rows), 16),
+        (lambda: final_domains.outputs_of(state, given, config), 16),
         (lambda: samples.model_of(state, given, config), 8),
     ):
         seen.clear()
