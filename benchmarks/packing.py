@@ -30,7 +30,7 @@ from tunit.data.packing import packed as packs
 from tunit.data.packing.fit import fit_picture
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
-from tunit.data.packing.packed import Index, open_cache
+from tunit.data.packing.packed import Index, open_pack_with_index
 
 SIZE = 128
 GRAIN = 4.0  # standard deviation, grey levels
@@ -135,13 +135,13 @@ def index_of(entries: int, repeats: int) -> dict[str, Any]:
     from tunit.data.batching.batches import Batches
 
     with tempfile.TemporaryDirectory() as scratch:
-        cache = Path(scratch)
-        pixels = packs.new_pixels(cache, entries, 8)
+        folder = Path(scratch)
+        pixels = packs.new_pixels(folder, entries, 8)
         names = [f"folder/{number:07d}.jpg" for number in range(entries)]
         hashes = [f"{number:032x}" for number in range(entries)]
-        packs.install(cache, pixels, Index(8, {}, "", names, [-1] * entries, [], hashes, []))
-        opening = [seconds_of(lambda: open_cache(cache)) for _ in range(repeats)]
-        packed = open_cache(cache)[1]
+        packs.install(folder, pixels, Index(8, {}, "", names, [-1] * entries, [], hashes, []))
+        opening = [seconds_of(lambda: open_pack_with_index(folder)) for _ in range(repeats)]
+        packed = open_pack_with_index(folder)[1]
         batches = Batches(
             packed.images,
             packed.labels,

@@ -49,7 +49,7 @@ def test_a_pack_is_the_same_after_any_damage_to_its_journal(pictures, tmp_path, 
     pack_pictures(pictures, tmp_path / "whole", SMALL, workers=1)
     stopped = tmp_path / "stopped"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(packs, "write_record", stopping(packs.write_record, 4))
+        patch.setattr(packs, "write_picture_bytes", stopping(packs.write_picture_bytes, 4))
         pack_pictures(pictures, stopped, SMALL, workers=1, resume=True)
     journal = (stopped / "pictures.journal").read_bytes()
     assert journal.count(b"\n") == 6
@@ -104,7 +104,7 @@ def test_translated_pictures_of_a_damaged_record_are_translated_again(pictures, 
         record.write_bytes(with_a_damaged_line(whole, random.Random(seed)))
         again = work()
         assert again.done in (0, 2, 4), seed
-        assert all(found.left_out is None for _, found in again.finished()), seed
+        assert all(found.left_out is None for _, found in again.finished_sources()), seed
         less += again.done < 4
         with pytest.raises(KeyboardInterrupt), again:
             raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from tunit.data.finding.find import find_pictures
 from tunit.errors import DataError
 from tunit.files.atomic import RESULTS
 from tunit.translation import result_files
-from tunit.translation.result_files import claim_names, marked, plan_names
+from tunit.translation.result_files import check_names, marked, plan_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -373,7 +373,7 @@ def test_a_folder_that_cannot_be_written(run, tmp_path, capsys):
 def test_a_result_whose_name_is_a_folder_is_refused(tmp_path):
     (tmp_path / "out" / "a.png").mkdir(parents=True)
     with pytest.raises(DataError, match=r"a\.png is a folder: give another --out"):
-        claim_names(tmp_path / "out", ["a.png"], overwrite=True)
+        check_names(tmp_path / "out", ["a.png"], overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["result.png", "a.b.JPG", "sub/result.webp"])

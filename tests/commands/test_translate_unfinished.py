@@ -49,17 +49,17 @@ def translate(folder, out, *more, sources="in"):
 
 def stopped(monkeypatch, folder, out, after, *more, before=False):
     """Stop a job at the result number `after`: when it is written, or with `before` just before."""
-    calls, write_bytes = iter(range(999)), result_files.write_bytes
+    calls, write_result = iter(range(999)), result_files.write_result
 
     def stop(path, data):
         last = next(calls) == after
         if not (last and before):
-            write_bytes(path, data)
+            write_result(path, data)
         if last:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(result_files, "write_bytes", stop)
+        patch.setattr(result_files, "write_result", stop)
         patch.setattr(redrawing, "SAVED_BEHIND", 1)
         assert translate(folder, out, *more) == 130
 
@@ -161,7 +161,7 @@ def test_sources_of_the_same_name_go_on_too(folder, tmp_path, monkeypatch, capsy
     assert (tmp_path / "whole" / "0" / "00~2.png").exists()
     assert "0/03.png for 0/03~2.png" in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr(result_files, "write_bytes", stopping(result_files.write_bytes, 11))
+        patch.setattr(result_files, "write_result", stopping(result_files.write_result, 11))
         assert both(tmp_path / "out") == 130
     assert both(tmp_path / "out") == 0
     assert "going on after 9 of 14 sources" in capsys.readouterr().err
@@ -185,7 +185,7 @@ def test_batches_begin_where_they_would_have_begun(tmp_path):
         raise KeyboardInterrupt
     work = work_in(tmp_path, sources)
     assert work.done == 7  # the batches are 0 and 1, 2 and 3, 4 and 6, and 7 with the one that is missing
-    assert [found.left_out for _, found in work.finished() if found.left_out] == [
+    assert [found.left_out for _, found in work.finished_sources() if found.left_out] == [
         LeftOut("1", UNWRITABLE, "why"),
         LeftOut("3", UNWRITABLE, "why"),
         LeftOut("5", "truncated", "why"),

@@ -22,7 +22,7 @@ from tunit.data.finding import members, tars, zips
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import DiskFile, PictureSource
 from tunit.data.packing import squares
-from tunit.data.packing.squares import Squaring, file_size, fitted
+from tunit.data.packing.squares import Squaring, fitted, picture_size
 from tunit.errors import DataError, TunitError
 
 SECONDS = float(os.environ.get("TUNIT_FUZZ_SECONDS", "12"))
@@ -64,7 +64,7 @@ def test_a_picture_that_takes_too_long_is_left_out(tmp_path: Path, data: bytes) 
     source = put(tmp_path / "a", data)
     with pytest.raises(PictureError, match=r"too slow: decoding it takes more than 0.2 s of CPU time"):
         fitted(source, with_time(0.2))
-    assert fitted(put(tmp_path / "b.png", encode(noise(), "PNG")), with_time(10)).file_size == (40, 40)
+    assert fitted(put(tmp_path / "b.png", encode(noise(), "PNG")), with_time(10)).picture_size == (40, 40)
 
 
 def test_a_webp_of_34_bytes_that_claims_gigabytes_is_refused_by_its_header(monkeypatch) -> None:
@@ -90,7 +90,7 @@ def test_memory_over_the_limit_is_a_reason(tmp_path: Path) -> None:
     large = put(tmp_path / "a.png", encode(Image.new("RGBA", (3000, 3000)), "PNG"))
     with pytest.raises(PictureError, match="too large"):
         fitted(large, Squaring(32, max_pixels=9_000_000, memory=1 << 23))
-    assert fitted(large, Squaring(32)).file_size == (3000, 3000)
+    assert fitted(large, Squaring(32)).picture_size == (3000, 3000)
 
 
 @pytest.fixture
@@ -125,10 +125,10 @@ def test_without_worker_processes_large_pictures_are_left_out(
     wide = put(tmp_path / "b.png", encode(noise(side=45), "PNG"))
     long = put(tmp_path / "c.pgm", b"P5\n" + b"#x\n" * 5000 + b"40 40\n255\n" + bytes(1600))
     how = Squaring(32, max_pixels=1 << 40)
-    assert fitted(small, how).file_size == file_size(small) == (44, 44)
+    assert fitted(small, how).picture_size == picture_size(small) == (44, 44)
     with pytest.raises(PictureError, match="45 x 45 pixels, at most 2,000"):
         fitted(wide, how)
-    for use in (lambda: fitted(long, how), lambda: file_size(long)):
+    for use in (lambda: fitted(long, how), lambda: picture_size(long)):
         with pytest.raises(
             PictureError, match="at most 10,000 are allowed if no worker process can be started"
         ):

@@ -27,10 +27,10 @@ def test_an_archive_is_read_from_its_start_to_its_end(tmp_path, monkeypatch):
             archive.add(path, path.name)
     asked = []
 
-    def file_size(picture):
+    def picture_size(picture):
         asked.append(picture)
         return 64, 64
 
-    monkeypatch.setattr(image_size, "file_size", file_size)
+    monkeypatch.setattr(image_size, "picture_size", picture_size)
     assert choose_image_size(tmp_path / "p.tar.gz") == 64
     assert [picture.name for picture in asked] == [path.name for path in pictures]

@@ -213,7 +213,7 @@ def test_a_crop_uses_stored_pixels_and_stays_in_the_picture(tmp_path: Path) -> N
 def test_a_crop_obeys_the_limit_on_pixels(tmp_path: Path) -> None:
     Image.new("RGB", (12, 8)).save(tmp_path / "a.png")
     crop = PictureSource("a", None, Cropped(DiskFile(tmp_path / "a.png"), (0, 0, 5, 5)))
-    assert fitted(crop, Squaring(4, max_pixels=96)).file_size == (5, 5)
+    assert fitted(crop, Squaring(4, max_pixels=96)).picture_size == (5, 5)
     with pytest.raises(PictureError, match="12 x 8 pixels, at most 95 in all allowed: raise --max-pixels"):
         fitted(crop, Squaring(4, max_pixels=95))
 

@@ -1,4 +1,4 @@
-"""Packing: a hostile folder from start to end, the cache, interrupts and crashes, one process or several."""
+"""Packing: a hostile folder from start to end, the pack, interrupts and crashes, one process or several."""
 
 import hashlib
 import importlib
@@ -34,7 +34,7 @@ from tunit.data.packing import squares
 from tunit.data.packing.fit import fit_picture
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
-from tunit.data.packing.packed import PackedPictures, dark_set, open_packed
+from tunit.data.packing.packed import PackedPictures, open_packed, warning_if_dark
 from tunit.data.packing.search import Search
 from tunit.data.packing.shards import pack_shards
 from tunit.errors import ConfigError, DataError
@@ -354,10 +354,10 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None
         PackSettings(**{"size": 16, **wrong})
 
 
-# The cache
+# The pack
 
 
-def test_a_cache_is_reused_while_nothing_changes(tmp_path: Path) -> None:
+def test_a_pack_is_reused_while_nothing_changes(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 3)
     (root / "bad.png").write_bytes(b"bad")
     first = pack_pictures(root, tmp_path / "c", SMALL)
@@ -374,7 +374,7 @@ def test_a_cache_is_reused_while_nothing_changes(tmp_path: Path) -> None:
     assert pack_pictures(root, tmp_path / "c", column).reused
 
 
-def test_a_cache_is_packed_again_if_the_source_changes(tmp_path: Path) -> None:
+def test_a_pack_is_packed_again_if_the_source_changes(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 3)
 
     def packed() -> PackedPictures:
@@ -401,13 +401,13 @@ def test_a_cache_is_packed_again_if_the_source_changes(tmp_path: Path) -> None:
         {"labels": "folders"}, {"keep_duplicates": True},
     ],
 )  # fmt: skip
-def test_a_cache_is_packed_again_if_a_setting_changes(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_a_pack_is_packed_again_if_a_setting_changes(tmp_path: Path, other: dict[str, Any]) -> None:
     root = fill(tmp_path / "p", 2)
     pack_pictures(root, tmp_path / "c", SMALL)
     assert not pack_pictures(root, tmp_path / "c", PackSettings(**{"size": 16, **other})).reused
 
 
-def test_a_cache_of_an_older_decoder_is_packed_again_but_still_opens(tmp_path: Path) -> None:
+def test_a_pack_of_an_older_decoder_is_packed_again_but_still_opens(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 2)
     pack_pictures(root, tmp_path / "c", SMALL)
     index = json.loads((tmp_path / "c" / "index.json").read_text())
@@ -479,7 +479,7 @@ def test_a_damaged_cache_is_refused_and_packed_again(tmp_path: Path, damage: Any
     assert not packed.reused
 
 
-def test_a_cache_that_tunit_did_not_write_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_pack_that_tunit_did_not_write_is_not_overwritten(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 2)
     for name in ("index.json", "pictures.npy"):
         cache = tmp_path / name.partition(".")[0]
@@ -497,7 +497,7 @@ def test_a_cache_that_tunit_did_not_write_is_not_overwritten(tmp_path: Path) -> 
         open_packed(tmp_path / "nowhere")
 
 
-def test_a_cache_may_be_inside_the_folder_of_pictures(tmp_path: Path) -> None:
+def test_a_pack_may_be_inside_the_folder_of_pictures(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 2)
     assert len(pack_pictures(root, root / "cache", SMALL).names) == 2
     assert pack_pictures(root, root / "cache", SMALL).reused
@@ -515,7 +515,7 @@ def test_a_full_disk_is_an_error_and_no_file_remains(tmp_path: Path, monkeypatch
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packs, "write_record", full)
+    monkeypatch.setattr(packs, "write_picture_bytes", full)
     with pytest.raises(DataError, match="No space left on device"):
         pack_pictures(fill(tmp_path / "p", 2), tmp_path / "c", SMALL)
     assert [path.name for path in (tmp_path / "c").iterdir()] == [".tunit-cache"]
@@ -525,7 +525,7 @@ def test_a_full_disk_is_an_error_and_no_file_remains(tmp_path: Path, monkeypatch
 def test_a_crash_between_two_steps_leaves_no_cache_that_looks_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """An older, valid cache is replaced, and the process ends at each of the two renames."""
+    """An older, valid pack is replaced, and the process ends at each of the two renames."""
     root, cache = fill(tmp_path / "p", 2), tmp_path / "c"
     pack_pictures(root, cache, SMALL)
     fill(root, 1, start=5)
@@ -567,9 +567,9 @@ def test_dropped_records_leave_a_plain_array(tmp_path: Path) -> None:
     path = packs.new_pixels(tmp_path, 12, 4)
     records = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
     for slot, record in enumerate(records):
-        packs.write_record(path, slot, record)
+        packs.write_picture_bytes(path, slot, record)
     assert np.array_equal(np.load(path), records)
-    packs.keep_records(path, [0, 3, 4, 11], 4)
+    packs.keep_pictures(path, [0, 3, 4, 11], 4)
     assert np.array_equal(np.load(path), records[[0, 3, 4, 11]])
 
 
@@ -765,7 +765,7 @@ def test_a_set_of_low_bit_values_in_16_bit_files_gets_a_remark(
     for number in range(3):
         ramp = np.tile(np.linspace(0, white, 32 + number).astype(np.uint16), (32, 1))
         Image.fromarray(ramp).save(tmp_path / "p" / f"{number}.png")
-    remark = dark_set(pack_pictures(tmp_path / "p", tmp_path / "c", SMALL))
+    remark = warning_if_dark(pack_pictures(tmp_path / "p", tmp_path / "c", SMALL))
     assert word in remark if word and remark else (remark is None) == (word is None)
 
 

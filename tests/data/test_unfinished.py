@@ -82,7 +82,7 @@ def flock_of_nfs(file, operation):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
-def test_a_cache_on_nfs_is_locked(tmp_path, monkeypatch, source, whole):
+def test_a_pack_on_nfs_is_locked(tmp_path, monkeypatch, source, whole):
     monkeypatch.setattr(fcntl, "flock", flock_of_nfs)
     packs.claim(tmp_path / "c")
     with packs.locked(tmp_path / "c") as alone:
@@ -104,7 +104,7 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, source, whol
 
 @pytest.mark.parametrize("moved", [0, 1, 7])
 def test_stopped_while_records_are_moved_together(tmp_path, monkeypatch, source, whole, moved):
-    interrupted(monkeypatch, source, tmp_path / "c", packs, "read_record", moved)
+    interrupted(monkeypatch, source, tmp_path / "c", packs, "read_picture_bytes", moved)
     assert resumed(monkeypatch, source, tmp_path / "c") == 0
     assert content(tmp_path / "c") == whole
 
@@ -133,7 +133,7 @@ def add_nonsense(journal, pixels):
 
 def lose_the_last(journal, pixels):  # as a power failure may
     data = bytearray(pixels.read_bytes())
-    data[128 + 8 * packs.record_bytes(8) :] = bytes(len(data) - 128 - 8 * packs.record_bytes(8))
+    data[128 + 8 * packs.bytes_per_picture(8) :] = bytes(len(data) - 128 - 8 * packs.bytes_per_picture(8))
     pixels.write_bytes(data)
 
 
@@ -154,7 +154,7 @@ def test_data_that_the_disk_has_lost_are_packed_again(tmp_path, monkeypatch, sou
 
 def test_records_lost_while_they_were_moved_are_packed_again(tmp_path, monkeypatch, source, whole):
     cache = tmp_path / "c"
-    interrupted(monkeypatch, source, cache, packs, "read_record", 4)
+    interrupted(monkeypatch, source, cache, packs, "read_picture_bytes", 4)
     data = (cache / "pictures.npy.part").read_bytes()
     (cache / "pictures.npy.part").write_bytes(data[:-200] + bytes(200))
     assert resumed(monkeypatch, source, cache) == PICTURES
@@ -175,8 +175,8 @@ def test_after_a_full_disk_finished_work_is_kept(tmp_path, monkeypatch, source, 
 
     cache = tmp_path / "c"
     with monkeypatch.context() as patch, pytest.raises(DataError, match="goes on where it stopped"):
-        write, calls = packs.write_record, iter(range(99))
-        patch.setattr(packs, "write_record", lambda *a: (write if next(calls) < 6 else full)(*a))
+        write, calls = packs.write_picture_bytes, iter(range(99))
+        patch.setattr(packs, "write_picture_bytes", lambda *a: (write if next(calls) < 6 else full)(*a))
         pack_pictures(source, cache, SMALL, workers=1, resume=True)
     assert resumed(monkeypatch, source, cache) < PICTURES - 5
     assert content(cache) == whole
@@ -186,12 +186,12 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tunit.data.packing import packed
-write, calls = packed.write_record, iter(range(99))
+write, calls = packed.write_picture_bytes, iter(range(99))
 def die(*arguments):
     write(*arguments)
     if next(calls) == 9:
         os.kill(os.getpid(), signal.SIGKILL)
-packed.write_record = die
+packed.write_picture_bytes = die
 from tunit.cli import main
 main(["prepare", sys.argv[1], "--out", sys.argv[2], "--image-size", "32", "--workers", "1"])
 """

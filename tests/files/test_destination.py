@@ -9,7 +9,7 @@ import pytest
 
 from tunit.errors import RunError
 from tunit.files import destination
-from tunit.files.destination import check_file, check_folder, holds_results, staged, workplace
+from tunit.files.destination import check_file, check_folder, is_occupied, staged, workplace
 
 
 def contents(folder):
@@ -114,11 +114,11 @@ def test_files_of_a_killed_job_are_removed_and_those_of_others_kept(tmp_path, mo
     for name in (dead, alive, elsewhere):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_text("half")
-    assert not holds_results(tmp_path)
+    assert not is_occupied(tmp_path)
     with staged(tmp_path) as stage:
         (stage / "y").write_text("whole")
     assert {path.name for path in tmp_path.iterdir()} == {alive, elsewhere, "y"}
-    assert holds_results(tmp_path)
+    assert is_occupied(tmp_path)
 
 
 def test_two_threads_can_write_into_one_folder(tmp_path):

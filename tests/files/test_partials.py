@@ -79,10 +79,10 @@ HOLDS = """
 import sys, time
 from contextlib import ExitStack
 from pathlib import Path
-from tunit.files.partials import held
+from tunit.files.partials import write_lock
 with ExitStack() as stack:
     for path in sys.argv[1:]:
-        stack.enter_context(held(Path(path)))
+        stack.enter_context(write_lock(Path(path)))
     print("held", flush=True)
     time.sleep(60)
 """

@@ -71,7 +71,7 @@ def test_it_shows_the_models_predictions(found, truth):
 
 @pytest.fixture(scope="module")
 def of_labels(tmp_path_factory):
-    """A studio for a run of a method whose E tells no domains: they are the labels."""
+    """A studio for a run of a method whose E assigns no domains: they are the labels."""
     root = tmp_path_factory.mktemp("funit")
     for i, name in enumerate(("crows", "jays")):
         write_pictures(root / "pictures" / name, seed=i, number=6)

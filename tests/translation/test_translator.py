@@ -531,7 +531,7 @@ def test_fewer_large_results_wait_in_memory(monkeypatch):
 
     for resize, most in ((500, 4), ("original", 16)):  # one more than allowed, before the first is yielded
         taken.clear()
-        stream = results.finished(drawn(), resize, "stretch", ahead=15)
+        stream = results.resized_results(drawn(), resize, "stretch", ahead=15)
         for i, (_, images) in enumerate(stream):
             assert images[0].size == ((500, 400) if resize == 500 else (50, 40))
             assert len(taken) - i <= most

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.errors import DataError
-    from tunit.translation.answers import check_tells
+    from tunit.translation.answers import check_learns_domains
     from tunit.translation.model_place import model_folder, results_of
 
     if args.engine == "ray":  # workers may run in other folders
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     # a stopped job goes on only with the same version.
     args.model = model_folder(args.model)
     translator = load_translator(args)
-    check_tells(translator.model)
+    check_learns_domains(translator.model)
     galleries = [gallery_of(k) for k in range(translator.number_of_domains)]
     order = in_reading_order(pictures)
     work = _work_on(args, out, translator, order)
@@ -204,7 +204,7 @@ def _tally_of(
     tally = Tally(translator.number_of_domains, per_domain)
     if work.done:
         remark(f"going on after {work.done:,} of {len(order):,} pictures")
-    for source, found in work.finished():
+    for source, found in work.finished_sources():
         if found.left_out is not None:
             leave_out(found.left_out, report)
         elif output := _picture_output_of(translator, found.result):
@@ -232,14 +232,14 @@ def _write(out: Path, tally: Tally) -> None:
     import io
 
     from tunit.data.galleries import enlargement, gallery, stack
-    from tunit.translation.result_files import write_bytes, write_picture
+    from tunit.translation.result_files import write_picture, write_result
 
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(("picture", "domain", "confidence", "outlier"))
     rated = sorted((*row, score) for row, score in zip(tally.rows, tally.outliers(), strict=True))
     writer.writerows((name, domain, f"{sure:.4f}", f"{score:.3f}") for name, domain, sure, score in rated)
-    write_bytes(out / TABLE, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_result(out / TABLE, text.getvalue().encode("utf-8", "surrogateescape"))
     rows = []
     largest = sorted(range(len(tally.sizes)), key=lambda k: -tally.sizes[k])[:OVERVIEW_ROWS]
     for domain, size in enumerate(tally.sizes):

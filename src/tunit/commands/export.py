@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.training.run_folder import label_names
     from tunit.translation.export import check_packages, export_model, names_of_files
     from tunit.translation.model_place import model_folder, results_of
-    from tunit.translation.result_files import claim_names
+    from tunit.translation.result_files import check_names
 
     browser, shows = args.format == "browser", not args.no_pictures
     if not browser and (args.runtime or args.no_pictures):
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     names = names_in_browser_folder(model, pictures=shows) if browser else names_of_files(model, kind)
     # Those of an earlier page must not be shared with this one.
     old = thumbnails_in(out) if browser else set()
-    claim_names(out, sorted({*names, *old}), overwrite=args.overwrite)
+    check_names(out, sorted({*names, *old}), overwrite=args.overwrite)
     pictures, labels = _pictures_of(folder, model.image_size), label_names(folder)
     with staged(out) as stage:
         if runtime is None:

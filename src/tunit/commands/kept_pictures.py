@@ -32,13 +32,13 @@ def write_kept(path: Path, paths: dict[str, Path], tally: Tally, limit: float) -
 
     paths: of each picture, by its name.
     """
-    from tunit.translation.result_files import write_bytes
+    from tunit.translation.result_files import write_result
 
     pairs = zip(tally.rows, tally.outliers(), strict=True)
     below = [str(paths[name]) for name in sorted(row[0] for row, score in pairs if score < limit)]
     # A list is read by lines, without the spaces around them.
     kept = [name for name in below if name == name.strip() and not {"\n", "\r"} & set(name)]
-    write_bytes(path, "".join(f"{name}\n" for name in kept).encode("utf-8", "surrogateescape"))
+    write_result(path, "".join(f"{name}\n" for name in kept).encode("utf-8", "surrogateescape"))
     if broken := len(below) - len(kept):
         one, several = "picture, whose path has", "pictures, whose paths have"
         noun = (

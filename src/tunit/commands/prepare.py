@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.finding.left_out import summarise_left_out
     from tunit.data.layouts import layout_config, part_of
     from tunit.data.packing.image_size import choose_image_size
-    from tunit.data.packing.packed import dark_set, without_labels
+    from tunit.data.packing.packed import warning_if_dark, warning_if_unlabelled
     from tunit.errors import ConfigError
     from tunit.files.destination import check_folder
 
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             show(f"  {left.reason}: {left.name} ({left.detail})")
     elif pictures.left_out:
         show(summarise_left_out(pictures.left_out))
-    for problem in (dark_set(pictures), without_labels(pictures.labels, config.data.labels)):
+    for problem in (warning_if_dark(pictures), warning_if_unlabelled(pictures.labels, config.data.labels)):
         if problem:
             remark(problem)
     return 0

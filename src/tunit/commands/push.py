@@ -92,11 +92,11 @@ def _keep(args: argparse.Namespace, run: Path, write: "Callable[[Path], int]") -
     from tunit.files.destination import staged
     from tunit.methods.model_file import load_model
     from tunit.reporting.model_folder import files_of_folder, remove_thumbnails, thumbnails_in
-    from tunit.translation.result_files import claim_names
+    from tunit.translation.result_files import check_names
 
     names = files_of_folder(load_model(run), pictures=not args.no_pictures)
     old = thumbnails_in(args.dry_run)  # of an earlier model: they must not be shared with this one
-    claim_names(args.dry_run, sorted({*names, *old}), overwrite=args.overwrite)
+    check_names(args.dry_run, sorted({*names, *old}), overwrite=args.overwrite)
     with staged(args.dry_run) as stage:
         thumbnails = write(stage)
         old -= thumbnails_in(stage)

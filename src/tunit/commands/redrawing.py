@@ -65,12 +65,12 @@ class Results:
         return self.store.all_names() if self.store else set()
 
     def claim(self, ours: set[str], keep: list[Path], *, overwrite: bool) -> None:
-        """Make sure that the files can be written. Raises DataError or RunError; see `claim_names`."""
+        """Make sure that the files can be written. Raises DataError or RunError; see `check_names`."""
         from tunit.errors import DataError
-        from tunit.translation.result_files import claim_names, refuse_existing
+        from tunit.translation.result_files import check_names, refuse_existing
 
         if not isinstance(self.out, str):
-            claim_names(self.out, self.all(), overwrite=overwrite, keep=keep, ours=ours)
+            check_names(self.out, self.all(), overwrite=overwrite, keep=keep, ours=ours)
             return
         base = self.out.rstrip("/")
         there = [name for name in self.all() if name in self._in_store and name not in ours]
@@ -96,12 +96,12 @@ class Results:
 
     def write(self, place: Path, name: str, data: bytes) -> None:
         """Write a file, completely or not at all. place: see `place_for`. Raises DataError."""
-        from tunit.translation.result_files import write_bytes
+        from tunit.translation.result_files import write_result
 
         if self.store:
             self.store.write(name, data)
         else:
-            write_bytes(place / name, data)
+            write_result(place / name, data)
 
     def finish(self, place: Path) -> None:
         """Move files that were held back into the folder. Raises UnwritableError."""
@@ -124,7 +124,7 @@ class Results:
         """The names of the files that a stopped job has written."""
         found = set[str]()
         for source in self.names:
-            digests = work.noted(source)
+            digests = work.noted_result(source)
             if isinstance(digests, list):
                 pairs = zip(self.of(source), digests, strict=False)
                 found |= {name for name, digest in pairs if self._digest(work, name) == digest}
@@ -256,7 +256,7 @@ def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Repo
     if work.done:
         remark(f"going on after {work.done:,} of {len(order):,} sources")
     written = 0
-    for _, found in work.finished():
+    for _, found in work.finished_sources():
         if found.left_out is None:
             written += 1
         else:

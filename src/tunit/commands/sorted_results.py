@@ -24,11 +24,11 @@ class SortedResults:
         self._place: Place = place_of(out)
 
     def claim(self, names: Iterable[str], *, overwrite: bool, keep: Iterable[Path] = ()) -> None:
-        """Make sure that the files can be written. Raises DataError or RunError; see `claim_names`."""
-        from tunit.translation.result_files import claim_names, refuse_existing
+        """Make sure that the files can be written. Raises DataError or RunError; see `check_names`."""
+        from tunit.translation.result_files import check_names, refuse_existing
 
         if isinstance(self._out, Path):
-            claim_names(self._out, names, overwrite=overwrite, keep=keep)
+            check_names(self._out, names, overwrite=overwrite, keep=keep)
         elif not overwrite:
             refuse_existing(self._place.where, sorted(self._place.names() & set(names)))
 

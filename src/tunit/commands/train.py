@@ -246,7 +246,7 @@ def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState"
 def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
     """Returns a function to call after packing. It ends the progress bar and prints what was found."""
     from tunit.data.finding.left_out import summarise_left_out
-    from tunit.data.packing.packed import dark_set
+    from tunit.data.packing.packed import warning_if_dark
 
     def announce(pictures: "PackedPictures") -> None:
         """End the bar, and print what was packed."""
@@ -258,7 +258,7 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
         show(*pictures.notes)
         if pictures.left_out:
             show(summarise_left_out(pictures.left_out))
-        if warning := dark_set(pictures):
+        if warning := warning_if_dark(pictures):
             remark(warning)
 
     return announce

@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     from tunit.data.decoding.decode import READABLE
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.errors import ConfigError, DataError
-    from tunit.translation.inputs import check_resize, restored
+    from tunit.translation.inputs import check_resize, resize_wanted
     from tunit.translation.model_place import model_folder
     from tunit.translation.result_files import plan_names
 
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     if args.engine == "ray":  # workers may run in other folders
         args.sources = [absolute(path) for path in args.sources]
         args.reference = args.reference and [absolute(path) for path in args.reference]
-    resize = check_resize(restored(args.size, args.restore_size))
+    resize = check_resize(resize_wanted(args.size, args.restore_size))
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     column = args.picture_column

@@ -31,14 +31,14 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
     """Run `tunit translate` for a video. style_of: returns the requested style code (1, style width)."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.translation.frames import pyav
-    from tunit.translation.inputs import check_resize, restored
+    from tunit.translation.inputs import check_resize, resize_wanted
     from tunit.translation.model_place import model_folder
-    from tunit.translation.result_files import claim_names
+    from tunit.translation.result_files import check_names
     from tunit.translation.video import MOST_BATCH, redraw_video
 
     source, target = _checked(args)
     pyav("translate pictures")
-    resize = check_resize(restored(args.size, args.restore_size))
+    resize = check_resize(resize_wanted(args.size, args.restore_size))
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     column = args.picture_column
@@ -46,7 +46,7 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
     args.model, args.batch = model_folder(args.model), min(args.batch, MOST_BATCH)
     translator = load_translator(args)
     keep = [source, *files_of(references)]
-    claim_names(target.parent, [target.name], overwrite=args.overwrite, keep=keep)
+    check_names(target.parent, [target.name], overwrite=args.overwrite, keep=keep)
     (style,) = style_of(args, translator, references, report)
     with progress(0, "translating") as advance:
         done = redraw_video(

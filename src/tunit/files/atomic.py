@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from tunit.errors import RunError
-from tunit.files.partials import clear_abandoned, held, is_partial, partial_in
+from tunit.files.partials import clear_abandoned, is_partial, partial_in, write_lock
 from tunit.files.reading import Record, UnreadableError, parse_json
 
 # Unfinished files in run folders: the names of development versions before 0.1.0, and those of safetensors.
@@ -43,7 +43,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     # The temporary name does not contain the name of `path`, because it could become too long.
     with partial_in(path.parent) as partial:
         yield partial
-        with held(partial):  # again, because safetensors replaces the file
+        with write_lock(partial):  # again, because safetensors replaces the file
             if durable:
                 with partial.open("rb+") as file:
                     os.fsync(file.fileno())

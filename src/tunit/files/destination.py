@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tunit.errors import RunError
 from tunit.files.atomic import reason_of, writable
-from tunit.files.partials import held, is_free, is_running
+from tunit.files.partials import is_free, is_running, write_lock
 
 SIGNS_OF_A_RUN = "run.json", "config.toml"
 OF_A_RUN = {
@@ -172,7 +172,7 @@ def staged(folder: Path) -> Iterator[Path]:
                 folder.mkdir(parents=True, exist_ok=True)
                 clear_unfinished(folder)
                 stage.mkdir()
-                lock.enter_context(held(stage))
+                lock.enter_context(write_lock(stage))
             yield stage
             with writable(folder, "check its space, and call again"):
                 move_into(folder, stage)
@@ -208,7 +208,7 @@ def clear_unfinished(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def holds_results(folder: Path) -> bool:
+def is_occupied(folder: Path) -> bool:
     """Whether a folder holds anything except unfinished results of killed jobs."""
     return any(not is_unfinished(path.name) for path in folder.iterdir())
 

@@ -43,7 +43,7 @@ def partial_in(folder: Path) -> Iterator[Path]:
     _mine.add(path.name)
     try:
         path.touch(exist_ok=False)
-        with held(path):
+        with write_lock(path):
             yield path
     finally:
         with suppress(OSError):
@@ -52,7 +52,7 @@ def partial_in(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def write_lock(path: Path) -> Iterator[None]:
     """A context in which a lock on the file, or folder, says that it is being written.
 
     Raises OSError if it cannot be opened.

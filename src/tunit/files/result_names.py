@@ -14,7 +14,7 @@ DOMAINS, EXPORT = "domains", "export"
 TABLE = "domains.csv"  # a row for each picture
 OVERVIEW = "overview.png"  # a picture of all domains
 KEPT = "kept.txt"  # a list of the pictures that are no outliers; other runs may be trained on it
-# Pictures of one domain, whose number is the group.
+# Pictures of one domain. The first group of the pattern is the domain's number.
 GALLERY = re.compile(r"domain_(0|[1-9]\d*)\.png", re.ASCII)
 
 # ---- `tunit export` ----

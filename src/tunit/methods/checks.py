@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tunit.config import AUTO, Config, find_field
 from tunit.config.fields import word_of
-from tunit.data.packing.packed import without_labels
+from tunit.data.packing.packed import warning_if_unlabelled
 from tunit.errors import ConfigError, DataError
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
@@ -200,7 +200,7 @@ def _warnings_of_pictures(config: Config, labels: NDArray[np.int64]) -> list[str
             f"there are more domains than pictures ({domains} and {len(labels)}), so some domains must stay empty: "
             "lower --domains, or add pictures"
         )
-    if missing := without_labels(labels, wanted):
+    if missing := warning_if_unlabelled(labels, wanted):
         found.append(missing)
     elif wanted != "none" and domains == 1:
         found.append(

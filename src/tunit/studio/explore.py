@@ -19,7 +19,7 @@ from tunit.studio.requests import library_of, run_of, whole_of
 from tunit.studio.run_output import RunOutput
 from tunit.studio.shown import example_rows
 from tunit.studio.workspace import Run
-from tunit.translation.answers import tells_domains
+from tunit.translation.answers import learns_domains
 
 NEIGHBOURS = 12
 TYPICAL = 6  # pictures on a domain's card
@@ -82,7 +82,8 @@ def _found(run: Run, library: Library, thread: OutputThread, output: RunOutput) 
         "confidence": np.rint(output.confidences * 1000).astype(int).tolist(),
         "outlier": np.rint(output.outliers * 1000).astype(int).tolist(),
         "all": len(library.pictures(run).names),
-        "told": tells_domains(translator.model),  # if not, the domains are labels, and there is no confidence
+        # If not, the domains are labels, and there is no confidence.
+        "told": learns_domains(translator.model),
     }
 
 
@@ -114,7 +115,7 @@ def picture(request: Request) -> Response:
     place = None if output is None else output.place_of(row)
     if output is None or place is None:
         raise ConfigError("the model has not looked at this picture yet: wait a little")
-    label, told = packed.labels[row], tells_domains(library.translator(run).model)
+    label, told = packed.labels[row], learns_domains(library.translator(run).model)
     return JSONResponse(
         {
             "row": row,

@@ -26,7 +26,7 @@ from tunit.studio.lru_cache import Stamp, stamp_of
 from tunit.studio.refusals import UNEXPECTED
 from tunit.studio.run_output import FORMAT, NAME, RunOutput, checksum, digest_of, read_output, write_output
 from tunit.studio.workspace import Run
-from tunit.translation.answers import tells_domains
+from tunit.translation.answers import learns_domains
 
 MOST_PICTURES = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
 GLIMPSE = 128  # the pictures that are looked at first
@@ -160,7 +160,7 @@ class OutputThread:
             "pictures": digest_of(packed.hashes),
             "most": MOST_PICTURES,
         }
-        if not tells_domains(model):
+        if not learns_domains(model):
             # So a file of an older version is not used: its domains are those of E's logits.
             about["domains"] = "labels"
         if stamp_of(tensors) != self.stamp:  # a training has written a newer model: this is not its checksum
@@ -204,8 +204,8 @@ class _PartialOutput:
 
     def __init__(self, model: Model, packed: PackedPictures) -> None:
         self._model, self._packed = model, packed
-        # A method whose E tells no domains learns from labels of all pictures: these are the domains.
-        self._labels = None if tells_domains(model) else packed.labels
+        # A method whose E assigns no domains learns from labels of all pictures: these are the domains.
+        self._labels = None if learns_domains(model) else packed.labels
         self.rows = evenly_spread(len(packed.names), MOST_PICTURES)
         self.is_known = np.zeros(len(self.rows), np.bool_)
         self.domains = np.zeros(len(self.rows), np.int64)

@@ -24,7 +24,7 @@ from tunit.studio.requests import form_of, library_of, number_of, run_of, text_o
 from tunit.studio.styles import mix_of, stops_of
 from tunit.studio.uploads import picture_of
 from tunit.studio.workspace import Run
-from tunit.translation.answers import classified, tells_domains
+from tunit.translation.answers import classified, learns_domains
 
 MOST_STRENGTH = 2.0
 FEWEST_FRAMES, MOST_FRAMES, MOST_STOPS = 2, 120, 8
@@ -77,7 +77,7 @@ def _prepared(source: Source) -> dict[str, Any]:
         # A stretched picture is a square, but is shown with the proportions that it had.
         width, height = size if source.translator.model.fit == "stretch" else picture.size
         about = {"picture": data_uri(picture), "aspect": width / height, "size": size}
-    answer, told = classified(source.translator.guide(pixels)), tells_domains(source.translator.model)
+    answer, told = classified(source.translator.guide(pixels)), learns_domains(source.translator.model)
     return about | {
         "name": shown(name)[1:-1],
         "code": [round(value, 6) for value in answer.styles[0].tolist()],

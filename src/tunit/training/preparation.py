@@ -89,19 +89,19 @@ def with_crops_for(config: Config, pictures: PackedPictures) -> Config:
 
 
 def pack(
-    source: Path | str, cache: Path, config: Config, strict: bool, progress: Progress | None
+    source: Path | str, folder: Path, config: Config, strict: bool, progress: Progress | None
 ) -> PackedPictures:
-    """Pack the pictures of a source as the config asks; those of shards stay where they are.
+    """Pack the pictures of a source into `folder` as the config asks; those of shards stay where they are.
 
     Returns the packed pictures.
     """
     if is_sharded(source):
         index = open_shards(source)
         _check_shards(source, index, config)
-        return copy_index(index, cache, labels=config.data.labels != "none")
+        return copy_index(index, folder, labels=config.data.labels != "none")
     workers = config.run.workers or None
     return pack_pictures(
-        Path(source), cache, pack_settings(config), workers=workers, strict=strict, progress=progress
+        Path(source), folder, pack_settings(config), workers=workers, strict=strict, progress=progress
     )
 
 

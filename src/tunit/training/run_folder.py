@@ -196,8 +196,8 @@ def with_resume(about: dict[str, Any], device: torch.device) -> dict[str, Any]:
 def write_picture_index(path: Path, pictures: PackedPictures) -> None:
     """pictures.csv: every picture used, in the order of the pack, with its label and content hash."""
     rows: list[Sequence[str]] = [("picture", "label", "hash")]
-    for name, label, digest in zip(pictures.names, pictures.labels, pictures.hashes, strict=True):
-        rows.append((name, pictures.classes[label] if label >= 0 else "", digest))
+    for name, label, pixel_hash in zip(pictures.names, pictures.labels, pictures.hashes, strict=True):
+        rows.append((name, pictures.classes[label] if label >= 0 else "", pixel_hash))
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     write_text(path, text.getvalue())
@@ -268,10 +268,10 @@ def _differences(
 
     left_out: the reasons for which pictures of the source are not used now, by name.
     """
-    old, new = ({name: (label, digest) for name, label, digest in rows} for rows in (before, now))
+    old, new = ({name: (label, pixel_hash) for name, label, pixel_hash in rows} for rows in (before, now))
     unusable = {name for name in left_out if name in old and left_out[name] != DUPLICATE}
     both = [name for name in old if name in new]
-    pixels = {digest for _, digest in new.values()}
+    pixels = {pixel_hash for _, pixel_hash in new.values()}
     # A picture left out as a duplicate has changed if no picture has its earlier pixels: its file was overwritten.
     gone = {
         n for n, reason in left_out.items() if reason == DUPLICATE and n in old and old[n][1] not in pixels

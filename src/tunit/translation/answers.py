@@ -32,14 +32,14 @@ class DomainRow(NamedTuple):
     outlier: float  # how far off-topic it is, from 0 to 1
 
 
-def tells_domains(model: Model) -> bool:
-    """Whether E of this model tells the domains of pictures; if not, its logits have no meaning."""
+def learns_domains(model: Model) -> bool:
+    """Whether E of this model has learned domains; if not, its logits have no meaning."""
     return method_of(model.config).learns_domains
 
 
-def check_tells(model: Model) -> None:
-    """Raises ConfigError if E of this model does not tell domains."""
-    if not tells_domains(model):
+def check_learns_domains(model: Model) -> None:
+    """Raises ConfigError if E of this model has learned no domains."""
+    if not learns_domains(model):
         raise ConfigError(
             f"a model of method '{model.config.method.method}' does not tell the domain of a picture (its domains "
             "are the labels of its training): take a model of another method, or sort pictures by their styles"

@@ -5,10 +5,9 @@ A picture is a path, a Pillow image, a uint8 array (H, W, 3), a float tensor (3,
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -26,7 +25,7 @@ from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import DiskFile, PictureSource, reading_order
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.packing.fit import FIT_MODES, fit_picture, padded_box
-from tunit.data.packing.on_ray import ray_map
+from tunit.data.packing.on_ray import ray_map_in_chunks
 from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.data.packing.squares import Squaring, fitted
 from tunit.errors import ConfigError, DataError, StoreError
@@ -34,7 +33,7 @@ from tunit.files.paths import expand_home, path_or_url
 from tunit.printing import printable
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | Tensor | PictureSource
-Pictures: TypeAlias = Picture | Iterable[Picture]
+PicturesGiven: TypeAlias = Picture | Iterable[Picture]
 Report: TypeAlias = Callable[[LeftOut], None]
 Resize: TypeAlias = str | int | None
 
@@ -57,7 +56,9 @@ class Square:
     name: str = ""  # of the picture, as `open_pictures` gives it
 
 
-def open_pictures(pictures: Pictures, report: Report | None) -> tuple[Iterator[tuple[str, Picture]], bool]:
+def open_pictures(
+    pictures: PicturesGiven, report: Report | None
+) -> tuple[Iterator[tuple[str, Picture]], bool]:
     """An iterator over every picture with its name; and whether `pictures` was one single picture.
 
     report: called for each file of a folder, archive or list that cannot be used; with None, DataError is raised.
@@ -132,7 +133,7 @@ def squares(
     for are_files, items in groupby(pictures, lambda item: isinstance(item[1], PictureSource)):
         found: Iterator[tuple[Picture, Square | LeftOut]]
         if are_files and engine == "ray":
-            found = _on_cluster(square_of, items)
+            found = ray_map_in_chunks(square_of, items, _CHUNK)
         elif are_files:
             found = map_in_threads(square_of, items, ahead=ahead)
         else:
@@ -155,24 +156,6 @@ def _square_of(how: Squaring, item: tuple[str, Picture]) -> tuple[Picture, Squar
         return picture, LeftOut(name, UNREADABLE, "too large for the memory")
 
 
-def _on_cluster(
-    square_of: Callable[[tuple[str, Picture]], tuple[Picture, Square | LeftOut]],
-    items: Iterable[tuple[str, Picture]],
-) -> Iterator[tuple[Picture, Square | LeftOut]]:
-    iterator = iter(items)
-    chunks = iter(lambda: list(islice(iterator, _CHUNK)), [])
-    with closing(ray_map(partial(_all, square_of), chunks)) as results:
-        for found in results:
-            yield from found
-
-
-def _all(
-    square_of: Callable[[tuple[str, Picture]], tuple[Picture, Square | LeftOut]],
-    items: list[tuple[str, Picture]],
-) -> list[tuple[Picture, Square | LeftOut]]:
-    return [square_of(item) for item in items]
-
-
 def to_square(picture: Picture, how: Squaring) -> Square:
     """The square of one picture, made as in training: the input of the networks. A tensor is used as it is.
 
@@ -186,17 +169,17 @@ def to_square(picture: Picture, how: Squaring) -> Square:
         picture = PictureSource(str(picture), None, DiskFile(expand_home(picture)))
     if isinstance(picture, PictureSource):
         square = fitted(picture, how)
-        pixels, file_size = square.pixels, square.file_size
+        pixels, picture_size = square.pixels, square.picture_size
         opacity, animated = square.opacity, square.animated
     else:
         if isinstance(picture, Image.Image):
             image, opacity = _layers_of(picture, how.background)
         else:
             image = Image.fromarray(_check_array(picture))
-        pixels, file_size = fit_picture(image, size, how.fit, how.background), image.size
+        pixels, picture_size = fit_picture(image, size, how.fit, how.background), image.size
     x = to_float(torch.from_numpy(pixels)[None])[0]
-    shown = (min(file_size), min(file_size)) if how.fit == "crop" else file_size
-    inner = padded_box(file_size, size) if how.fit == "pad" else (0, 0, size, size)
+    shown = (min(picture_size), min(picture_size)) if how.fit == "crop" else picture_size
+    inner = padded_box(picture_size, size) if how.fit == "pad" else (0, 0, size, size)
     return Square(x, inner, shown, opacity, animated)
 
 
@@ -230,7 +213,7 @@ def check_fit(fit: str) -> str:
     return fit
 
 
-def restored(resize: Resize, restore_size: bool) -> Resize:
+def resize_wanted(resize: Resize, restore_size: bool) -> Resize:
     """`resize`, or "original" if `restore_size` is True. Raises ConfigError if both are given."""
     if not restore_size:
         return resize

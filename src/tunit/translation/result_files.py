@@ -48,7 +48,7 @@ def plan_names(names: Sequence[str], kind: str) -> list[str]:
     return planned
 
 
-def claim_names(
+def check_names(
     folder: Path,
     names: Iterable[str],
     *,
@@ -111,8 +111,8 @@ def marked(folder: Path) -> Iterator[None]:
 
 
 def write_picture(folder: Path, name: str, image: Image.Image) -> None:
-    """Write one result atomically, in the format of its suffix. Raises as `encoded` and `write_bytes` do."""
-    write_bytes(folder / name, encoded(name, image))
+    """Write one result atomically, in the format of its suffix. Raises as `encoded` and `write_result` do."""
+    write_result(folder / name, encoded(name, image))
 
 
 def encoded(name: str, image: Image.Image) -> bytes:
@@ -133,7 +133,7 @@ def holds_transparency(name: str) -> bool:
     return _WRITERS[suffix_of(name)][0] in ("PNG", "WEBP", "AVIF", "TIFF")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_result(path: Path, data: bytes) -> None:
     """Write a file atomically, with its folders. Raises DataError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tunit.data.packing.fit import central_square
 from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.translation.engine import Drawn
 from tunit.translation.inputs import Picture, Resize, Square, from_square, size_of_result
@@ -15,7 +16,7 @@ MOST_PIXELS = 1 << 27  # of finished results that wait in memory: 400 MB without
 _GREY = 2 / 127.5  # channels of a grey picture may differ by two levels of 255, because of colour profiles
 
 
-def finished(
+def resized_results(
     drawn: Iterator[Drawn], resize: Resize, fit: str, *, restore_grey: bool = False, ahead: int
 ) -> Iterator[tuple[Picture, list[Image.Image]]]:
     """Yield each source with its results. Results are resized in threads, for up to `ahead` sources in advance, and
@@ -71,7 +72,5 @@ def _resized(alpha: Image.Image, size: tuple[int, int], fit: str) -> Image.Image
     """The opacity of the part of a picture that the networks saw, resized."""
     box = (0.0, 0.0, float(alpha.width), float(alpha.height))
     if fit == "crop":
-        side = min(alpha.size)
-        left, top = (alpha.width - side) / 2, (alpha.height - side) / 2
-        box = left, top, left + side, top + side
+        box = central_square(box)
     return alpha.resize(size, Image.Resampling.BILINEAR, box=box)

@@ -19,23 +19,30 @@ from tunit.given import real_number, whole_number
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
-from tunit.translation.answers import Classified, DomainRow, check_tells, classified, domain_rows, joined
+from tunit.translation.answers import (
+    Classified,
+    DomainRow,
+    check_learns_domains,
+    classified,
+    domain_rows,
+    joined,
+)
 from tunit.translation.engine import BATCH, Engine
 from tunit.translation.inputs import (
     Picture,
-    Pictures,
+    PicturesGiven,
     Report,
     Resize,
     Square,
     check_fit,
     check_resize,
     open_pictures,
-    restored,
+    resize_wanted,
     squares,
 )
 from tunit.translation.model_place import model_folder
 from tunit.translation.ray_engine import RayEngine, engine_on
-from tunit.translation.results import finished
+from tunit.translation.results import resized_results
 from tunit.translation.values import Codes, style_code, style_codes
 from tunit.translation.walk import MOST_FRAMES, Walk, between
 
@@ -126,22 +133,22 @@ class Translator:
         """
         return [int(size) for size in self.model.domain_sizes]
 
-    def guide(self, pictures: Pictures, *, report: Report | None = None) -> Guidance:
+    def guide(self, pictures: PicturesGiven, *, report: Report | None = None) -> Guidance:
         """Domain logits (N, domains) and style codes (N, style width) of one or several pictures, on the CPU."""
         return self._guided_whole(pictures, "picture", report)
 
-    def _guided_whole(self, pictures: Pictures, what: str, report: Report | None = None) -> Guidance:
+    def _guided_whole(self, pictures: PicturesGiven, what: str, report: Report | None = None) -> Guidance:
         """As `guide`; what: how an error calls the pictures."""
         return joined([guidance for _, _, guidance in self.guided(pictures, report=report)], what)
 
     def guided(
-        self, pictures: Pictures, *, report: Report | None = None
+        self, pictures: PicturesGiven, *, report: Report | None = None
     ) -> Iterator[tuple[list[Picture], Tensor, Guidance]]:
         """For each batch: the pictures, their squares (B, 3, S, S), and E's output for them; on the CPU."""
         opened, is_single = open_pictures(pictures, report)
         return self._engine.guided(self._batches(opened, self.model.fit, None if is_single else report))
 
-    def style(self, reference: Pictures, *, report: Report | None = None) -> Tensor:
+    def style(self, reference: PicturesGiven, *, report: Report | None = None) -> Tensor:
         """The style code (style width,) of a picture; for several pictures, the mean of their codes."""
         return self._guided_whole(reference, "reference", report).style.double().mean(0).float()
 
@@ -152,8 +159,8 @@ class Translator:
 
     def translate(
         self,
-        source: Pictures,
-        reference: Pictures | None = None,
+        source: PicturesGiven,
+        reference: PicturesGiven | None = None,
         *,
         domain: int | None = None,
         style: Codes | None = None,
@@ -171,7 +178,7 @@ class Translator:
         strength, fit, resize, restore_grey: as in `redraw`, which takes any number of sources and styles.
         restore_size: results get the size and the proportions of their sources; the same as resize="original".
         """
-        resize = restored(resize, restore_size)
+        resize = resize_wanted(resize, restore_size)
         given = {"reference": reference, "domain": domain, "style": style}
         names = [name for name, value in given.items() if value is not None]
         if len(names) != 1:
@@ -192,7 +199,7 @@ class Translator:
 
     def redraw(
         self,
-        sources: Pictures,
+        sources: PicturesGiven,
         styles: Codes,
         *,
         strength: float = 1.0,
@@ -221,22 +228,22 @@ class Translator:
         opened, _ = open_pictures(sources, report)
         batches = self._batches(opened, fit, report, opacity=True)
         drawn = self._engine.redrawn(batches, styles, strength)
-        return finished(drawn, resize, fit, restore_grey=restore_grey, ahead=self.batch - 1)
+        return resized_results(drawn, resize, fit, restore_grey=restore_grey, ahead=self.batch - 1)
 
-    def classify(self, pictures: Pictures, *, report: Report | None = None) -> Classified:
+    def classify(self, pictures: PicturesGiven, *, report: Report | None = None) -> Classified:
         """The domain, its probability and the style code of each of N pictures; unpacks as a triple.
 
-        Raises ConfigError for a model of FUNIT, which tells no domains; so does `domains`.
+        Raises ConfigError for a model of FUNIT, which assigns no domains; so does `domains`.
         """
-        check_tells(self.model)
+        check_learns_domains(self.model)
         return classified(self.guide(pictures, report=report))
 
-    def domains(self, pictures: Pictures, *, report: Report | None = None) -> list[DomainRow]:
+    def domains(self, pictures: PicturesGiven, *, report: Report | None = None) -> list[DomainRow]:
         """The table of `tunit domains`: for each picture its domain, the confidence, and how far off-topic it is.
 
         Rows are in the order in which pictures are read. With fewer than 12 pictures all outlier scores are 0.
         """
-        check_tells(self.model)
+        check_learns_domains(self.model)
         opened, is_single = open_pictures(pictures, report)
         batches = self._batches(opened, self.model.fit, None if is_single else report)
         return domain_rows(self._engine, batches)
@@ -244,7 +251,7 @@ class Translator:
     def interpolate(
         self,
         source: Picture,
-        references: Pictures,
+        references: PicturesGiven,
         frames: int = 48,
         *,
         fit: str | None = None,
@@ -266,7 +273,7 @@ class Translator:
         if len(styles) == 1:
             styles = torch.cat([self.guide(picture).style, styles])
         codes = between(styles, frames)
-        resize = restored(resize, restore_size)
+        resize = resize_wanted(resize, restore_size)
         drawn = self.redraw(picture, codes, fit=fit, resize=resize, restore_grey=restore_grey)
         return Walk(next(images for _, images in drawn))
 

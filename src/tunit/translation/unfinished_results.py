@@ -18,9 +18,8 @@ from tunit.data.finding.places import local_scratch
 from tunit.errors import RunError
 from tunit.files.atomic import LockedError, lock, writable
 from tunit.files.work_journal import WorkJournal
+from tunit.methods.model_file import TENSORS
 from tunit.translation.result_files import UNWRITABLE
-
-WEIGHTS = "model.safetensors"
 
 
 def identity_of(model: Path) -> list[str]:
@@ -32,7 +31,7 @@ def identity_of(model: Path) -> list[str]:
         return [str(model)]
     folder = model if model.is_dir() else model.parent
     try:
-        status = (folder / WEIGHTS).stat()
+        status = (folder / TENSORS).stat()
     except OSError:
         return [str(folder.resolve()), ""]
     return [str(folder.resolve()), f"{status.st_size} {status.st_mtime_ns}"]
@@ -115,12 +114,12 @@ class UnfinishedWork:
                     made.rmdir()
         self._held.close()
 
-    def noted(self, source: PictureSource) -> Any:
+    def noted_result(self, source: PictureSource) -> Any:
         """The result that an earlier job noted for a source, even if the source has changed since; None if none."""
         found = self._noted_before.get(source.name)
         return None if found is None else found.result
 
-    def finished(self) -> Iterator[tuple[PictureSource, Finished]]:
+    def finished_sources(self) -> Iterator[tuple[PictureSource, Finished]]:
         """The first `done` sources, with what was noted about them."""
         for source in self._order[: self.done]:
             yield source, self._noted_before[source.name]

@@ -98,14 +98,14 @@ def redraw_video(
                     advance()
     except av.error.FFmpegError as error:
         raise DataError(
-            f"{source} cannot be read to its end as a video ({_said(error)}): repair it"
+            f"{source} cannot be read to its end as a video ({_ffmpeg_message(error)}): repair it"
         ) from None
     except OSError as error:
         raise DataError(f"{source} cannot be read ({reason_of(error)}): give another video") from None
     return Redrawn(written, writer.size, None if clip.sound is None else writer.copies_sound)
 
 
-def _said(error: Exception) -> str:
+def _ffmpeg_message(error: Exception) -> str:
     return str(getattr(error, "strerror", "") or error)
 
 
@@ -113,7 +113,9 @@ def _opened(av: Any, file: Any, source: Path) -> Any:
     try:
         return av.open(file, options={"format_whitelist": _FORMATS}, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read as a video ({_said(error)}): give another one") from None
+        raise DataError(
+            f"{source} cannot be read as a video ({_ffmpeg_message(error)}): give another one"
+        ) from None
 
 
 class _Clip:
@@ -230,4 +232,6 @@ def _writing(av: Any, target: Path) -> Iterator[None]:
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
-        raise DataError(f"{target} cannot be written ({_said(error)}): give another --out") from None
+        raise DataError(
+            f"{target} cannot be written ({_ffmpeg_message(error)}): give another --out"
+        ) from None

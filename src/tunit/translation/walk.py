@@ -15,7 +15,7 @@ from tunit.errors import ConfigError
 from tunit.files.paths import expand_home
 from tunit.given import real_number
 from tunit.translation.frames import frame_of, pyav, shape_stream
-from tunit.translation.result_files import write_bytes
+from tunit.translation.result_files import write_result
 
 MOST_FRAMES = 2_000  # all frames are in memory: 100 MB at 128 px
 MOST_RATE = 100.0  # frames per second; the times in a GIF are in hundredths of a second
@@ -55,7 +55,7 @@ class Walk:
         suffix = path.suffix.lower()
         if suffix not in ENCODED:
             raise ConfigError(f"{path} has no suffix of an animation: give one of {SUFFIXES}")
-        write_bytes(path, self.encoded(suffix, rate=rate))
+        write_result(path, self.encoded(suffix, rate=rate))
 
     def encoded(self, suffix: str, *, rate: float = 24.0) -> bytes:
         """The bytes of a file with one of the suffixes .gif, .webp and .mp4; rate and errors as for `save`."""

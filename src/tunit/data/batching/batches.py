@@ -104,7 +104,7 @@ class Batches:
 
     def draw(
         self,
-        step: int,
+        counter: int,
         size: int,
         cursors: dict[str, int],
         stream: str = "all",
@@ -112,7 +112,8 @@ class Batches:
         neighbours: Tensor | None = None,
         both: bool = False,
     ) -> Batch:
-        """The batch of `size` pictures for `step`. It begins at the stream's cursor, which advances by `size`.
+        """The batch of `size` pictures whose random numbers have this counter (`counter_of_step`, `CounterStart`). It
+        begins at the stream's cursor, which advances by `size`.
 
         If several processes train together, each reads and transforms only its share of the pictures. neighbours: (N,
         k) int64 on the CPU; x+ of an unlabelled picture is then a view of one of its k neighbours, chosen at random,
@@ -128,12 +129,12 @@ class Batches:
         partners = None
         # In a batch with labels only, every picture is its own partner, and need not be read twice.
         if neighbours is not None and (self._labels[rows] < 0).any():
-            chosen = self._chosen(neighbours, rows, numpy_generator(self._seed, "neighbours", step))
+            chosen = self._chosen(neighbours, rows, numpy_generator(self._seed, "neighbours", counter))
             partners = to_float(self._pictures(chosen[share.rows]))
         x, x_plus = two_views(
             to_float(pictures),
             self._augment,
-            torch_generator(self._seed, "views", step),
+            torch_generator(self._seed, "views", counter),
             partners=partners,
             both=both,
             share=share,
@@ -214,6 +215,8 @@ def _copied(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     return copied
 
 
-def batch_permutation(seed: int, step: int, size: int) -> Tensor:
-    """The permutation that makes a step's references from its sources: (size,) int64, on the CPU."""
-    return torch.randperm(size, generator=torch_generator(seed, "permutation", step))
+def batch_permutation(seed: int, counter: int, size: int) -> Tensor:
+    """The permutation that makes a step's references from its sources, for the step's counter: (size,) int64, on the
+    CPU.
+    """
+    return torch.randperm(size, generator=torch_generator(seed, "permutation", counter))

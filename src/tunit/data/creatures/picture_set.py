@@ -32,7 +32,7 @@ from tunit.data.creatures.species import LOOKS
 from tunit.data.decoding.workers import usable_cores
 from tunit.errors import DataError
 from tunit.files.atomic import writable
-from tunit.files.destination import check_folder, holds_results, staged
+from tunit.files.destination import check_folder, is_occupied, staged
 from tunit.files.reading import UnreadableError, read_table
 
 __all__ = [
@@ -122,7 +122,7 @@ def write_creatures(folder: Path, number: int, size: int, seed: int) -> Path:
     _check_size(size)
     if number < 1:
         raise DataError(f"cannot write {number} creatures: choose at least 1")
-    if folder.exists() and (not folder.is_dir() or holds_results(folder)):
+    if folder.exists() and (not folder.is_dir() or is_occupied(folder)):
         raise DataError(f"{folder} is not an empty folder: choose another, or empty it first")
     check_folder(folder, "OUT")
     creatures = sample_creatures(number, seed)

@@ -17,7 +17,7 @@ from tunit.data.decoding.metadata import significant_bits, without_metadata
 from tunit.data.decoding.opacity import Opacity
 from tunit.data.decoding.opening import (
     FORMATS,
-    LOAD_QUIETLY,
+    QUIET_DECODERS,
     READABLE,
     NoReaderError,
     is_animated,
@@ -66,7 +66,7 @@ class Decoded:
     # Left, top, right, bottom of the picture inside `image`. A JPEG at 1/8 has a pixel for each block of 8 pixels,
     # and the last block may be incomplete; resizing all of `image` would distort the picture.
     box: tuple[float, float, float, float]
-    size: tuple[int, int]  # width and height of the file, upright
+    size: tuple[int, int]  # width and height of the whole picture, upright
     opacity: Opacity | None = None  # if it was asked for, and the picture is not all opaque
     animated: bool = False  # whether the file holds more pictures, of which this is the first
 
@@ -156,7 +156,7 @@ def _decode_once(data: bytes, wanted: _Wanted, info: dict[str, Any]) -> Decoded:
             _check_size(image, wanted.max_pixels, wanted.min_side)
             animated = is_animated(image)
             drafted = wanted.at_least and image.draft(image.mode, (2 * wanted.at_least,) * 2)
-            if image.format not in LOAD_QUIETLY:
+            if image.format not in QUIET_DECODERS:
                 image.load()
         image.load()  # outside of the lock, so that threads can decode at the same time
         with quiet_pillow(wanted.max_pixels):

@@ -26,7 +26,7 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "HEIF")  # not MPO and TIFF, whose ot
 # Brands of files that begin with a box "ftyp" (ISO/IEC 14496-12); mif1 and msf1 may hold either kind.
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
-LOAD_QUIETLY = ("JPEG", "MPO", "PNG")  # formats whose decoders neither check Pillow's limit nor warn
+QUIET_DECODERS = ("JPEG", "MPO", "PNG")  # formats whose decoders neither check Pillow's limit nor warn
 _ORIENTATION = 0x0112  # the EXIF tag that says how the pixels are turned
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -173,7 +173,7 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
 
 __all__ = [
     "FORMATS",
-    "LOAD_QUIETLY",
+    "QUIET_DECODERS",
     "READABLE",
     "NoReaderError",
     "is_animated",

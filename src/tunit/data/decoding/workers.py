@@ -62,7 +62,7 @@ def in_worker(function: Callable[[Item], Result], item: Item) -> Result:
         try:
             done, answer = worker.call(function, item)
         except WorkerLostError:
-            if worker.ended() == IDLE:  # it had just ended by itself, because it had no work
+            if worker.close_and_wait() == IDLE:  # it had just ended by itself, because it had no work
                 continue
             raise
         with _lock:
@@ -98,18 +98,19 @@ class _Worker:
             requests.flush()
             return cast(tuple[bool, Any], receive(answers))
         except (OSError, EOFError, pickle.UnpicklingError):
-            code = self.ended()
+            code = self.close_and_wait()
             slow = code == SLOW or (sys.platform != "win32" and code == -signal.SIGPROF)
             raise WorkerLostError(slow=slow) from None
         except BaseException:  # after Ctrl-C, the worker's late answer must not be taken for the next one
             self._process.kill()
-            self.ended()
+            self.close_and_wait()
             raise
 
-    def is_idle(self) -> bool:
+    def is_alive(self) -> bool:
+        """Whether the process still runs, whether it has work or not."""
         return self._process.poll() is None
 
-    def ended(self) -> int:
+    def close_and_wait(self) -> int:
         """Close the pipes and wait until the process has ended; returns its exit code."""
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
@@ -131,9 +132,9 @@ def _take() -> _Worker | None:
         workers = _idle.get(os.getpid(), [])
         while workers:
             worker = workers.pop()
-            if worker.is_idle():
+            if worker.is_alive():
                 return worker
-            worker.ended()
+            worker.close_and_wait()
     if not _startable:
         return None
     why = "this Python has no executable"
@@ -160,7 +161,7 @@ def close_workers() -> None:
     with _lock:
         workers = _idle.pop(os.getpid(), [])
     for worker in workers:
-        worker.ended()
+        worker.close_and_wait()
 
 
 atexit.register(close_workers)

@@ -23,9 +23,9 @@ from tunit.data.finding.members import DAMAGE, MAX_MEMBER, damage_of, read_exact
 from tunit.data.finding.naming import (
     OTHER_SUFFIXES,
     PICTURE_SUFFIXES,
+    archive_stem,
     is_hidden,
     is_outside,
-    names_archive,
     suffix_of,
     tidy,
 )
@@ -249,7 +249,7 @@ def _list_tar(path: Path) -> Iterator[Entry]:
 def _nested(raw: str) -> Iterator[Entry]:
     """An entry for a member whose name is that of an archive, so that it can be reported; nothing for any other."""
     name = tidy(raw)
-    if names_archive(name) and not is_outside(raw) and not any(map(is_hidden, name.split("/"))):
+    if archive_stem(name) and not is_outside(raw) and not any(map(is_hidden, name.split("/"))):
         yield Entry(name, None, is_archive=True)
 
 

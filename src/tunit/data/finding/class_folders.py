@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from tunit.data.finding.naming import names_archive
+from tunit.data.finding.naming import archive_stem
 
 # Names of parts of a set, whose folders may contain the folders of classes.
 _PARTS = re.compile(
@@ -40,7 +40,7 @@ def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[s
         dividing = _dividing(heads)
         deeper = {folder for folder, part in rest.items() if len(part) > 1 and part[0] in dividing}
         if dividing == heads and not deeper:
-            if not any(map(names_archive, heads)):
+            if not any(map(archive_stem, heads)):
                 return {}, [f"{_listed(heads)} are parts of a set, not classes: no picture has a label"]
             dividing = set()
         if deeper:
@@ -57,7 +57,7 @@ def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[s
 def _dividing(heads: set[str]) -> set[str]:
     """The names of a level that divides the set: archives, or several parts such as train and val."""
     parts = {head for head in heads if _PARTS.fullmatch(head)}
-    archives = {head for head in heads if names_archive(head)}
+    archives = {head for head in heads if archive_stem(head)}
     return archives | (parts if len(parts) > 1 else set())
 
 
@@ -74,7 +74,7 @@ def _one_class(kept: dict[Folders, Folders]) -> dict[Folders, str | None]:
 
 
 def _label(folder: str) -> str:
-    return names_archive(folder) or folder
+    return archive_stem(folder) or folder
 
 
 def _notes(rest: dict[Folders, Folders]) -> list[str]:

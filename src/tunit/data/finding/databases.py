@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunit.data.decoding.decode import BOMB, UNREADABLE, PictureError
+from tunit.data.decoding.decode import TOO_LARGE, UNREADABLE, PictureError
 from tunit.data.finding.archives import MAX_BYTES
 from tunit.errors import DataError
 
@@ -42,7 +42,7 @@ class DatabaseEntry:
                     if value is None:
                         raise PictureError(UNREADABLE, "its key is gone from the database")
                     if len(value) > MAX_BYTES:
-                        raise PictureError(BOMB, f"{len(value):,} bytes, at most {MAX_BYTES:,} allowed")
+                        raise PictureError(TOO_LARGE, f"{len(value):,} bytes, at most {MAX_BYTES:,} allowed")
                     return bytes(value)
             except (lmdb.Error, OSError) as error:
                 raise PictureError(UNREADABLE, f"the database is damaged there ({error})") from None

@@ -19,7 +19,7 @@ from tunit.data.finding.left_out import LeftOut, summarise_left_out
 from tunit.data.finding.listed import walk_list
 from tunit.data.finding.naming import INDEX, LABEL_COLUMN, PIXELS
 from tunit.data.finding.sharded_sets import is_sharded_url, lacks_index, walk_shards
-from tunit.data.finding.source_kind import digest_of, kind_of, quick_fingerprint
+from tunit.data.finding.source_kind import fingerprint_of, kind_of, quick_fingerprint
 from tunit.data.finding.stores import walk_store
 from tunit.errors import DataError
 from tunit.files.paths import path_or_url
@@ -72,7 +72,7 @@ def find_pictures(
         pictures = [replace(picture, label=label) for picture, label in zip(pictures, classes, strict=True)]
     left_out.sort(key=lambda item: (item.name, item.reason))
     fingerprint = None if isinstance(source, str) else quick_fingerprint(source)
-    return Found(pictures, left_out, fingerprint or digest_of(stamps), tuple(notes))
+    return Found(pictures, left_out, fingerprint or fingerprint_of(stamps), tuple(notes))
 
 
 def _walk(

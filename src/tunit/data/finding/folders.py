@@ -12,8 +12,8 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import (
     OTHER_SUFFIXES,
     PICTURE_SUFFIXES,
+    archive_stem,
     is_hidden,
-    names_archive,
     suffix_of,
 )
 from tunit.data.finding.own_results import own_results
@@ -213,7 +213,7 @@ class _Walk:
         path = Path(entry.path)
         try:
             if suffix in OTHER_SUFFIXES:
-                if names_archive(name) and entry.is_file() and _is_archive(path):
+                if archive_stem(name) and entry.is_file() and _is_archive(path):
                     self.archives.append(name)
                 return None
             if not entry.is_file():

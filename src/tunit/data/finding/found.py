@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tunit.data.decoding.decode import UNREADABLE, PictureError
+from tunit.data.decoding.decode import TOO_LARGE, UNREADABLE, PictureError
 from tunit.data.finding.archives import MAX_BYTES
 from tunit.data.finding.left_out import LeftOut
-
-TOO_LARGE = "too large"
 
 
 class ByteSource(Protocol):
@@ -61,7 +59,7 @@ Item = tuple[PictureSource | LeftOut, str]
 
 @dataclass(frozen=True)
 class Found:
-    """All pictures of a source in the order of names, what was left out, and a digest of the source."""
+    """All pictures of a source in the order of names, what was left out, and the source's fingerprint."""
 
     pictures: list[PictureSource]
     left_out: list[LeftOut]
@@ -70,7 +68,9 @@ class Found:
 
 
 def file_of(source: PictureSource) -> Path | None:
-    """The file of a picture, or the archive or database that holds it; None if it is not on this machine's disks."""
+    """The file of a picture, or the archive or database that holds it; None if it is in a store, or only a
+    part of a picture (`Cropped`).
+    """
     for name in ("path", "archive", "folder"):
         path = getattr(source.content, name, None)
         if path is not None:

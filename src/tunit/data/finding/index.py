@@ -32,7 +32,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class Index:
-    """Everything that a cache stores about its pictures, except the pixels."""
+    """Everything that a pack stores about its pictures, except the pixels."""
 
     size: int
     settings: Mapping[str, Any]  # as in JSON
@@ -46,13 +46,13 @@ class Index:
     shards: Shards | None = None  # None if the pixels are in one file next to the index
 
 
-def read_index(cache: Path) -> Index:
+def read_index(folder: Path) -> Index:
     """The index in a folder. Raises DataError."""
-    path = cache / INDEX
+    path = folder / INDEX
     try:
         return index_of_json(read_json(path, LARGEST_INDEX), path)
     except MissingError:
-        raise DataError(f"{cache} holds no {INDEX}: prepare the pictures first") from None
+        raise DataError(f"{folder} holds no {INDEX}: prepare the pictures first") from None
     except UnreadableError as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
 
@@ -95,15 +95,15 @@ def _left_out_of(found: Record) -> list[LeftOut]:
     return [LeftOut(*item) for item in items]
 
 
-def is_index(folder: Path) -> bool:
+def has_our_index(folder: Path) -> bool:
     """Whether the index in a folder was written by tunit."""
     try:
-        return Record(read_json(folder / INDEX, LARGEST_INDEX)).text("format") == _FORMAT
+        return is_our_index(read_json(folder / INDEX, LARGEST_INDEX))
     except UnreadableError:
         return False
 
 
-def is_ours(values: Any) -> bool:
+def is_our_index(values: Any) -> bool:
     """Whether the JSON of an index was written by tunit."""
     return isinstance(values, dict) and values.get("format") == _FORMAT
 
@@ -133,10 +133,10 @@ def _shards_of(found: Record) -> Shards | None:
 
 
 def hash_of(pixels: NDArray[np.uint8]) -> str:
-    """The hash of one picture's bytes, 32 hexadecimal digits."""
-    return digest_of_bytes(np.ascontiguousarray(pixels).tobytes())
+    """The hash of one picture's pixels, 32 hexadecimal digits."""
+    return hash_of_bytes(np.ascontiguousarray(pixels).tobytes())
 
 
-def digest_of_bytes(record: bytes) -> str:
+def hash_of_bytes(pixels: bytes) -> str:
     """As `hash_of`, of the bytes themselves."""
-    return hashlib.blake2b(record, digest_size=16).hexdigest()
+    return hashlib.blake2b(pixels, digest_size=16).hexdigest()

@@ -34,7 +34,7 @@ def suffix_of(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
-def names_archive(name: str) -> str:
+def archive_stem(name: str) -> str:
     """The name without the suffix of an archive: "a" for a.tar.gz; "" for other names, also for a plain .gz."""
     match = _ARCHIVE_NAME.fullmatch(name)
     return match[1] if match else ""

@@ -11,8 +11,8 @@ from tunit.data.finding.naming import (
     MARKER,
     PICTURE_SUFFIXES,
     PIXELS,
+    archive_stem,
     is_hidden,
-    names_archive,
     suffix_of,
 )
 from tunit.files.atomic import DEMO, RESULTS
@@ -61,7 +61,7 @@ def _could_be_read(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder, or has the name of a picture or an archive."""
     if is_hidden(entry.name):
         return False
-    return suffix_of(entry.name) in PICTURE_SUFFIXES or bool(names_archive(entry.name)) or _says(entry.is_dir)
+    return suffix_of(entry.name) in PICTURE_SUFFIXES or bool(archive_stem(entry.name)) or _says(entry.is_dir)
 
 
 def _is_of(form: re.Pattern[str], entry: os.DirEntry[str]) -> bool:

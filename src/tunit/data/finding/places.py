@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunit.data.finding.stores import open_store, sentences
+from tunit.data.finding.stores import as_store_error, open_store
 from tunit.files.atomic import flush_folder, replacing
 from tunit.files.paths import cache_folder, path_or_url
 
@@ -64,12 +64,12 @@ class FolderPlace:
 
     def names(self) -> set[str]:
         """See Place."""
-        with sentences(self.where, _CHECK):
+        with as_store_error(self.where, _CHECK):
             return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
 
     def read(self, name: str) -> bytes | None:
         """See Place."""
-        with sentences(self.where, _CHECK):
+        with as_store_error(self.where, _CHECK):
             path = self._folder / name
             return path.read_bytes() if path.is_file() else None
 
@@ -78,7 +78,7 @@ class FolderPlace:
         found: list[bytes] = [b""] * len(wanted)
         for name in dict.fromkeys(name for name, _, _ in wanted):
             with (
-                sentences(f"{self.where}/{name}", _PUT_BACK),
+                as_store_error(f"{self.where}/{name}", _PUT_BACK),
                 (self._folder / name).open("rb", buffering=0) as file,
             ):
                 for i, (of, begin, end) in enumerate(wanted):
@@ -89,7 +89,7 @@ class FolderPlace:
 
     def write(self, name: str, data: bytes) -> None:
         """See Place."""
-        with sentences(self.where, _CHECK), replacing(self._folder / name) as partial:
+        with as_store_error(self.where, _CHECK), replacing(self._folder / name) as partial:
             partial.write_bytes(data)
 
     def scratch(self) -> Path:
@@ -98,7 +98,7 @@ class FolderPlace:
 
     def take(self, name: str, path: Path) -> None:
         """See Place."""
-        with sentences(self.where, _CHECK):
+        with as_store_error(self.where, _CHECK):
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
             path.replace(self._folder / name)
@@ -106,7 +106,7 @@ class FolderPlace:
 
     def remove(self, name: str) -> None:
         """See Place."""
-        with sentences(self.where, _CHECK):
+        with as_store_error(self.where, _CHECK):
             (self._folder / name).unlink(missing_ok=True)
 
 
@@ -122,7 +122,7 @@ class UrlPlace:
 
     def names(self) -> set[str]:
         """See Place."""
-        with sentences(self.where):
+        with as_store_error(self.where):
             self._store.invalidate_cache()
             try:
                 found: list[Any] = self._store.ls(self._root, detail=False)
@@ -132,14 +132,14 @@ class UrlPlace:
 
     def all_names(self) -> set[str]:
         """The names of the files there and in all folders below, with `/` between the parts."""
-        with sentences(self.where):
+        with as_store_error(self.where):
             self._store.invalidate_cache()
             found: list[Any] = self._store.find(self._root)
         return {str(name)[len(self._root) :].lstrip("/") for name in found}
 
     def read(self, name: str) -> bytes | None:
         """See Place."""
-        with sentences(f"{self.where}/{name}"):
+        with as_store_error(f"{self.where}/{name}"):
             try:
                 return bytes(self._store.cat_file(f"{self._root}/{name}"))
             except FileNotFoundError:
@@ -149,12 +149,12 @@ class UrlPlace:
         """See Place. From a store such as S3, all parts are requested at the same time."""
         paths = [f"{self._root}/{name}" for name, _, _ in wanted]
         begins, ends = [begin for _, begin, _ in wanted], [end for _, _, end in wanted]
-        with sentences(self.where):
+        with as_store_error(self.where):
             return [bytes(part) for part in self._store.cat_ranges(paths, begins, ends, on_error="raise")]
 
     def write(self, name: str, data: bytes) -> None:
         """See Place. An object appears in the store only when it is complete."""
-        with sentences(f"{self.where}/{name}"):
+        with as_store_error(f"{self.where}/{name}"):
             self._store.pipe_file(f"{self._root}/{name}", data)
 
     def scratch(self) -> Path:
@@ -163,13 +163,13 @@ class UrlPlace:
 
     def take(self, name: str, path: Path) -> None:
         """See Place."""
-        with sentences(f"{self.where}/{name}"):
+        with as_store_error(f"{self.where}/{name}"):
             self._store.put_file(str(path), f"{self._root}/{name}")
             path.unlink()
 
     def remove(self, name: str) -> None:
         """See Place."""
-        with sentences(f"{self.where}/{name}"):
+        with as_store_error(f"{self.where}/{name}"):
             try:
                 self._store.rm_file(f"{self._root}/{name}")
             except FileNotFoundError:

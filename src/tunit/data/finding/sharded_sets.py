@@ -6,7 +6,14 @@ from pathlib import Path
 
 from tunit.data.decoding.decode import UNREADABLE, PictureError
 from tunit.data.finding.found import Item, PictureSource
-from tunit.data.finding.index import LARGEST_INDEX, Index, digest_of_bytes, index_of_json, is_index, is_ours
+from tunit.data.finding.index import (
+    LARGEST_INDEX,
+    Index,
+    has_our_index,
+    hash_of_bytes,
+    index_of_json,
+    is_our_index,
+)
 from tunit.data.finding.naming import INDEX, LABEL_COLUMN
 from tunit.data.finding.places import Place, place_of
 from tunit.data.finding.shard_format import shard_name, span_of
@@ -24,7 +31,7 @@ class ShardedPicture:
     shard: str  # its file name
     begin: int  # the first byte of the pixels
     size: int
-    digest: str  # of the pixels
+    pixel_hash: str
     position: int  # in the whole set; pictures are read fastest in this order
 
     def read(self) -> bytes:
@@ -34,7 +41,7 @@ class ShardedPicture:
             (pixels,) = place_of(self.place).spans([(self.shard, self.begin, end)])
         except (DataError, ConfigError) as error:
             raise PictureError(UNREADABLE, str(error)) from None
-        if digest_of_bytes(pixels) != self.digest:
+        if hash_of_bytes(pixels) != self.pixel_hash:
             detail = f"{self.shard} does not hold it at byte {self.begin:,}: prepare the pictures again"
             raise PictureError(UNREADABLE, detail)
         return b"P6 %d %d 255\n" % (self.size, self.size) + pixels
@@ -47,7 +54,7 @@ class ShardedPicture:
     @property
     def stamp(self) -> str:
         """A value that changes if the picture changes."""
-        return self.digest
+        return self.pixel_hash
 
 
 def is_sharded(source: Path | str) -> bool:
@@ -56,7 +63,7 @@ def is_sharded(source: Path | str) -> bool:
     if isinstance(folder, str):
         return True
     # Do not open the index.json of every folder of pictures: it may belong to another program.
-    return (folder / shard_name(0)).is_file() and is_index(folder)
+    return (folder / shard_name(0)).is_file() and has_our_index(folder)
 
 
 def is_sharded_url(url: str) -> bool:
@@ -65,7 +72,7 @@ def is_sharded_url(url: str) -> bool:
     if not {INDEX, shard_name(0)} <= place.names():
         return False
     try:
-        return is_ours(parse_json((place.read(INDEX) or b"").decode("utf-8")))
+        return is_our_index(parse_json((place.read(INDEX) or b"").decode("utf-8")))
     except ValueError:
         return False
 
@@ -104,14 +111,14 @@ def index_at(place: Place, *, check: bool) -> Index | None:
     path = f"{place.where}/{INDEX}"
     try:
         values = parse_json(data.decode("utf-8"))
-        if not is_ours(values):
+        if not is_our_index(values):
             raise DataError(f"{path} was not written by tunit: give another place")
         return index_of_json(values, path)
     except ValueError:
         if check:
             raise DataError(f"{path} is damaged: prepare the pictures again") from None
     except DataError:
-        if check or not is_ours(values):
+        if check or not is_our_index(values):
             raise
     return None
 
@@ -145,8 +152,8 @@ def walk_shards(source: Path | str, labels: str, label_column: str) -> Iterator[
     if labels == "csv" and prepared != "csv":
         raise DataError(prepared_otherwise(source, "labels", prepared, labels))
     rows = zip(index.names, index.labels, index.hashes, index.shards.places, strict=True)
-    for name, number, digest, place in rows:
+    for name, number, pixel_hash, place in rows:
         label = index.classes[number] if labels == prepared and number >= 0 else None
         shard, begin, _ = span_of(place, index.shards.each, index.size)
-        picture = ShardedPicture(source, shard, begin, index.size, digest, place)
-        yield PictureSource(name, label, picture), f"{name}\0{label}\0{digest}"
+        picture = ShardedPicture(source, shard, begin, index.size, pixel_hash, place)
+        yield PictureSource(name, label, picture), f"{name}\0{label}\0{pixel_hash}"

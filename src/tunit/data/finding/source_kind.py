@@ -49,10 +49,10 @@ def quick_fingerprint(source: Path) -> str | None:
     if kind not in ("zip", "tar", "picture", "database"):
         return None
     file = source / DATA if kind == "database" else source
-    return digest_of([kind, stamp_of_entry(source.name, file.stat())])
+    return fingerprint_of([kind, stamp_of_entry(source.name, file.stat())])
 
 
-def digest_of(stamps: Iterable[str]) -> str:
+def fingerprint_of(stamps: Iterable[str]) -> str:
     """The fingerprint from the stamps of files; their order does not matter."""
     digest = hashlib.blake2b(digest_size=16)
     for stamp in sorted(stamps):

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tunit.data.decoding.decode import UNREADABLE, PictureError
+from tunit.data.decoding.decode import TOO_LARGE, UNREADABLE, PictureError
 from tunit.data.finding.archives import MAX_BYTES, OUTSIDE
 from tunit.data.finding.folders import note_of_results
-from tunit.data.finding.found import TOO_LARGE, Item, PictureSource
+from tunit.data.finding.found import Item, PictureSource
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import PICTURE_SUFFIXES, is_hidden, is_outside, suffix_of, tidy
 from tunit.errors import ConfigError, DataError, StoreError
@@ -36,7 +36,7 @@ class StoredFile:
         most = MAX_BYTES if self.size is None else self.size
         if most <= MAX_BYTES:
             try:
-                with sentences(self.url):
+                with as_store_error(self.url):
                     store, path = open_store(self.url)
                     data = bytes(store.cat_file(path, start=0, end=most + 1))
             except (DataError, ConfigError) as error:
@@ -52,7 +52,7 @@ def walk_store(url: str, notes: list[str]) -> Iterator[Item]:
     The name decides whether a file is a picture. Folders of tunit's own results are skipped, as are hidden files.
     Raises DataError if the store cannot be listed.
     """
-    with sentences(url):
+    with as_store_error(url):
         store, root = open_store(url)
         root = root.rstrip("/")
         store.invalidate_cache()
@@ -104,8 +104,10 @@ def open_store(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def sentences(what: str, remedy: str = CHECK) -> Iterator[None]:
-    """Turn any error of a store into one sentence; each store has its own exception classes."""
+def as_store_error(what: str, remedy: str = CHECK) -> Iterator[None]:
+    """Inside the block, any error of a store or folder becomes a StoreError of one sentence, because each store has
+    its own exception classes. Only DataError and ConfigError stay as they are.
+    """
     try:
         yield
     except (DataError, ConfigError):

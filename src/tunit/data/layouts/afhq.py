@@ -11,7 +11,7 @@ from tunit.data.layouts.layout import Layout, NotLaidOutError, Part, anchor, bel
 
 
 def _read(found: Found, source: Path, part: Part, *, group: str) -> Found:
-    for split in ("val", "test") if part.validation else ("train",):
+    for split in ("val", "test") if part.is_validation else ("train",):
         prefix = anchor(found, f"{split}/{group}/")
         if prefix is not None:
             return below(found, prefix, f"{split}/{group}/")

@@ -40,7 +40,7 @@ def _read(found: Found, source: Path, part: Part) -> Found:
     prefix = anchor(found, "images/")
     if prefix is None:
         raise NotLaidOutError
-    table = f"meta/{'test' if part.validation else 'train'}.txt"
+    table = f"meta/{'test' if part.is_validation else 'train'}.txt"
     text = read_text_of_set(source, prefix + table)
     found = below(stamped(found, source, text), prefix, "images/")
     by_line = {str(PurePosixPath(p.name).with_suffix("")).removeprefix("images/"): p for p in found.pictures}

@@ -26,7 +26,7 @@ class Part:
     held_out: int = 0
 
     @property
-    def validation(self) -> bool:
+    def is_validation(self) -> bool:
         """Whether the held-back pictures are wanted."""
         return self.split == "validation"
 
@@ -91,7 +91,7 @@ def split_held_out(pictures: Iterable[PictureSource], part: Part, what: str) -> 
             f"{what} holds {len(ordered)} pictures, too few to hold back the last {part.held_out}: "
             "give the whole set, or lower held_out"
         )
-    return ordered[-part.held_out :] if part.validation else ordered[: -part.held_out]
+    return ordered[-part.held_out :] if part.is_validation else ordered[: -part.held_out]
 
 
 def read_text_of_set(source: Path, name: str) -> str:

@@ -17,7 +17,7 @@ _PICTURE = re.compile(
 
 def _read(found: Found, source: Path, part: Part) -> Found:
     matches = [(p, m) for p in found.pictures if (m := _PICTURE.fullmatch(p.name))]
-    for split in ("test", "val") if part.validation else ("train",):
+    for split in ("test", "val") if part.is_validation else ("train",):
         homes = {m["home"] for _, m in matches if m["split"] == split}
         if not homes:
             continue

@@ -25,6 +25,7 @@ def fit_picture(
     """Resize by antialiased bilinear interpolation. Returns (size, size, 3), 0..255, writable.
 
     image: mode RGB.
+    box: left, top, right, bottom of the part of `image` to take, in pixels (fractions allowed); None takes all of it.
     mode: "stretch" resizes both sides to `size` and changes the proportions, as the paper does; "crop" keeps
         the largest central square; "pad" keeps all of the picture, centred on `background`.
     """
@@ -35,7 +36,7 @@ def fit_picture(
     box = box or (0.0, 0.0, float(image.width), float(image.height))
     if mode == "pad":
         return _padded(image, size, background, box)
-    return np.array(_resize(image, (size, size), _central_square(box) if mode == "crop" else box))
+    return np.array(_resize(image, (size, size), central_square(box) if mode == "crop" else box))
 
 
 def padded_box(shape: tuple[float, float], size: int) -> tuple[int, int, int, int]:
@@ -46,7 +47,7 @@ def padded_box(shape: tuple[float, float], size: int) -> tuple[int, int, int, in
     return left, top, left + width, top + height
 
 
-def _central_square(box: Box) -> Box:
+def central_square(box: Box) -> Box:
     """The largest central square. Resizing it equals resizing the shorter side and cropping, but without rounding."""
     width, height = box[2] - box[0], box[3] - box[1]
     side = min(width, height)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tunit.data.decoding.decode import PictureError
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import reading_order
-from tunit.data.packing.squares import file_size
+from tunit.data.packing.squares import picture_size
 
 LOOK_AT = 100  # how many pictures, spread over the source, are looked at
 LARGEST = 128  # the largest size that is chosen; larger ones need a GPU, and the user must ask for them
@@ -22,7 +22,7 @@ def choose_image_size(source: Path, picture_column: str = "") -> int:
     sample, sides = pictures[:: max(1, len(pictures) // LOOK_AT)], []
     for i in reading_order(sample):  # each step back in a .tar.gz would unpack it from its start
         try:
-            sides.append(min(file_size(sample[i])))
+            sides.append(min(picture_size(sample[i])))
         except PictureError:
             continue  # packing will report it
     median = statistics.median(sides) if sides else LARGEST

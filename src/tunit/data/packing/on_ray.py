@@ -7,6 +7,9 @@ result. If a worker dies, Ray runs its task again.
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from tunit.errors import ConfigError, TunitError
@@ -46,6 +49,17 @@ def ray_map(
             ray.cancel(left, force=True)
 
 
+def ray_map_in_chunks(
+    work: Callable[[Item], Result], items: Iterable[Item], size: int
+) -> Generator[Result, None, None]:
+    """As `ray_map`, with tasks of `size` items each."""
+    iterator = iter(items)
+    chunks = iter(lambda: list(islice(iterator, size)), [])
+    with closing(ray_map(partial(_each, work), chunks)) as results:
+        for found in results:
+            yield from found
+
+
 def connected() -> Any:
     """Ray, connected to a cluster. Raises ConfigError if it is not installed, TunitError if there is no cluster."""
     try:
@@ -67,6 +81,10 @@ def connected() -> Any:
 
 def _call(work: Callable[[Any], Any], item: Any) -> Any:
     return work(item)
+
+
+def _each(work: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    return [work(item) for item in items]
 
 
 def _answer(ray: Any, reference: Any) -> Any:

@@ -30,7 +30,7 @@ from tunit.data.finding.databases import close_databases
 from tunit.data.finding.found import Found, PictureSource, reading_order
 from tunit.data.finding.left_out import LeftOut, summarise_left_out
 from tunit.data.packing import packed as packs
-from tunit.data.packing.on_ray import ray_map
+from tunit.data.packing.on_ray import ray_map_in_chunks
 from tunit.data.packing.ordered_threads import map_in_threads
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import Index, PackedPictures
@@ -49,7 +49,7 @@ _WORTH_A_PROCESS = 128  # to start a process takes about as long as to decode th
 
 def pack_pictures(
     source: Path,
-    cache: Path,
+    folder: Path,
     settings: PackSettings,
     *,
     workers: int | None = None,
@@ -58,7 +58,7 @@ def pack_pictures(
     resume: bool = False,
     engine: str = "local",
 ) -> PackedPictures:
-    """Pack the pictures of `source` into the folder `cache`, or reuse what it holds if nothing changed.
+    """Pack the pictures of `source` into `folder`, or reuse what it holds if nothing changed.
 
     Returns the packed pictures. The source is only read. Pictures that cannot be used are left out and listed with
     the reason; so are copies of a picture, unless `settings.keep_duplicates`.
@@ -66,10 +66,10 @@ def pack_pictures(
     workers: processes that decode; None takes as many as there are cores and enough work.
     strict: the first bad picture raises DataError; a copy is not bad.
     progress: called with (pictures done, all pictures).
-    resume: leave what is done in `cache` if this call ends early, and go on with what an earlier call has left.
+    resume: leave what is done in `folder` if this call ends early, and go on with what an earlier call has left.
     engine: "local", or "ray" to decode on a cluster whose machines find the source under the same name.
 
-    Raises DataError if no picture is left, or the source or the cache cannot be used.
+    Raises DataError if no picture is left, or the source or the folder cannot be used.
     """
     # A spawned process imports the main script. Without a main guard, the script would start to pack again here, and
     # wait for its own parent. During this import `_inheriting` is True; multiprocessing itself checks it, too.
@@ -77,38 +77,38 @@ def pack_pictures(
         guard = 'if __name__ == "__main__":'
         raise DataError(f"the main script packs pictures when it is imported: put that under {guard}")
     # Absolute, because a spawned process starts in the folder where this one started.
-    source, cache = expand_home(source).absolute(), expand_home(cache).absolute()
+    source, folder = expand_home(source).absolute(), expand_home(folder).absolute()
     search = Search(source, settings)
-    packed = _reuse(cache, search)
-    if packed is None or (resume and (cache / JOURNAL).exists()):
-        if cache.resolve() == source.resolve():
-            raise DataError(f"{cache} holds the pictures themselves: choose another --out")
-        packs.check_without_shards(cache)
-        packs.claim(cache)
-        with packs.locked(cache) as alone:
+    packed = _reuse(folder, search)
+    if packed is None or (resume and (folder / JOURNAL).exists()):
+        if folder.resolve() == source.resolve():
+            raise DataError(f"{folder} holds the pictures themselves: choose another --out")
+        packs.check_without_shards(folder)
+        packs.claim(folder)
+        with packs.locked(folder) as alone:
             if resume and not alone:
                 remark(
-                    f"{cache} cannot be locked on this file system: if this is stopped, it begins anew next time"
+                    f"{folder} cannot be locked on this file system: if this is stopped, it begins anew next time"
                 )
-            packed = _reuse(cache, search)  # another process may have made it meanwhile
+            packed = _reuse(folder, search)  # another process may have made it meanwhile
             if packed is None:
-                _build(search, cache, workers, strict, progress, resume=resume and alone, engine=engine)
-                return packs.open_packed(cache, reused=False, verify=False)
+                _build(search, folder, workers, strict, progress, resume=resume and alone, engine=engine)
+                return packs.open_packed(folder, reused=False, verify=False)
             if resume and alone:  # an earlier job was killed before it could remove this
-                (cache / JOURNAL).unlink(missing_ok=True)
+                (folder / JOURNAL).unlink(missing_ok=True)
     if strict:
         refuse_bad(source, packed.left_out)
     return packed
 
 
-def still_packed(source: Path, cache: Path, settings: PackSettings) -> PackedPictures | None:
+def still_packed(source: Path, folder: Path, settings: PackSettings) -> PackedPictures | None:
     """The pack that `pack_pictures` would reuse; None if it would make a new one. Raises the same DataErrors."""
-    return _reuse(Path(cache).absolute(), Search(Path(source).absolute(), settings))
+    return _reuse(Path(folder).absolute(), Search(Path(source).absolute(), settings))
 
 
-def _reuse(cache: Path, search: Search) -> PackedPictures | None:
+def _reuse(folder: Path, search: Search) -> PackedPictures | None:
     try:
-        index, packed = packs.open_cache(cache)
+        index, packed = packs.open_pack_with_index(folder)
     except DataError:
         return None
     if index.shards is not None or index.settings != search.settings.as_json():
@@ -118,7 +118,7 @@ def _reuse(cache: Path, search: Search) -> PackedPictures | None:
 
 def _build(
     search: Search,
-    cache: Path,
+    folder: Path,
     workers: int | None,
     strict: bool,
     progress: Callable[[int, int], None] | None,
@@ -126,43 +126,44 @@ def _build(
     resume: bool,
     engine: str,
 ) -> None:
-    """Make a pack in the folder `cache`, whose lock this process has."""
+    """Make a pack in `folder`, whose lock this process has."""
     source, settings, found = search.source, search.settings, search.found
     if strict:
         refuse_bad(source, found.left_out)
     order = reading_order(found.pictures)
     try:
-        with UnfinishedPack(cache, order, found.pictures, settings.size, search.about, resume) as unfinished:
-            _check_space(cache, len(order) - len(unfinished.outcomes), settings.size)
+        with UnfinishedPack(folder, order, found.pictures, settings.size, search.about, resume) as unfinished:
+            _check_space(folder, len(order) - len(unfinished.outcomes), settings.size)
             fill(search, order, unfinished, workers, strict, progress, engine)
             hashes, left_out = by_slot(order, unfinished.outcomes)
             keep, index = index_of(search, hashes, left_out)
             unfinished.install(keep, index)
             return
-    except OSError as error:  # from writing the cache, because errors of reading a picture are PictureErrors
+    except OSError as error:  # from writing the pack, because errors of reading a picture are PictureErrors
         remedy = "choose another folder"
         if resume:
             remedy = f"make room and give the same command, which goes on where it stopped, or {remedy}"
-        raise DataError(f"{cache} cannot be written to ({error.strerror}): {remedy}") from error
-    except packs.LostRecordError:
+        raise DataError(f"{folder} cannot be written to ({error.strerror}): {remedy}") from error
+    except packs.LostPictureError:
         unfinished.discard()
     finally:
         close_archives()
         close_databases()
-    _build(search, cache, workers, strict, progress, resume=resume, engine=engine)
+    # The disk has lost pixels that an earlier job wrote (`UnfinishedPack.install`): begin again, without its work.
+    _build(search, folder, workers, strict, progress, resume=resume, engine=engine)
 
 
-def _check_space(cache: Path, pictures: int, size: int) -> None:
-    needed, free = pictures * packs.record_bytes(size), shutil.disk_usage(cache).free
+def _check_space(folder: Path, pictures: int, size: int) -> None:
+    needed, free = pictures * packs.bytes_per_picture(size), shutil.disk_usage(folder).free
     if needed > free:
-        raise DataError(f"{cache} has {free:,} bytes free and {needed:,} are needed: choose another folder")
+        raise DataError(f"{folder} has {free:,} bytes free and {needed:,} are needed: choose another folder")
 
 
 def index_of(search: Search, hashes: list[str | None], left_out: list[LeftOut]) -> tuple[list[int], Index]:
     """The slots of the pictures to keep, ascending, and their index.
 
-    hashes: the digest of every slot, None if it is empty; left_out: the reasons for these. Raises DataError if none
-    is kept.
+    hashes: the hash of every slot's pixels, None if it is empty; left_out: the reasons for these. Raises DataError if
+    none is kept.
     """
     found, settings = search.found, search.settings
     keep, repeated = _unique(found.pictures, hashes, settings.keep_duplicates)
@@ -201,17 +202,17 @@ def _unique(
     another copy has none.
     """
     originals: dict[str, PictureSource] = {}
-    for picture, digest in zip(pictures, hashes, strict=True):
-        if digest is None:
+    for picture, pixel_hash in zip(pictures, hashes, strict=True):
+        if pixel_hash is None:
             continue
-        original = originals.setdefault(digest, picture)
+        original = originals.setdefault(pixel_hash, picture)
         if original.label is None and picture.label is not None:
-            originals[digest] = picture
+            originals[pixel_hash] = picture
     keep, repeated = [], []
-    for slot, (picture, digest) in enumerate(zip(pictures, hashes, strict=True)):
-        if digest is None:
+    for slot, (picture, pixel_hash) in enumerate(zip(pictures, hashes, strict=True)):
+        if pixel_hash is None:
             continue
-        original = originals[digest]
+        original = originals[pixel_hash]
         if original is picture or keep_duplicates:
             keep.append(slot)
             continue
@@ -267,10 +268,8 @@ def _squares(
     """The outcome of each picture, in order: computed by processes of this machine, or on a cluster."""
     square_of = partial(_square_of, how)
     if engine == "ray":
-        chunks = (pictures[i : i + _CHUNK] for i in range(0, len(pictures), _CHUNK))
-        with contextlib.closing(ray_map(partial(_each, square_of), chunks)) as results:
-            for squares in results:
-                yield from squares
+        with contextlib.closing(ray_map_in_chunks(square_of, pictures, _CHUNK)) as results:
+            yield from results
         return
     if workers is None:
         workers = min(usable_cores(), max(1, len(pictures) // _WORTH_A_PROCESS))
@@ -287,10 +286,6 @@ def _square_of(how: Squaring, picture: PictureSource) -> _Done:
     except PictureError as error:
         return LeftOut(picture.name, error.reason, error.detail), None
     return packs.hash_of(square), square
-
-
-def _each(square_of: Callable[[PictureSource], _Done], pictures: list[PictureSource]) -> list[_Done]:
-    return [square_of(picture) for picture in pictures]
 
 
 def refuse_bad(source: Path, left_out: list[LeftOut]) -> None:

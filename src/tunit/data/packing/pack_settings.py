@@ -20,7 +20,7 @@ DECODING = 4
 
 @dataclass(frozen=True)
 class PackSettings:
-    """How pictures are checked and made squares of one size. If any of it changes, the cache is made again."""
+    """How pictures are checked and made squares of one size. If any of it changes, the pack is made again."""
 
     size: int  # pixels, both sides
     fit: str = "stretch"  # "stretch", "crop" or "pad"

@@ -16,7 +16,7 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.data.finding.index import Index, digest_of_bytes, hash_of, is_index, read_index, write_index
+from tunit.data.finding.index import Index, has_our_index, hash_of, hash_of_bytes, read_index, write_index
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
 from tunit.data.packing.sharded import ShardedImages
@@ -43,19 +43,21 @@ class PackedPictures:
     notes: tuple[str, ...] = ()  # on how the source was read, if that is not obvious
 
 
-def open_cache(cache: Path, *, reused: bool = True, verify: bool = True) -> tuple[Index, PackedPictures]:
-    """Open the pack in a folder; with `verify` every picture is compared with its hash.
+def open_pack_with_index(
+    folder: Path, *, reused: bool = True, verify: bool = True
+) -> tuple[Index, PackedPictures]:
+    """The pack in a folder, with its index. With `verify` every picture is compared with its hash.
 
-    Raises DataError if the folder is not a cache, or is damaged.
+    Raises DataError if the folder holds no pack, or a damaged one.
     """
-    index = read_index(cache)
+    index = read_index(folder)
     if index.shards is not None:
         return index, pictures_of(
-            index, cast(NDArray[np.uint8], ShardedImages.of(index, cache)), reused=reused
+            index, cast(NDArray[np.uint8], ShardedImages.of(index, folder)), reused=reused
         )
-    images = _mapped(cache / PIXELS, index)
+    images = _mapped(folder / PIXELS, index)
     if verify:
-        _check_pixels(cache / PIXELS, images, index)
+        _check_pixels(folder / PIXELS, images, index)
     return index, pictures_of(index, images, reused=reused)
 
 
@@ -75,7 +77,7 @@ def pictures_of(index: Index, images: NDArray[np.uint8], *, reused: bool = True)
 
 def _mapped(path: Path, index: Index) -> NDArray[np.uint8]:
     count, size = len(index.names), index.size
-    expected = HEADER_BYTES + count * record_bytes(size)
+    expected = HEADER_BYTES + count * bytes_per_picture(size)
     try:
         actual = path.stat().st_size
         if actual != expected:
@@ -89,12 +91,12 @@ def _mapped(path: Path, index: Index) -> NDArray[np.uint8]:
         raise DataError(f"{path} cannot be read ({error}): prepare the pictures again") from None
 
 
-def open_packed(cache: Path, *, reused: bool = True, verify: bool = True) -> PackedPictures:
-    """The pictures of a pack, without checking their source; `verify` and errors as for `open_cache`."""
-    return open_cache(cache, reused=reused, verify=verify)[1]
+def open_packed(folder: Path, *, reused: bool = True, verify: bool = True) -> PackedPictures:
+    """The pictures of a pack, without checking their source; `verify` and errors as for `open_pack_with_index`."""
+    return open_pack_with_index(folder, reused=reused, verify=verify)[1]
 
 
-def dark_set(pictures: PackedPictures) -> str | None:
+def warning_if_dark(pictures: PackedPictures) -> str | None:
     """A warning if most pictures are almost black or white, as if 10 or 12 bits were stored in 16; otherwise None."""
     step = max(1, len(pictures.images) // _LOOK_AT)
     looked_at = pictures.images[::step]
@@ -111,7 +113,7 @@ def dark_set(pictures: PackedPictures) -> str | None:
     )
 
 
-def without_labels(labels: NDArray[np.int64], wanted: str) -> str | None:
+def warning_if_unlabelled(labels: NDArray[np.int64], wanted: str) -> str | None:
     """A warning if labels are wanted (`--labels`), but no picture has one; otherwise None.
 
     labels: (N,), -1 where unlabelled.
@@ -126,7 +128,7 @@ def without_labels(labels: NDArray[np.int64], wanted: str) -> str | None:
 
 def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
     """Raises DataError if pictures do not match the hashes in the index."""
-    damaged = [i for i, digest in enumerate(index.hashes) if hash_of(images[i]) != digest]
+    damaged = [i for i, pixel_hash in enumerate(index.hashes) if hash_of(images[i]) != pixel_hash]
     if damaged:
         raise DataError(
             f"{path} is damaged at {len(damaged):,} of {len(images):,} pictures ({index.names[damaged[0]]} is the "
@@ -134,34 +136,34 @@ def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
         )
 
 
-def claim(cache: Path) -> None:
+def claim(folder: Path) -> None:
     """Create the folder and mark it as ours. Raises DataError if PIXELS or INDEX is there and not ours."""
-    marker = cache / MARKER
-    foreign = not marker.exists() and not is_index(cache)
-    if foreign and any((cache / name).exists() for name in (PIXELS, INDEX)):
-        raise DataError(f"{cache} holds a {PIXELS} or {INDEX} not written by tunit: choose another folder")
+    marker = folder / MARKER
+    foreign = not marker.exists() and not has_our_index(folder)
+    if foreign and any((folder / name).exists() for name in (PIXELS, INDEX)):
+        raise DataError(f"{folder} holds a {PIXELS} or {INDEX} not written by tunit: choose another folder")
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         marker.touch()
     except OSError as error:
-        raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from None
+        raise DataError(f"{folder} cannot be written to ({error.strerror}): choose another folder") from None
 
 
 @contextlib.contextmanager
-def locked(cache: Path) -> Iterator[bool]:
+def locked(folder: Path) -> Iterator[bool]:
     """Let only one process at a time build in a claimed folder, and remove leftovers of killed jobs.
 
     The system releases the lock of a killed process. Gives False where the file system has no locks: two processes
-    may then build at the same time, and each installs a complete cache. Raises DataError if the folder's marker is
+    may then build at the same time, and each installs a complete pack. Raises DataError if the folder's marker is
     not a file that can be written.
     """
-    if not (cache / MARKER).is_file():  # opening a named pipe would wait for its other end
-        raise DataError(f"{cache / MARKER} is not a file: remove it, or choose another folder")
+    if not (folder / MARKER).is_file():  # opening a named pipe would wait for its other end
+        raise DataError(f"{folder / MARKER} is not a file: remove it, or choose another folder")
     try:
         # Open for writing, because NFS gives an exclusive lock only for such a file.
-        marker = (cache / MARKER).open("rb+")
+        marker = (folder / MARKER).open("rb+")
     except OSError as error:
-        raise DataError(f"{cache} cannot be written to ({error.strerror}): choose another folder") from None
+        raise DataError(f"{folder} cannot be written to ({error.strerror}): choose another folder") from None
     with marker:
         alone = False
         if sys.platform != "win32":
@@ -170,26 +172,26 @@ def locked(cache: Path) -> Iterator[bool]:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(marker, fcntl.LOCK_EX)
                 alone = True
-                for stale in cache.glob(f"{PIXELS}.*.part"):
+                for stale in folder.glob(f"{PIXELS}.*.part"):
                     stale.unlink(missing_ok=True)
         yield alone
 
 
-def new_pixels(cache: Path, count: int, size: int, path: Path | None = None) -> Path:
+def new_pixels(folder: Path, count: int, size: int, path: Path | None = None) -> Path:
     """A file for `count` pictures, all black, next to the current one, which stays valid until `install`."""
-    path = path or cache / f"{PIXELS}.{os.getpid()}.part"
+    path = path or folder / f"{PIXELS}.{os.getpid()}.part"
     with path.open("wb") as file:
         file.write(_npy_header(count, size))
-        file.truncate(HEADER_BYTES + count * record_bytes(size))
+        file.truncate(HEADER_BYTES + count * bytes_per_picture(size))
     return path
 
 
-def record_bytes(size: int) -> int:
-    """The bytes of one picture."""
+def bytes_per_picture(size: int) -> int:
+    """The number of bytes of one picture of size x size pixels."""
     return size * size * 3
 
 
-def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
+def write_picture_bytes(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
     """Write the picture of a slot (see pack.py).
 
     This does not use a memory map: with one, a full disk would kill the process.
@@ -199,35 +201,35 @@ def write_record(path: Path, slot: int, pixels: NDArray[np.uint8]) -> None:
         file.write(pixels.tobytes())
 
 
-def read_record(file: IO[bytes], slot: int, size: int) -> tuple[bytes, str]:
-    """The bytes of the picture of a slot, and their digest."""
-    file.seek(HEADER_BYTES + slot * record_bytes(size))
-    record = file.read(record_bytes(size))
-    return record, digest_of_bytes(record)
+def read_picture_bytes(file: IO[bytes], slot: int, size: int) -> tuple[bytes, str]:
+    """The bytes of the picture of a slot, and their hash."""
+    file.seek(HEADER_BYTES + slot * bytes_per_picture(size))
+    pixels = file.read(bytes_per_picture(size))
+    return pixels, hash_of_bytes(pixels)
 
 
-class LostRecordError(Exception):
+class LostPictureError(Exception):
     """A picture is not at the position where it was written."""
 
 
-def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str] | None = None) -> None:
+def keep_pictures(path: Path, slots: Iterable[int], size: int, expected: list[str] | None = None) -> None:
     """Keep only the pictures of `slots` (ascending) by moving each forward in the file.
 
-    expected: the digest of each, if an earlier process may have moved some of them already. Raises LostRecordError if
+    expected: the hash of each, if an earlier process may have moved some of them already. Raises LostPictureError if
     a picture is then neither at its slot nor at its new position.
     """
-    step, kept = record_bytes(size), 0
+    step, kept = bytes_per_picture(size), 0
     with path.open("r+b") as file:
         for slot in slots:
-            there = expected is not None and read_record(file, kept, size)[1] == expected[kept]
+            there = expected is not None and read_picture_bytes(file, kept, size)[1] == expected[kept]
             if slot != kept and not there:
-                record, digest = read_record(file, slot, size)
-                if expected is not None and digest != expected[kept]:
-                    raise LostRecordError(slot)
+                pixels, pixel_hash = read_picture_bytes(file, slot, size)
+                if expected is not None and pixel_hash != expected[kept]:
+                    raise LostPictureError(slot)
                 file.seek(HEADER_BYTES + kept * step)
-                file.write(record)
+                file.write(pixels)
             elif expected is not None and not there:
-                raise LostRecordError(slot)
+                raise LostPictureError(slot)
             kept += 1
         file.truncate(HEADER_BYTES + kept * step)
         file.seek(0)
@@ -236,23 +238,23 @@ def keep_records(path: Path, slots: Iterable[int], size: int, expected: list[str
         os.fsync(file.fileno())
 
 
-def install(cache: Path, pixels: Path, index: Index) -> None:
-    """Replace the content of the cache by finished pixels and their index, which is written last."""
-    with replacing(cache / INDEX) as part:
+def install(folder: Path, pixels: Path, index: Index) -> None:
+    """Replace the content of the folder by finished pixels and their index, which is written last."""
+    with replacing(folder / INDEX) as part:
         write_index(part, index)
-        (cache / INDEX).unlink(missing_ok=True)
-        pixels.replace(cache / PIXELS)
+        (folder / INDEX).unlink(missing_ok=True)
+        pixels.replace(folder / PIXELS)
 
 
-def check_without_shards(cache: Path) -> None:
+def check_without_shards(folder: Path) -> None:
     """Raises DataError if shards lie in this folder: runs may read them where they are, so they are not replaced."""
     try:
-        shards = read_index(cache).shards
+        shards = read_index(folder).shards
     except DataError:
         return
     if shards is not None and not shards.root:
         raise DataError(
-            f"{cache} holds shards, which runs may read there: give another --out, or --shards, too"
+            f"{folder} holds shards, which runs may read there: give another --out, or --shards, too"
         )
 
 
@@ -270,21 +272,21 @@ __all__ = [
     "MARKER",
     "PIXELS",
     "Index",
-    "LostRecordError",
+    "LostPictureError",
     "PackedPictures",
+    "bytes_per_picture",
     "check_without_shards",
     "claim",
-    "dark_set",
     "hash_of",
     "install",
-    "keep_records",
+    "keep_pictures",
     "locked",
     "new_pixels",
-    "open_cache",
+    "open_pack_with_index",
     "open_packed",
     "pictures_of",
-    "read_record",
-    "record_bytes",
-    "without_labels",
-    "write_record",
+    "read_picture_bytes",
+    "warning_if_dark",
+    "warning_if_unlabelled",
+    "write_picture_bytes",
 ]

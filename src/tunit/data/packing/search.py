@@ -21,7 +21,7 @@ class Search:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest that changes if the source changes. Archives and databases are not opened for it."""
+        """A text that changes if the source changes. Archives and databases are not opened for it."""
         return quick_fingerprint(self.source) or self.found.fingerprint
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tunit.data.finding.index import Index, Shards, digest_of_bytes
+from tunit.data.finding.index import Index, Shards, hash_of_bytes
 from tunit.data.finding.places import Place, free_bytes, local_scratch, place_of
 from tunit.data.finding.shard_format import span_of
 from tunit.errors import ConfigError, StoreError
@@ -77,7 +77,7 @@ class ShardedImages:
     def _fetch(self, wanted: list[int], targets: dict[int, list[int]], found: NDArray[np.uint8]) -> None:
         spans = [span_of(self._shards.places[row], self._shards.each, self._index.size) for row in wanted]
         for row, (name, begin, _), data in zip(wanted, spans, self._place.spans(spans), strict=True):
-            if digest_of_bytes(data) != self._index.hashes[row]:
+            if hash_of_bytes(data) != self._index.hashes[row]:
                 raise StoreError(
                     f"{self._place.where}/{name} does not hold {shown(self._index.names[row])} at byte {begin:,}",
                     "the shards are damaged, or were replaced, so restore or prepare them again",
@@ -100,12 +100,12 @@ class _DiskCache:
         self._slots = np.full(count, -1, np.int32)
         self._next, self._file = 0, -1
 
-    def read(self, row: int, digest: str, into: NDArray[np.uint8]) -> bool:
+    def read(self, row: int, pixel_hash: str, into: NDArray[np.uint8]) -> bool:
         """Copy the square of a row to `into`. Returns whether it is in the file and undamaged."""
         if self._slots[row] < 0:
             return False
         data = _read_at(self._file, self._record, int(self._slots[row]) * self._record)
-        if digest_of_bytes(data) != digest:
+        if hash_of_bytes(data) != pixel_hash:
             return False
         into[:] = np.frombuffer(data, np.uint8).reshape(into.shape)
         return True

@@ -16,7 +16,7 @@ from tunit.data.finding.index import Index, Shards, write_index
 from tunit.data.finding.naming import INDEX
 from tunit.data.finding.places import Place, place_of
 from tunit.data.finding.sharded_sets import index_at
-from tunit.data.finding.stores import sentences
+from tunit.data.finding.stores import as_store_error
 from tunit.data.packing import packed as packs
 from tunit.data.packing.pack import fill, index_of, refuse_bad
 from tunit.data.packing.packed import PackedPictures, pictures_of
@@ -76,17 +76,17 @@ def still_sharded(search: Search, where: Path | str, each: int) -> bool:
     return index is not None and _same(index, search, each)
 
 
-def copy_index(index: Index, cache: Path, *, labels: bool) -> PackedPictures:
-    """Copy the index into the folder `cache`, with or without labels; the pixels remain in their shards.
+def copy_index(index: Index, folder: Path, *, labels: bool) -> PackedPictures:
+    """Copy the index into `folder`, with or without labels; the pixels remain in their shards.
 
     Returns the packed pictures.
     """
-    packs.claim(cache)
+    packs.claim(folder)
     if not labels:
         index = replace(index, labels=[-1] * len(index.names), classes=[])
-    with replacing(cache / INDEX) as partial:
+    with replacing(folder / INDEX) as partial:
         write_index(partial, index)
-    return packs.open_packed(cache, reused=False)
+    return packs.open_packed(folder, reused=False)
 
 
 def _same(index: Index, search: Search, each: int) -> bool:
@@ -115,7 +115,7 @@ def _write(
         unfinished.close()
         keep, index = index_of(search, *by_slot(order, unfinished.outcomes))
         index = replace(index, shards=Shards(each, [unfinished.position_of[slot] for slot in keep]))
-        with sentences(place.where), partial_in(place.scratch()) as partial:
+        with as_store_error(place.where), partial_in(place.scratch()) as partial:
             write_index(partial, index)
             place.take(INDEX, partial)
         unfinished.remove_parts()

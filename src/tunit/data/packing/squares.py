@@ -43,7 +43,7 @@ class Fitted:
     """A picture as a square."""
 
     pixels: NDArray[np.uint8]  # (size, size, 3)
-    file_size: tuple[int, int]  # width and height of the file, upright
+    picture_size: tuple[int, int]  # width and height of the whole picture, upright, before it was fitted
     opacity: Opacity | None = None
     animated: bool = False  # whether it is the first picture of an animation
 
@@ -56,10 +56,10 @@ def fitted(source: PictureSource, how: Squaring) -> Fitted:
         raise _lost(error, how.seconds or seconds_for(how.max_pixels)) from None
 
 
-def file_size(source: PictureSource) -> tuple[int, int]:
-    """Width and height of a picture, upright, by its header. Raises PictureError."""
+def picture_size(source: PictureSource) -> tuple[int, int]:
+    """Width and height of the whole picture, upright, by its header. Raises PictureError."""
     try:
-        return in_worker(_file_size, source)
+        return in_worker(_picture_size, source)
     except WorkerLostError as error:
         raise _lost(error, seconds_for(MAX_PIXELS)) from None
 
@@ -87,7 +87,7 @@ def _fitted(task: tuple[PictureSource, Squaring]) -> Fitted:
     return Fitted(pixels, decoded.size, decoded.opacity, decoded.animated)
 
 
-def _file_size(source: PictureSource) -> tuple[int, int]:
+def _picture_size(source: PictureSource) -> tuple[int, int]:
     try:
         data = source.read()
         _check_alone(data)
@@ -119,4 +119,4 @@ def _lost(error: WorkerLostError, seconds: float) -> PictureError:
     return PictureError(UNREADABLE, "decoding it crashed the process")
 
 
-__all__ = ["Fitted", "Squaring", "file_size", "fitted"]
+__all__ = ["Fitted", "Squaring", "fitted", "picture_size"]

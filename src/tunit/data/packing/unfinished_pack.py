@@ -23,7 +23,7 @@ from tunit.files.work_journal import WorkJournal
 
 JOURNAL = "pictures.journal"
 
-# The digest of a picture's pixels, or the reason why it was left out.
+# The hash of a picture's pixels, or the reason why it was left out.
 Outcome: TypeAlias = str | LeftOut
 
 
@@ -42,45 +42,45 @@ def outcome_of(line: Any, name: str) -> Outcome | None:
 
 
 def by_slot(order: Sequence[int], outcomes: Sequence[Outcome]) -> tuple[list[str | None], list[LeftOut]]:
-    """The digest of every slot (None if it is empty), and the pictures that were left out.
+    """The hash of every slot (None if it is empty), and the pictures that were left out.
 
     order: the slots of the pictures (see pack.py), in the order of their outcomes.
     """
-    digests: list[str | None] = [None] * len(order)
+    hashes: list[str | None] = [None] * len(order)
     left_out = []
     for slot, outcome in zip(order, outcomes, strict=True):
         if isinstance(outcome, LeftOut):
             left_out.append(outcome)
         else:
-            digests[slot] = outcome
-    return digests, left_out
+            hashes[slot] = outcome
+    return hashes, left_out
 
 
 class UnfinishedPack:
-    """A pack that is being made, in a cache locked by this process; `outcomes` has the outcomes so far.
+    """A pack that is being made, in a folder locked by this process; `outcomes` has the outcomes so far.
 
     order: the slots of the pictures, in the order of reading. about: what the pack depends on. resumable: continue
-    the work of a killed job, and keep the files if this job ends early. It must be False if the cache is not locked,
+    the work of a killed job, and keep the files if this job ends early. It must be False if the folder is not locked,
     because another process might write there, too.
     """
 
     def __init__(
         self,
-        cache: Path,
+        folder: Path,
         order: Sequence[int],
         pictures: Sequence[PictureSource],
         size: int,
         about: dict[str, Any],
         resumable: bool,
     ) -> None:
-        self._cache, self._order, self._pictures, self._size = cache, order, pictures, size
+        self._folder, self._order, self._pictures, self._size = folder, order, pictures, size
         self._resumable = resumable
-        self._journal = WorkJournal(cache / JOURNAL, {**about, "pictures": len(order)})
+        self._journal = WorkJournal(folder / JOURNAL, {**about, "pictures": len(order)})
         self._again = False  # whether an earlier job may have started to move pixels
         self.outcomes: list[Outcome] = []
-        self.pixels = cache / f"{PIXELS}.part"
+        self.pixels = folder / f"{PIXELS}.part"
         if not resumable:
-            self.pixels = packs.new_pixels(cache, len(order), size)
+            self.pixels = packs.new_pixels(folder, len(order), size)
         elif not self._take_up():
             self._begin()
 
@@ -98,19 +98,19 @@ class UnfinishedPack:
     def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
         """Add the outcome of the next picture, and its pixels (S, S, 3) unless it is left out. Raises OSError."""
         if square is not None:
-            packs.write_record(self.pixels, self._order[len(self.outcomes)], square)
+            packs.write_picture_bytes(self.pixels, self._order[len(self.outcomes)], square)
         self.outcomes.append(outcome)
         if self._resumable:
             self._journal.add(outcome_line(outcome))
 
     def install(self, keep: list[int], index: Index) -> None:
-        """Make the pictures of the slots `keep` (ascending) the content of the cache.
+        """Make the pictures of the slots `keep` (ascending) the content of the folder.
 
-        Raises OSError, and LostRecordError if the disk has lost something that an earlier job wrote.
+        Raises OSError, and LostPictureError if the disk has lost something that an earlier job wrote.
         """
         expected = index.hashes if self._again else None
-        packs.keep_records(self.pixels, keep, self._size, expected)
-        packs.install(self._cache, self.pixels, index)
+        packs.keep_pictures(self.pixels, keep, self._size, expected)
+        packs.install(self._folder, self.pixels, index)
         self.discard()
 
     def discard(self) -> None:
@@ -122,7 +122,7 @@ class UnfinishedPack:
     def _begin(self) -> None:
         self.discard()
         self.outcomes = []
-        packs.new_pixels(self._cache, len(self._order), self._size, self.pixels)
+        packs.new_pixels(self._folder, len(self._order), self._size, self.pixels)
         self._journal.begin()
 
     def _take_up(self) -> bool:
@@ -133,9 +133,9 @@ class UnfinishedPack:
             if outcome is None:
                 break
             outcomes.append(outcome)
-        ready = self._cache / PIXELS
+        ready = self._folder / PIXELS
         try:
-            if outcomes and not self.pixels.exists() and not (self._cache / INDEX).exists():
+            if outcomes and not self.pixels.exists() and not (self._folder / INDEX).exists():
                 # An earlier job was killed when it had moved the pixels, but not yet written the index.
                 ready.replace(self.pixels)
             self._again = len(outcomes) == len(self._order)
@@ -153,10 +153,15 @@ class UnfinishedPack:
 
         Raises OSError if the file does not exist or has another size.
         """
-        if self.pixels.stat().st_size != HEADER_BYTES + len(self._order) * packs.record_bytes(self._size):
+        if self.pixels.stat().st_size != HEADER_BYTES + len(self._order) * packs.bytes_per_picture(
+            self._size
+        ):
             raise FileNotFoundError(self.pixels)
         with self.pixels.open("rb") as file:
             for done, (slot, outcome) in enumerate(zip(self._order, outcomes, strict=False)):
-                if isinstance(outcome, str) and packs.read_record(file, slot, self._size)[1] != outcome:
+                if (
+                    isinstance(outcome, str)
+                    and packs.read_picture_bytes(file, slot, self._size)[1] != outcome
+                ):
                     return done
         return len(outcomes)

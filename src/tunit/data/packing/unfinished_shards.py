@@ -50,12 +50,12 @@ class UnfinishedShards:
         self._about, self._keep_all = {**about, "each": each, "pictures": len(order)}, keep_all
         self.outcomes: list[Outcome] = []
         self.position_of: dict[int, int] = {}  # slot -> position, for pictures that are not left out
-        self._position_of_digest: dict[str, int] = {}  # digest of a picture -> position
+        self._position_of_hash: dict[str, int] = {}  # hash of a picture's pixels -> position
         self._written = 0  # pictures in complete shards and in the current one
         self._parts = 0
         self._begun = 0  # where the current part begins in `outcomes`
         self._file: IO[bytes] | None = None
-        self._held = ExitStack()  # the file, as long as it is needed
+        self._file_context = ExitStack()  # the file, as long as it is needed
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="tunit-send")
         self._sending: Future[None] | None = None
         self._take_up()
@@ -69,14 +69,14 @@ class UnfinishedShards:
         self._sender.shutdown(wait=True)
         if self._file is not None:
             self._file.close()
-        self._held.close()
+        self._file_context.close()
 
     def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
         """Add the outcome of the next picture, and its square (S, S, 3) unless it is left out."""
         if square is not None and self._note(outcome):
             if self._file is None:
-                self._held = ExitStack()
-                self._file = self._held.enter_context(partial_in(self._place.scratch())).open("wb")
+                self._file_context = ExitStack()
+                self._file = self._file_context.enter_context(partial_in(self._place.scratch())).open("wb")
             self._file.write(member(self._written - 1, square))
         self.outcomes.append(outcome)
         if square is not None and self._written == (self._parts + 1) * self._each:
@@ -98,11 +98,11 @@ class UnfinishedShards:
         """Give the next picture its position. Returns whether the picture has to be written there."""
         assert isinstance(outcome, str)
         slot = self._order[len(self.outcomes)]
-        known = None if self._keep_all else self._position_of_digest.get(outcome)
+        known = None if self._keep_all else self._position_of_hash.get(outcome)
         self.position_of[slot] = self._written if known is None else known
         if known is not None:
             return False
-        self._position_of_digest[outcome] = self._written
+        self._position_of_hash[outcome] = self._written
         self._written += 1
         return True
 
@@ -117,11 +117,11 @@ class UnfinishedShards:
         part = {"about": self._about, "begin": self._begun, "outcomes": lines, "checksum": _checksum(lines)}
         path, self._file = Path(self._file.name), None
         data = json.dumps(part).encode()
-        self._sending = self._sender.submit(self._send, self._parts, path, data, self._held)
+        self._sending = self._sender.submit(self._send, self._parts, path, data, self._file_context)
         self._begun, self._parts = len(self.outcomes), self._parts + 1
 
-    def _send(self, number: int, path: Path, part: bytes, held: ExitStack) -> None:
-        with held:
+    def _send(self, number: int, path: Path, part: bytes, file_context: ExitStack) -> None:
+        with file_context:
             self._place.take(shard_name(number), path)
         self._place.write(part_name(number), part)
 
@@ -164,5 +164,5 @@ class UnfinishedShards:
 
 
 def _checksum(lines: Any) -> int:
-    """The checksum of the outcomes in a part file: JSON with a changed byte in a digest is still valid."""
+    """The checksum of the outcomes in a part file: JSON with a changed byte in a hash is still valid."""
     return crc32(json.dumps(lines).encode())
