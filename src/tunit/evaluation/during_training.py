@@ -165,8 +165,8 @@ class Evaluator:
         if before and not self._is_comparable(before):
             remark(
                 f"step {step}: the best model so far (step {before.get('step')}) was measured with other held-back "
-                f"pictures or another feature network, so scores cannot be compared, and this model replaces it in "
-                f"{self.run.path / BEST}"
+                "pictures, another number of real pictures or another feature network, so scores cannot be compared, "
+                f"and this model replaces it in {self.run.path / BEST}"
             )
 
     def _score(self, values: dict[str, float]) -> tuple[str, float] | None:

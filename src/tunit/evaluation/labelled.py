@@ -90,7 +90,8 @@ def labelled(pictures: PackedPictures) -> Labelled:
 
 
 def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | None:
-    """A run's training pictures, with classes numbered as in `held`; None if the run holds no pictures.
+    """A run's training pictures, with classes numbered as in `held`. None if the run holds no pictures that can be
+    read, or if they have another size than the model.
 
     The class of a picture without a label is the name of its folder, if `held` has such a class.
     """

@@ -66,8 +66,8 @@ def evaluate_run(
 ) -> Evaluation:
     """Measure the model of `run` on the held-back pictures of `source`; write the result as JSON, and return it.
 
-    train: real pictures to compare translations with; None takes the run's training pictures or, if it has none, the
-        held-back ones.
+    train: real pictures to compare translations with; None takes the run's training pictures or, if it has none of
+        the model's size, the held-back ones.
     labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
     part: if `source` is a published set, which part of it to use. Of `train` the training part is used.
     max_pixels: a picture that declares more is left out.
@@ -191,7 +191,10 @@ def _pictures(
         return held, with_classes_of(held, labelled(packed)), known
     real = training_pictures(run, held, model)
     if real is None:
-        say("the run holds no training pictures: translations are compared with the held-back pictures")
+        say(
+            "the run holds no training pictures of the model's size: translations are compared with the held-back "
+            "pictures"
+        )
         return held, held, known
     unknown = int((real.classes < 0).sum())
     if held.has_classes and unknown:
