@@ -19,7 +19,14 @@ from tunit.given import real_number, whole_number
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
-from tunit.translation.answers import Classified, DomainRow, check_tells, classified, domain_rows, joined
+from tunit.translation.classification import (
+    Classified,
+    DomainRow,
+    check_tells,
+    classified,
+    domain_rows,
+    joined,
+)
 from tunit.translation.engine import BATCH, Engine
 from tunit.translation.inputs import (
     Picture,
