@@ -175,12 +175,14 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
     }
 
 
-def trivial_answers(source: str) -> dict[str, dict[str, float]]:
+def trivial_baselines(source: str) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         packed = pack_pictures(Path(source), Path(folder) / "data", PackSettings(size=32, labels="folders"))
         images, classes = np.array(packed.images), np.array(packed.labels)
     number = int(classes.max()) + 1
-    return {name: figures(answer(images, number, 0), classes) for name, answer in trivial.ANSWERS.items()}
+    return {
+        name: figures(baseline(images, number, 0), classes) for name, baseline in trivial.BASELINES.items()
+    }
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -218,9 +220,9 @@ def main() -> None:
     args.folders = args.folders or [str(data / name) for name in SETS if (data / name).is_dir()]
     if args.quick:
         args.seconds, args.seeds, args.name = 5, 1, f"{args.name}-quick"
-    answers = {Path(folder).name: trivial_answers(folder) for folder in args.folders}
-    for name, rows in answers.items():
-        print(name, {answer: round(row["accuracy"], 3) for answer, row in rows.items()}, flush=True)
+    baselines = {Path(folder).name: trivial_baselines(folder) for folder in args.folders}
+    for name, rows in baselines.items():
+        print(name, {baseline: round(row["accuracy"], 3) for baseline, row in rows.items()}, flush=True)
     todo = [
         (preset, folder, seed, args.seconds)
         for seed in range(args.first_seed, args.first_seed + args.seeds)
@@ -231,7 +233,7 @@ def main() -> None:
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for future in [pool.submit(one_training, *task) for task in todo]:
             rows.append(future.result())
-            result = {"seconds": args.seconds, "trivial": answers, "summary": summary(rows), "runs": rows}
+            result = {"seconds": args.seconds, "trivial": baselines, "summary": summary(rows), "runs": rows}
             path = write(args.name, result)  # after every training, so that an interruption loses only one
     for key, row in summary(rows).items():
         print(key, {name: round(value, 3) for name, value in row.items()})

@@ -25,4 +25,4 @@ def test_domains_can_be_measured_over_time_for_any_preset(tmp_path, monkeypatch)
     assert 0.5 <= found["divisions"]["agreed"] <= 1
     summary = domains.summary([{**found, "seed": seed} for seed in range(2)])
     assert summary[f"pictures {tiny}"]["seeds"] == 2
-    assert set(domains.trivial_answers(str(tmp_path / "pictures"))) >= {"pixels", "colours", "outlines"}
+    assert set(domains.trivial_baselines(str(tmp_path / "pictures"))) >= {"pixels", "colours", "outlines"}

@@ -21,7 +21,7 @@ from tunit.data.packing.packed import open_packed
 from tunit.demo_folder import preparing_demo, replace_earlier
 from tunit.errors import ConfigError
 from tunit.evaluation.clusters import clustering_accuracy, domain_names
-from tunit.evaluation.of_run import FOLDER, RESULT
+from tunit.evaluation.of_run import RESULT
 from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.evaluation.result import Evaluation
 from tunit.evaluation.truth import (
@@ -42,6 +42,7 @@ from tunit.reporting.write import write_report
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
 from tunit.training.resources import prepare_machine, resolve_machine
+from tunit.training.run_folder import EVALUATION
 from tunit.training.schedule import batch_size_at, first_step_with_domains, phase_at
 
 PICTURES = 1800
@@ -125,7 +126,7 @@ def _leave_figures(run: Path, summary: Summary) -> None:
     found.figures["accuracy"] = summary.accuracy
     found.figures[EXACT_ERROR] = summary.translation_error
     found.figures[ERROR_RATIO] = summary.translation_error_ratio
-    folder = run / FOLDER
+    folder = run / EVALUATION
     folder.mkdir(exist_ok=True)
     write_text(folder / RESULT, json.dumps(found.as_json(), indent=2) + "\n")
 
@@ -223,12 +224,11 @@ def _draw_domains(path: Path, images: Pictures, domains: NDArray[np.int64], numb
 def _draw_translations(path: Path, model: Model, test: TruthTest) -> None:
     """Sources of different species in the styles of one reference of each species, beside the exact truth."""
     of_species = [
-        [i for i, (_, b) in enumerate(test.creatures) if b.style.species == k] for k in range(len(SPECIES))
+        [i for i, (_, b) in enumerate(test.pairs) if b.style.species == k] for k in range(len(SPECIES))
     ]
     columns = [members[0] for members in of_species]
     rows = [
-        next(i for i, (a, _) in enumerate(test.creatures) if a.style.species == k)
-        for k in range(len(SPECIES))
+        next(i for i, (a, _) in enumerate(test.pairs) if a.style.species == k) for k in range(len(SPECIES))
     ]
     device = model.domain_styles.device
     (x,) = in_batches(test.sources[rows], device)
@@ -238,7 +238,7 @@ def _draw_translations(path: Path, model: Model, test: TruthTest) -> None:
     results, truths = [], []
     for i, row in enumerate(rows):
         results.append([Image.fromarray(column[i]) for column in drawn])
-        exact = [exact_translation(test.creatures[row][0], test.creatures[j][1]) for j in columns]
+        exact = [exact_translation(test.pairs[row][0], test.pairs[j][1]) for j in columns]
         truths.append([Image.fromarray(draw(creature, size)[0]) for creature in exact])
     sources = [Image.fromarray(test.sources[i]) for i in rows]
     references = [Image.fromarray(test.references[i]) for i in columns]

@@ -76,8 +76,8 @@ def test_few_creatures_are_measured_in_pairs_of_different_ones(run, tmp_path, nu
     write_creatures(tmp_path / "creatures", number, 32, seed=3)
     for seed in range(8):
         test = truth_test_beside(tmp_path / "creatures", 32, seed=seed)
-        assert len(test.creatures) == (number if number > 1 else 0)
-        assert all(source != reference for source, reference in test.creatures)
+        assert len(test.pairs) == (number if number > 1 else 0)
+        assert all(source != reference for source, reference in test.pairs)
     out = tmp_path / "figures.json"
     assert evaluate(run, tmp_path / "creatures", "--out", out) == 0
     found = json.loads(out.read_text())

@@ -13,8 +13,8 @@ COLOURS = np.array([(230, 20, 20), (20, 230, 20), (20, 20, 230)])
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Random features take long and are not needed here."""
-    answers = {name: trivial.ANSWERS[name] for name in ("pixels", "colours")}
-    monkeypatch.setattr(trivial, "ANSWERS", answers)
+    baselines = {name: trivial.BASELINES[name] for name in ("pixels", "colours")}
+    monkeypatch.setattr(trivial, "BASELINES", baselines)
 
 
 def coloured(number=90):
@@ -101,7 +101,7 @@ def test_where_a_verdict_is_given_random_groups_are_not_the_same():
 def test_many_domains_are_judged_by_as_many_pictures_as_that_takes(monkeypatch):
     """A large set is thinned, but not below the number of pictures that a verdict needs."""
     monkeypatch.setattr(
-        trivial, "ANSWERS", {"chance": lambda pictures, number, seed: np.arange(len(pictures)) % 7}
+        trivial, "BASELINES", {"chance": lambda pictures, number, seed: np.arange(len(pictures)) % 7}
     )
     images, unknown = np.zeros((2001, 2, 2, 3), np.uint8), np.full(2001, -1)
     found = compare_with_trivial(images, np.arange(2001) % 75, unknown, 75)

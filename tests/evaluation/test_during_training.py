@@ -142,7 +142,9 @@ def test_scores_on_other_pictures_are_not_compared(runs, tmp_path, capsys):
     assert evaluator._is_best("mFID", 5.0)
     assert evaluator._score({"FID of all": 3.0}) == ("FID of all", 3.0)
     evaluator._remark_if_not_comparable(50)
-    assert "step 50: the best model so far (step 40) was measured with other" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "step 50: the best model so far (step 40) was measured with other" in said
+    assert "another number of real pictures" in said
     about.write_text(json.dumps({"score": "mFID", "value": 4.0} | evaluator._measured_with()))
     assert not evaluator._is_best("mFID", 5.0)
     evaluator._remark_if_not_comparable(50)

@@ -57,7 +57,7 @@ def test_a_held_back_table_is_read_with_the_columns_of_the_run(pictures, tmp_pat
     how = {"labels": "csv", "label_column": "kind", "picture_column": "where", "domains": 2}
     run = tmp_path / "run"
     network = FeatureNetwork("means", lambda x: x.mean((2, 3)), torch.device("cpu"))
-    evaluator = Evaluator(RunFolder(run), network, held=table)
+    evaluator = Evaluator(RunFolder(run), network, held_back=table)
     start_run(table, run, tiny_config(**how), evaluate=evaluator, evaluate_every=12, quiet=True)
     assert evaluator._sets[0].names == ["cats", "dogs"]
 

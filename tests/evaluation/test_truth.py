@@ -21,7 +21,7 @@ def test_masked_error_against_a_loop():
 
 def test_the_true_translation_has_error_0_and_simple_answers_ratio_1(monkeypatch):
     test = make_truth_test(4, 32, 7)
-    for i, (source, reference) in enumerate(test.creatures):
+    for i, (source, reference) in enumerate(test.pairs):
         picture, mask = draw(exact_translation(source, reference), 32)
         assert (test.truths[i] == picture).all()
         assert (test.masks[i] == mask).all()
@@ -44,7 +44,7 @@ def test_the_true_translation_has_error_0_and_simple_answers_ratio_1(monkeypatch
 
 def used(source):
     """The creatures of the exact truth beside a source."""
-    return {creature for pair in truth_test_beside(source, 32).creatures for creature in pair}
+    return {creature for pair in truth_test_beside(source, 32).pairs for creature in pair}
 
 
 def test_only_creatures_of_the_evaluated_pictures_are_compared(tmp_path):

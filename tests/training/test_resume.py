@@ -19,7 +19,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
-from tunit.training.preparation import changed, prepare_resume
+from tunit.training.preparation import prepare_resume, resumed_config
 from tunit.training.run_folder import RunFolder
 
 # What each case adds to the tiny schedule, so that resumes happen in every phase and for every stream of pictures.
@@ -296,10 +296,10 @@ def test_settings_that_affect_the_result_cannot_change_on_resume(tmp_path, unfin
 def test_a_setting_may_be_given_on_resume_with_the_value_that_the_run_has():
     config = tiny_config(guide_only_until=3)
     own = {"image_size": "32", "guide_only_until": "3", "guide_rate": str(config.optimisers.guide_rate)}
-    assert changed(config, own | {"steps": "7"}) == changed(config, {"steps": "7"})
+    assert resumed_config(config, own | {"steps": "7"}) == resumed_config(config, {"steps": "7"})
     for other in ({"image_size": "64"}, {"image_size": "48"}, {"guide_only_until": "0.3"}, {"pad": "1"}):
         with pytest.raises(ConfigError, match=f"--{next(iter(other)).replace('_', '-')} cannot change"):
-            changed(config, own | other)
+            resumed_config(config, own | other)
 
 
 def test_a_run_with_settings_that_are_refused_today_resumes(tmp_path, pictures):
@@ -339,7 +339,7 @@ def test_a_run_with_settings_that_are_refused_today_resumes(tmp_path, pictures):
 )
 def test_what_a_resume_refuses_it_advises_only_what_may_change(settings, overrides, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        changed(tiny_config(**settings), overrides)
+        resumed_config(tiny_config(**settings), overrides)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -130,7 +130,7 @@ def components_of_variance(styles: Vectors) -> Points:
 
 
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
-    """Merge the cells of k-means by Ward's method: the stages with 1 to `most` groups, or to as many as cells."""
+    """Merge k-means cells by Ward's method: stages with 1 to `most` groups (with fewer cells, to their number)."""
     groups = _cells(points, most, seed)
     ward = _Ward(points, groups)
     numbers = np.empty(len(points), np.int64)

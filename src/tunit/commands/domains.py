@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.errors import DataError
-    from tunit.translation.answers import check_learns_domains
+    from tunit.translation.classification import check_learns_domains
     from tunit.translation.model_place import model_folder, results_of
 
     if args.engine == "ray":  # workers may run in other folders

@@ -141,10 +141,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate_run(args: argparse.Namespace) -> int:
     from tunit.data.layouts import make_part
-    from tunit.evaluation.of_run import FOLDER, RESULT, evaluate_run
+    from tunit.evaluation.of_run import RESULT, evaluate_run
+    from tunit.training.run_folder import EVALUATION
 
     split = args.split or ("train" if args.layout == "none" else "validation")
-    out = args.out or args.model / FOLDER / RESULT
+    out = args.out or args.model / EVALUATION / RESULT
     evaluate_run(
         args.model,
         args.source,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tunit.clustering.cues import Integers, Pictures
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import (
     clustering_accuracy,
@@ -12,12 +13,11 @@ from tunit.evaluation.clusters import (
     matching,
     normalised_mutual_information,
 )
+from tunit.evaluation.intervals import NORMAL_WITHIN
+from tunit.methods.inference import evenly_spread
 
-Integers = NDArray[np.int64]
-Pictures = NDArray[np.uint8]
 # At most this many pictures are compared, evenly spread; if a verdict on many domains takes more, at most the latter.
 MOST_PICTURES, MOST_FOR_MANY_DOMAINS = 2_000, 10_000
-WITHIN = 1.96  # a difference of fewer standard errors may be chance
 SAME = 0.5  # from this NMI on, the domains count as largely the same as those of a trivial baseline
 # With fewer pictures per domain there is no verdict. The highest NMI of six random groupings of 2 to 10 domains was
 # measured: on average 0.30 to 0.41 at 5 pictures per domain (for 2 domains, often above SAME), 0.13 to 0.24 at 10.
@@ -68,14 +68,14 @@ def compare_with_trivial(
     labelled = len(np.unique(classes[known])) > 1
     rows = known if labelled else np.arange(len(images))
     most = max(most, min(needed(number), MOST_FOR_MANY_DOMAINS))
-    rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
+    rows = rows[evenly_spread(len(rows), most)]
     found = TrivialComparison(pictures=len(rows))
     if number < 2 or len(rows) < 2:
         return found
     pictures, ours, truth = np.array(images[rows]), domains[rows], classes[rows]
     if labelled:
         found.rows[OURS] = _scores(ours, truth)
-    groups = {name: answer(pictures, number, seed) for name, answer in trivial.ANSWERS.items()}
+    groups = {name: baseline(pictures, number, seed) for name, baseline in trivial.BASELINES.items()}
     for name, theirs in groups.items():
         row = _scores(theirs, truth) if labelled else {}
         found.rows[f"k-means on {name}"] = row | {"agreement": normalised_mutual_information(ours, theirs)}
@@ -120,9 +120,10 @@ def _verdict_with_classes(ours: Integers, theirs: Integers, classes: Integers, n
     gain = right - trivially
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
     figures = f"{right.mean():.2f} of the pictures fall into their class, {trivially.mean():.2f} by k-means on {name}"
-    if gain.mean() > WITHIN * error:
+    # A difference of fewer standard errors may be chance.
+    if gain.mean() > NORMAL_WITHIN * error:
         return f"Training was worth it: {figures}, the best trivial baseline."
-    if gain.mean() < -WITHIN * error:
+    if gain.mean() < -NORMAL_WITHIN * error:
         return f"Training was not worth it yet: {figures}, which takes seconds: train for longer."
     return f"Training was hardly worth it yet: {figures}, which is no clear difference."
 

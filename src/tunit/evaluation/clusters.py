@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-Integers = NDArray[np.int64]
+from tunit.clustering.cues import Integers
+
 SMALLEST_DISTANCE = 1e-12  # a smaller mean distance counts as 0
 
 
@@ -110,16 +111,13 @@ class DomainSizes:
     sizes: list[int]
     entropy: float  # nats, up to ln(domains)
     effective: float  # exp(entropy): this many domains of equal size would have the same entropy
-    empty: list[int]
 
 
 def domain_sizes(domains: Integers, number: int) -> DomainSizes:
     """The sizes of `number` domains, from the domain of each picture (N,)."""
     sizes = np.bincount(domains, minlength=number)
     spread = entropy(sizes)
-    return DomainSizes(
-        sizes.tolist(), spread, float(np.exp(spread)), [int(k) for k in np.flatnonzero(sizes == 0)]
-    )
+    return DomainSizes(sizes.tolist(), spread, float(np.exp(spread)))
 
 
 def domain_names(domains: Integers, classes: Integers, names: list[str]) -> dict[int, str]:

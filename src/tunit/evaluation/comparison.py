@@ -83,7 +83,9 @@ def _add_kernel_distance(found: Comparison, real: Tensor, fake: Tensor, seed: in
 
 
 def _add_neighbour_figures(found: Comparison, real: Tensor, fake: Tensor, seed: int, *, recall: bool) -> None:
-    """Add density, coverage, precision and recall if both sides have enough neighbours; otherwise a note."""
+    """Add density and coverage (with `recall`, precision and recall, too), each if the side on which it needs
+    neighbours has enough pictures; otherwise a note.
+    """
     if len(real) >= FEWEST_NEAR:
         near = neighbourhoods(real, fake, recall=recall and len(fake) >= FEWEST_NEAR)
         found.figures["density"] = mean_figure(near.density, seed)

@@ -33,10 +33,9 @@ from tunit.methods.model_file import Model, save_model
 from tunit.methods.state import TrainingState
 from tunit.printing import remark
 from tunit.training.interrupt import Interrupted
-from tunit.training.run_folder import RunFolder
+from tunit.training.run_folder import BEST, EVALUATION, RunFolder
 from tunit.training.samples import model_of
 
-BEST = "best"  # folder in the run: a model that `tunit translate` and other commands accept like a run
 SCORES = ("mFID", "FID of all")  # models are compared by the first of these figures that could be measured
 MOST_SOURCES = 200  # how many pictures are translated into each group
 HASHED = 1_000  # pictures at a time
@@ -49,16 +48,16 @@ class Evaluator:
     """A function that the trainer calls with its state; it returns figures by name and keeps the best model in
     RUN/best.
 
-    held: held-back pictures; None takes the training pictures. For a run on a published set, the validation pictures
-    of the set are used: those in `held` or, if this is None, those in the training's own source. The best score is
+    held_back: held-back pictures; None takes the training pictures. For a run on a published set, its validation
+    pictures are used: those in `held_back` or, if this is None, those in the training's own source. The best score is
     stored in the run, so that a resumed run knows it. Scores are compared only if they were measured with the same
     feature network on the same pictures, against as many training pictures: at most MOST_REAL.
     """
 
-    def __init__(self, run: RunFolder, network: FeatureNetwork, held: Path | None = None) -> None:
+    def __init__(self, run: RunFolder, network: FeatureNetwork, held_back: Path | None = None) -> None:
         self.run = run
         self.network = network
-        self.held_source = held
+        self.held_source = held_back
         self._sets: tuple[Labelled, Labelled] | None = None  # held-back and training pictures
         self._all_real = 0  # how many training pictures there are, of which at most MOST_REAL are in `_sets`
         self._digest: str | None = None  # of the held-back ones
@@ -79,15 +78,15 @@ class Evaluator:
     def _measured(self, state: TrainingState) -> dict[str, float]:
         packed = open_packed(self.run.data, verify=False)  # hashes were made or checked when training began
         model = model_of(state, packed, self.run.read_config())
-        held, train = self._pictures(model, packed)
+        held_back, train = self._pictures(model, packed)
         result = evaluate_model(
             model,
-            held,
+            held_back,
             train,
             self.network,
             most_sources=MOST_SOURCES,
             beside_trivial=False,  # trivial baselines do not change during the training
-            cache=self.run.path / "evaluation",
+            cache=self.run.path / EVALUATION,
         )
         values = plain_values(result)
         score = self._score(values)
@@ -113,22 +112,22 @@ class Evaluator:
             source = self.held_source or (Path(self.run.source()) if part else None)
             if source is None:
                 whole = labelled(packed)
-                held, train = evenly_chosen(whole, MOST_HELD), whole
+                held_back, train = evenly_chosen(whole, MOST_HELD), whole
             else:
                 squares = square_settings(
                     model.image_size, model.fit, model.background, part, data.max_pixels
                 )
                 squares = replace(squares, picture_column=data.picture_column, min_side=data.min_side)
-                cache = self.run.path / "evaluation" / "held"
-                held = labelled(pack_held(source, cache, squares, label_column=data.label_column))
-                train = training_pictures(self.run.path, held, model) or held
+                cache = self.run.path / EVALUATION / "held"
+                held_back = labelled(pack_held(source, cache, squares, label_column=data.label_column))
+                train = training_pictures(self.run.path, held_back, model) or held_back
             real = evenly_chosen(train, MOST_REAL)
             if len(real.images) < len(train.images):
                 remark(
                     f"evaluations during the training compare with {len(real.images):,} of {len(train.images):,} "
                     "real pictures, evenly spread"
                 )
-            self._sets, self._all_real = (held, real), len(train.images)
+            self._sets, self._all_real = (held_back, real), len(train.images)
         return self._sets
 
     def _measured_with(self) -> dict[str, str | int]:
@@ -139,10 +138,10 @@ class Evaluator:
             return {"features": self.network.name}
         if self._digest is None:
             digest = hashlib.sha256()
-            held = self._sets[0]
-            digest.update(held.classes.tobytes())
-            for i in range(0, len(held.images), HASHED):
-                digest.update(held.images[i : i + HASHED].tobytes())
+            held_back = self._sets[0]
+            digest.update(held_back.classes.tobytes())
+            for i in range(0, len(held_back.images), HASHED):
+                digest.update(held_back.images[i : i + HASHED].tobytes())
             self._digest = digest.hexdigest()
         return {"features": self.network.name, "pictures": self._digest, "real": len(self._sets[1].images)}
 
@@ -165,8 +164,8 @@ class Evaluator:
         if before and not self._is_comparable(before):
             remark(
                 f"step {step}: the best model so far (step {before.get('step')}) was measured with other held-back "
-                f"pictures or another feature network, so scores cannot be compared, and this model replaces it in "
-                f"{self.run.path / BEST}"
+                "pictures, another number of real pictures or another feature network, so scores cannot be compared, "
+                f"and this model replaces it in {self.run.path / BEST}"
             )
 
     def _score(self, values: dict[str, float]) -> tuple[str, float] | None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tunit.clustering.cues import Integers
 from tunit.evaluation import clusters
 from tunit.evaluation.against_trivial import compare_with_trivial
 from tunit.evaluation.comparison import compare_group, compare_sets, mean_of
@@ -26,8 +27,8 @@ from tunit.evaluation.protocol import (
     random_pairing,
     translated,
 )
-from tunit.evaluation.result import Evaluation, Integers, Labelled
-from tunit.evaluation.trivial import ANSWERS
+from tunit.evaluation.result import Evaluation, Labelled
+from tunit.evaluation.trivial import BASELINES
 from tunit.evaluation.truth import ERROR_RATIO, EXACT_ERROR, TruthTest, translation_error
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
@@ -39,7 +40,7 @@ Say = Callable[[str], None]
 
 def evaluate_model(
     model: Model,
-    held: Labelled,
+    held_back: Labelled,
     train: Labelled,
     network: FeatureNetwork | None,
     *,
@@ -53,9 +54,9 @@ def evaluate_model(
 ) -> Evaluation:
     """Measure `model` on held-back pictures, compared with the training pictures, both at the model's size.
 
-    Pictures are translated between groups. If `held` has two classes or more, the groups are its classes, as in the
-    paper's protocol; otherwise they are the domains that the model finds. If there is only one group, pairs are drawn
-    from all pictures.
+    Pictures are translated between groups. If `held_back` has two classes or more, the groups are its classes, as in
+    the paper's protocol; otherwise they are the domains that the model finds. If there is only one group, pairs are
+    drawn from all pictures.
 
     network: None leaves out the figures that need features. most_sources: how many pictures are translated into each
     group; 0 for all. truth: exact translations, which exist only for drawn creatures. translates: False measures only
@@ -63,21 +64,21 @@ def evaluate_model(
     pictures.
     """
     result = Evaluation(features=network.name if network else "none")
-    say(f"sorting {len(held.images):,} pictures")
+    say(f"sorting {len(held_back.images):,} pictures")
     with result.timed("domains"):
-        probabilities, styles = probabilities_and_styles(model, held.images)
+        probabilities, styles = probabilities_and_styles(model, held_back.images)
         confidences, found = (values.numpy() for values in probabilities.max(1))
     if truth is not None and translates:
         _against_truth(result, model, truth)
     if method_of(model.config).learns_domains:
-        _clustering(result, held, found, confidences, styles.numpy(), model.settings.domains)
+        _clustering(result, held_back, found, confidences, styles.numpy(), model.settings.domains)
         if beside_trivial:
-            _beside_trivial(result, held, found, model.settings.domains, seed, say)
+            _beside_trivial(result, held_back, found, model.settings.domains, seed, say)
     else:
         result.notes.append("domains: this method learns none, so only translations are measured")
     if not translates:
         return result
-    groups, names, real_groups = _groups(result, model, held, train, found)
+    groups, names, real_groups = _groups(result, model, held_back, train, found)
     pairings = _pairings(result, groups, seed, most_sources)
     if not pairings:
         return result
@@ -88,7 +89,7 @@ def evaluate_model(
         name = names[k] if k != ALL else "the styles of others"
         say(f"translating {len(pairing):,} pictures into {name}")
         used = network if real is not None else None
-        fake = _translate_group(result, name, model, used, held, pairing, styles, found, pools)
+        fake = _translate_group(result, name, model, used, held_back, pairing, styles, found, pools)
         if fake is not None:
             pools.features.append(fake[rows])
         if real is not None and fake is not None and k != ALL:
@@ -110,7 +111,7 @@ def _kept(numbers: list[int], seed: int) -> list[Tensor]:
 
 
 def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
-    if not truth.creatures:
+    if not truth.pairs:
         result.notes.append("exact truth: there is a single creature, and no other to take a style from")
         return
     with result.timed("exact truth"):
@@ -125,11 +126,11 @@ def _against_truth(result: Evaluation, model: Model, truth: TruthTest) -> None:
 
 
 def _beside_trivial(
-    result: Evaluation, held: Labelled, found: Integers, number: int, seed: int, say: Say
+    result: Evaluation, held_back: Labelled, found: Integers, number: int, seed: int, say: Say
 ) -> None:
-    say(f"grouping the same pictures by trivial baselines: k-means on each of {', '.join(ANSWERS)}")
-    with result.timed("trivial answers"):
-        result.trivial = compare_with_trivial(held.images, found, held.classes, number, seed)
+    say(f"grouping the same pictures by trivial baselines: k-means on each of {', '.join(BASELINES)}")
+    with result.timed("trivial baselines"):
+        result.trivial = compare_with_trivial(held_back.images, found, held_back.classes, number, seed)
 
 
 def _real_features(
@@ -139,19 +140,19 @@ def _real_features(
     if network is None:
         return None
     say(f"features of {len(train.images):,} real pictures by {network.name}")
-    with result.timed("real features"), result.noted("features"):
+    with result.timed("real features"), result.errors_as_notes("features"):
         return features_of(train.images, network, cache=cache)
-    return None
+    return None  # `errors_as_notes` has turned a DataError into a note
 
 
 def _groups(
-    result: Evaluation, model: Model, held: Labelled, train: Labelled, found: Integers
+    result: Evaluation, model: Model, held_back: Labelled, train: Labelled, found: Integers
 ) -> tuple[Integers, list[str], Integers]:
     """The groups between which pictures are translated: the group of each held-back picture, the names of the groups,
     and the group of each real picture.
     """
-    if held.has_classes:
-        return held.classes, held.names, train.classes
+    if held_back.has_several_classes:
+        return held_back.classes, held_back.names, train.classes
     result.grouped_by = "domain"
     result.notes.append("no classes are known: figures per group are those of the domains found")
     with result.timed("domains"):
@@ -184,7 +185,7 @@ class _Pools:
 
 def _clustering(
     result: Evaluation,
-    held: Labelled,
+    held_back: Labelled,
     found: Integers,
     confidences: NDArray[np.floating],
     styles: NDArray[np.floating],
@@ -201,12 +202,12 @@ def _clustering(
         result.notes.append("IOI: it needs two domains, and two different pictures in one domain")
     else:
         result.figures["IOI"] = ioi
-    if not held.has_classes:
+    if not held_back.has_several_classes:
         return
-    rows = np.flatnonzero(held.classes >= 0)
-    domains, classes = found[rows], held.classes[rows]
+    rows = np.flatnonzero(held_back.classes >= 0)
+    domains, classes = found[rows], held_back.classes[rows]
     matrix = clusters.confusion_matrix(domains, classes, number)
-    result.confusion, result.class_names = matrix.tolist(), held.names
+    result.confusion, result.class_names = matrix.tolist(), held_back.names
     pairs = clusters.matching(matrix)
     right = np.array([pairs.get(int(k), -1) for k in domains]) == classes
     result.figures["accuracy"] = mean_figure(right)
@@ -230,7 +231,7 @@ def _translate_group(
     name: str,
     model: Model,
     network: FeatureNetwork | None,
-    held: Labelled,
+    held_back: Labelled,
     pairing: Pairing,
     styles: Tensor,
     found: Integers,
@@ -241,7 +242,7 @@ def _translate_group(
     """
     parts: list[Tensor] = []
     with result.timed("translation"):
-        batches = translated(model, held.images, pairing, styles, cycle=True)
+        batches = translated(model, held_back.images, pairing, styles, cycle=True)
     while True:
         with result.timed("translation"):
             batch = next(batches, None)
@@ -256,7 +257,7 @@ def _translate_group(
             part = None
             with (
                 result.timed("features of translations"),
-                result.noted(f"features of translations into {name}"),
+                result.errors_as_notes(f"features of translations into {name}"),
             ):
                 part = features_of(batch.pictures, network)
                 parts.append(part)
@@ -286,7 +287,7 @@ def _summarise(result: Evaluation, real: Tensor | None, pools: _Pools, seed: int
     if real is None or not pools.features:
         return
     fake = torch.cat(pools.features)
-    with result.noted("all translations together"):
+    with result.errors_as_notes("all translations together"):
         compared = compare_sets(real, fake, seed=seed)
         result.figures |= {f"{name} of all": figure for name, figure in compared.figures.items()}
         result.notes += [f"all translations together: {note}" for note in compared.notes]

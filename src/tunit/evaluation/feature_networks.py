@@ -30,7 +30,7 @@ INCEPTION_ADDRESS = (
 )
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 INCEPTION_SIDE, INCEPTION_WIDTH = 299, 2048
-# Its publisher gives no SHA-256, and tunit downloads nothing that it cannot check: the user gives the file's path.
+# Its publisher gives no SHA-256 that `fetched` could check: the user downloads it, and gives the file's path.
 MOCO_ADDRESS = (
     "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"
 )

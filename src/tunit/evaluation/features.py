@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
+from tunit.clustering.cues import Pictures
 from tunit.errors import DataError, RunError
 from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.networks.tensor_file import read_tensors, write_tensors
 
 BATCH = 64
-Pictures = NDArray[np.uint8]
 
 
 def features_of(

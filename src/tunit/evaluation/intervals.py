@@ -17,13 +17,13 @@ MEAN_REPEATS = 1000  # resamplings for the interval of a mean
 # The mean of more values than this has the distribution of a normal variable, to three digits, and resampling them a
 # thousand times would take minutes.
 MOST_RESAMPLED = 100_000
-WITHIN = 0.95  # confidence level of the intervals
+LEVEL = 0.95  # confidence level of the intervals
 NORMAL_WITHIN = 1.96  # a normal variable is within this many standard deviations with that probability
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure, with its interval and sample size."""
+    """A measured number (not a drawing), with its 95 % interval and the number of pictures."""
 
     value: float
     low: float  # the ends of the 95 % interval
@@ -50,7 +50,7 @@ def mean_figure(values: Tensor | NDArray[np.generic], seed: int = 0, repeats: in
         float(rng.multinomial(len(array), np.full(len(array), 1 / len(array))) @ array) / len(array)
         for _ in range(repeats)
     ]
-    low, high = np.quantile(means, [(1 - WITHIN) / 2, (1 + WITHIN) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Figure(float(array.mean()), float(low), float(high), len(array))
 
 

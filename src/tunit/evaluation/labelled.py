@@ -21,6 +21,7 @@ from tunit.errors import ConfigError, DataError
 from tunit.evaluation.result import Labelled
 from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import Model
+from tunit.training.run_folder import RunFolder
 
 AUTO = "auto"
 
@@ -89,13 +90,14 @@ def labelled(pictures: PackedPictures) -> Labelled:
     return Labelled(pictures.images, pictures.labels, pictures.classes)
 
 
-def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | None:
-    """A run's training pictures, with classes numbered as in `held`; None if the run holds no pictures.
+def training_pictures(run: Path, held_back: Labelled, model: Model) -> Labelled | None:
+    """A run's training pictures, with classes numbered as in `held_back`. None if the run holds no pictures that can
+    be read, or if they have another size than the model.
 
-    The class of a picture without a label is the name of its folder, if `held` has such a class.
+    The class of a picture without a label is the name of its folder, if `held_back` has such a class.
     """
     try:
-        packed = open_packed(run / "data")
+        packed = open_packed(RunFolder(run).data)
     except DataError:
         return None
     if packed.images.shape[1] != model.image_size:
@@ -105,17 +107,21 @@ def training_pictures(run: Path, held: Labelled, model: Model) -> Labelled | Non
         packed.classes[k] if k >= 0 else folder or ""
         for k, folder in zip(packed.labels, folders, strict=True)
     ]
-    return _numbered(held, packed.images, labels)
+    return _numbered(held_back, packed.images, labels)
 
 
-def with_classes_of(held: Labelled, pictures: Labelled) -> Labelled:
-    """`pictures`, with classes numbered as in `held`, by their names. Classes that `held` does not have become -1."""
-    return _numbered(held, pictures.images, [pictures.names[k] if k >= 0 else "" for k in pictures.classes])
+def with_classes_of(held_back: Labelled, pictures: Labelled) -> Labelled:
+    """`pictures`, with classes numbered as in `held_back`, by their names. Classes that are not there become -1."""
+    return _numbered(
+        held_back, pictures.images, [pictures.names[k] if k >= 0 else "" for k in pictures.classes]
+    )
 
 
-def _numbered(held: Labelled, images: NDArray[np.uint8], names: list[str]) -> Labelled:
-    number = {name: i for i, name in enumerate(held.names)}
-    return replace(held, images=images, classes=np.array([number.get(name, -1) for name in names], np.int64))
+def _numbered(held_back: Labelled, images: NDArray[np.uint8], names: list[str]) -> Labelled:
+    number = {name: i for i, name in enumerate(held_back.names)}
+    return replace(
+        held_back, images=images, classes=np.array([number.get(name, -1) for name in names], np.int64)
+    )
 
 
 class ChosenRows:

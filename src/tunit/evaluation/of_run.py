@@ -36,9 +36,9 @@ from tunit.given import given_seed, whole_number
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.printing import shown
-from tunit.training.run_folder import RunFolder, given_run, read_picture_index
+from tunit.training.run_folder import EVALUATION, RunFolder, given_run, read_picture_index
 
-FOLDER, RESULT = "evaluation", "evaluation.json"
+RESULT = "evaluation.json"
 LARGEST_RESULT = 1 << 26  # bytes of a result
 
 
@@ -66,8 +66,8 @@ def evaluate_run(
 ) -> Evaluation:
     """Measure the model of `run` on the held-back pictures of `source`; write the result as JSON, and return it.
 
-    train: real pictures to compare translations with; None takes the run's training pictures or, if it has none, the
-        held-back ones.
+    train: real pictures to compare translations with; None takes the run's training pictures or, if it has none of
+        the model's size, the held-back ones.
     labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
     part: if `source` is a published set, which part of it to use. Of `train` the training part is used.
     max_pixels: a picture that declares more is left out.
@@ -85,12 +85,14 @@ def evaluate_run(
     run, source, train, path = _places(run, source, train, out, features)
     squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
     squares = replace(squares, picture_column=picture_column)
-    with workplace(run / FOLDER) as folder:
-        held, real, known = _pictures(run, source, train, model, folder, squares, (labels, label_column), say)
+    with workplace(run / EVALUATION) as folder:
+        held_back, real, known = _pictures(
+            run, source, train, model, folder, squares, (labels, label_column), say
+        )
         network, unreachable = _network(features, preprocessing, model, trust_features, say)
         result = evaluate_model(
             model,
-            held,
+            held_back,
             real,
             network,
             seed=seed,
@@ -134,7 +136,7 @@ def _places(
     """
     run, source = expand_home(run), expand_home(source)
     train = None if train is None else expand_home(train)
-    path, keep = run / FOLDER / RESULT, [run, source, train, Path(features)]
+    path, keep = run / EVALUATION / RESULT, [run, source, train, Path(features)]
     if out is not None:
         path = expand_home(out)
         check_result_file(path, keep)
@@ -182,33 +184,36 @@ def _pictures(
     how = dict(zip(("labels", "label_column"), labels, strict=True))
     packed = pack_held(source, folder / "held", squares, **how)
     say_what_is_missing(packed, source, say)
-    held, known = labelled(packed), _trained_on(run, packed)
+    held_back, known = labelled(packed), _trained_on(run, packed)
     if train is not None:
         if squares.part is not None:
             squares = replace(squares, part=replace(squares.part, split="train"))
         packed = pack_held(train, folder / "train", squares, **how)
         say_what_is_missing(packed, train, say)
-        return held, with_classes_of(held, labelled(packed)), known
-    real = training_pictures(run, held, model)
+        return held_back, with_classes_of(held_back, labelled(packed)), known
+    real = training_pictures(run, held_back, model)
     if real is None:
-        say("the run holds no training pictures: translations are compared with the held-back pictures")
-        return held, held, known
+        say(
+            "the run holds no training pictures of the model's size: translations are compared with the held-back "
+            "pictures"
+        )
+        return held_back, held_back, known
     unknown = int((real.classes < 0).sum())
-    if held.has_classes and unknown:
+    if held_back.has_several_classes and unknown:
         say(
             f"{unknown:,} of {len(real.classes):,} training pictures have no label that is a class of the held-back "
             "ones: figures for a class leave them out (--train FOLDER gives other pictures)"
         )
-    return held, real, known
+    return held_back, real, known
 
 
-def _trained_on(run: Path, held: PackedPictures) -> str:
+def _trained_on(run: Path, held_back: PackedPictures) -> str:
     """A note if the run was trained on some of the held-back pictures; "" if not, or if that is unknown."""
     try:
         trained = {digest for _, _, digest in read_picture_index(RunFolder(run).pictures)}
     except UnreadableError:  # a model folder has no list of pictures
         return ""
-    number, every = sum(digest in trained for digest in held.hashes), len(held.hashes)
+    number, every = sum(digest in trained for digest in held_back.hashes), len(held_back.hashes)
     if not number:
         return ""
     was = "was" if number == 1 else "were"

@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tunit.clustering.cues import Integers, Pictures
 from tunit.data.batching.augment import to_float
 from tunit.machine import without_tf32
 from tunit.methods.inference import BATCH, guidance_over, in_batches, pictures_at_a_time, redraw
 from tunit.methods.model_file import Model
-
-Integers = NDArray[np.int64]
-Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

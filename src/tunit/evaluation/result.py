@@ -7,14 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tunit.clustering.cues import Integers, Pictures
 from tunit.errors import DataError
 from tunit.evaluation.against_trivial import TrivialComparison
 from tunit.evaluation.intervals import Figure
-
-Integers = NDArray[np.int64]
-Pictures = NDArray[np.uint8]
 
 # The end of the note of an evaluation on pictures that the run was trained on.
 UNFAIR = "figures are fair only for pictures held back"
@@ -29,7 +26,7 @@ class Labelled:
     names: list[str]
 
     @property
-    def has_classes(self) -> bool:
+    def has_several_classes(self) -> bool:
         """Whether at least two classes are known."""
         return len(np.unique(self.classes[self.classes >= 0])) > 1
 
@@ -38,6 +35,7 @@ class Labelled:
 class Evaluation:
     """The result of an evaluation. The names of figures are those in the printed table."""
 
+    # Name of a measured number (not of a drawing) -> the number, with its interval if it has one.
     figures: dict[str, Figure | float] = field(default_factory=dict)
     groups: dict[str, dict[str, Figure]] = field(default_factory=dict)  # per class, or per domain found
     grouped_by: str = "class"
@@ -61,7 +59,7 @@ class Evaluation:
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
 
     @contextmanager
-    def noted(self, what: str) -> Iterator[None]:
+    def errors_as_notes(self, what: str) -> Iterator[None]:
         """Turn a DataError of the block, which means that something cannot be measured, into a note."""
         try:
             yield

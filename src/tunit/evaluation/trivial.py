@@ -1,4 +1,4 @@
-"""Trivial baselines to "which pictures belong together?": k-means on pixels and simple descriptors.
+"""Trivial baselines for the question which pictures belong together: k-means on pixels and simple descriptors.
 
 If the domains of a training are not better than these, the training was not worth its time. Each function takes
 pictures (N, S, S, 3) of bytes and returns the group of each, from 0 to k - 1: (N,) int64, determined by the seed. If
@@ -50,7 +50,7 @@ def by_random_features(images: Pictures, k: int, seed: int) -> Integers:
     return _grouped(images, _vgg_vectors, k, seed)
 
 
-ANSWERS: dict[str, Callable[[Pictures, int, int], Integers]] = {
+BASELINES: dict[str, Callable[[Pictures, int, int], Integers]] = {
     "pixels": by_pixels,
     "colours": by_colours,
     "shapes": by_shapes,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tunit.clustering.cues import Pictures
 from tunit.data.creatures.factors import Content, Style
 from tunit.data.creatures.picture_set import (
     LARGEST_TABLE,
@@ -30,7 +31,6 @@ MOST_PAIRS = 300
 # Names of the figures in evaluation.json.
 EXACT_ERROR = "error against the exact truth (grey levels)"
 ERROR_RATIO = "translation error ratio"
-Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TruthTest:
     references: Pictures  # (N, S, S, 3)
     truths: Pictures  # (N, S, S, 3)
     masks: NDArray[np.bool_]  # (N, S, S): the creature's own pixels in the truth
-    creatures: tuple[tuple[Creature, Creature], ...]  # (source, reference)
+    pairs: tuple[tuple[Creature, Creature], ...]  # (source, reference)
 
 
 @dataclass(frozen=True)

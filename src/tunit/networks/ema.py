@@ -12,7 +12,7 @@ N = TypeVar("N", bound=nn.Module)
 def update_ema(average: nn.Module, live: nn.Module, decay: float) -> None:
     """Update the parameters of `average`: average <- decay * average + (1 - decay) * live. With decay 0, copy them.
 
-    Buffers are always copied: they are statistics of batch norm, which are running averages already.
+    Buffers are always copied: statistics of batch norm, which are running averages already, and constants.
     """
     averages = [p.detach() for p in average.parameters()]
     torch._foreach_lerp_(averages, [p.detach() for p in live.parameters()], 1 - decay)

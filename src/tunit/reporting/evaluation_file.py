@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from tunit.errors import RunError
-from tunit.evaluation.of_run import FOLDER, LARGEST_RESULT, RESULT
+from tunit.evaluation.of_run import LARGEST_RESULT, RESULT
 from tunit.files.reading import Record, UnreadableError, read_json
-from tunit.training.run_folder import RunFolder
+from tunit.training.run_folder import EVALUATION, RunFolder
 
 
 def evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None:
     """The result of `tunit evaluate`; None if there is none."""
     try:
-        found = Record(read_json(figures or run.path / FOLDER / RESULT, LARGEST_RESULT))
+        found = Record(read_json(figures or run.path / EVALUATION / RESULT, LARGEST_RESULT))
         _check_evaluation(found)
         return found.values
     except UnreadableError as error:

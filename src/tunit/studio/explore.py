@@ -19,7 +19,7 @@ from tunit.studio.requests import library_of, run_of, whole_of
 from tunit.studio.run_output import RunOutput
 from tunit.studio.shown import example_rows
 from tunit.studio.workspace import Run
-from tunit.translation.answers import learns_domains
+from tunit.translation.classification import learns_domains
 
 NEIGHBOURS = 12
 TYPICAL = 6  # pictures on a domain's card

@@ -26,7 +26,7 @@ from tunit.studio.lru_cache import Stamp, stamp_of
 from tunit.studio.refusals import UNEXPECTED
 from tunit.studio.run_output import FORMAT, NAME, RunOutput, checksum, digest_of, read_output, write_output
 from tunit.studio.workspace import Run
-from tunit.translation.answers import learns_domains
+from tunit.translation.classification import learns_domains
 
 MOST_PICTURES = 20_000  # E's output is computed for at most this many pictures, evenly spread over the set
 GLIMPSE = 128  # the pictures that are looked at first

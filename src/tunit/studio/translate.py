@@ -24,7 +24,7 @@ from tunit.studio.requests import form_of, library_of, number_of, run_of, text_o
 from tunit.studio.styles import mix_of, stops_of
 from tunit.studio.uploads import picture_of
 from tunit.studio.workspace import Run
-from tunit.translation.answers import classified, learns_domains
+from tunit.translation.classification import classified, learns_domains
 
 MOST_STRENGTH = 2.0
 FEWEST_FRAMES, MOST_FRAMES, MOST_STOPS = 2, 120, 8

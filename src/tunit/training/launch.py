@@ -35,11 +35,11 @@ from tunit.training.new_run import check_begun, check_free, locked_and_tidied, m
 from tunit.training.preparation import (
     Announce,
     Progress,
-    changed,
     make_ready_if_one_process,
     pack,
     prepare_resume,
     resolved,
+    resumed_config,
     with_crops_for,
     with_domains_of,
 )
@@ -244,7 +244,7 @@ def resume_run(
             return follow_rank_zero(run, plan)
         with rank_zero_alone():
             lock.enter_context(locked_and_tidied(run))
-            config, about = changed(run.read_config(), overrides or {}), run.read_about()
+            config, about = resumed_config(run.read_config(), overrides or {}), run.read_about()
             started = bool(checkpoints(run.checkpoints))
             if not must_launch(config):
                 pictures, ready = prepare_resume(run, config, about, source, started, progress, announce)

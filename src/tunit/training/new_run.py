@@ -16,7 +16,7 @@ from tunit.files.atomic import LockedError, clear_leftovers, lock, owner_of, wri
 from tunit.files.result_names import DOMAINS, EXPORT, KEPT, RUNTIME, TABLE, THUMBNAILS
 from tunit.printing import remark
 from tunit.training.results_inside import domains_in, export_in, is_left_behind, is_own_folder
-from tunit.training.run_folder import EVALUATED, EVALUATION, HIDDEN, LOCK, NEW, WRITTEN, RunFolder
+from tunit.training.run_folder import BEST, EVALUATED, EVALUATION, HIDDEN, LOCK, NEW, WRITTEN, RunFolder
 
 # Marker files in .new. "ready": the new run is complete, and the old files may be removed. "moving": the old files
 # are gone, and the new files are being moved out of .new.
@@ -87,8 +87,8 @@ def locked_and_tidied(run: RunFolder) -> Iterator[None]:
                 run.path,
                 run.checkpoints,
                 run.samples,
-                run.path / "best",
-                run.path / "evaluation",
+                run.path / BEST,
+                run.path / EVALUATION,
             ):
                 clear_leftovers(folder)
         yield

@@ -192,7 +192,7 @@ def _check_steps(run: RunFolder, config: Config, taken: int) -> None:
         )
 
 
-def changed(config: Config, overrides: dict[str, str]) -> Config:
+def resumed_config(config: Config, overrides: dict[str, str]) -> Config:
     """The config of a resumed run with the overrides.
 
     Raises ConfigError if one of them is not in RESUMABLE and has another value than the run.

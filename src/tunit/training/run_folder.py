@@ -33,13 +33,13 @@ from tunit.methods.model_file import DOMAINS, TENSORS
 LARGEST_ABOUT = 1 << 22  # bytes of run.json; the command in it may be long
 LARGEST_TABLE = 1 << 30  # bytes of pictures.csv; about eight million pictures
 
-# Entries that are not part of the run: the lock file, the folder in which a replacement is prepared, and what the
-# studio keeps beside the run.
+# Not part of the run: the lock file, the folder in which a replacement is prepared, and what the studio keeps there.
 LOCK, NEW = ".lock", ".new"
 HIDDEN = {LOCK, NEW, STUDIO}
 # Everything else that is written into a run without being asked for another place: by a training, by `tunit report`,
 # and, in a folder of its own, by evaluations (these also write files of features, EVALUATION/*.safetensors).
 WRITTEN = (OF_A_RUN - HIDDEN) | {"report.html"}
+BEST = "best"  # a folder with a model that `tunit translate` and other commands accept like a run
 EVALUATION, EVALUATED = "evaluation", {"evaluation.json", "features", "held", "train"}
 
 

@@ -19,7 +19,7 @@ from tunit.given import real_number, whole_number
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
-from tunit.translation.answers import (
+from tunit.translation.classification import (
     Classified,
     DomainRow,
     check_learns_domains,

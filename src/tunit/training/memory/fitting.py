@@ -206,7 +206,10 @@ def try_step(config: Config, device: torch.device, size: int, *, joint: bool = T
 
 
 def step_bytes(config: Config, size: int, *, joint: bool = True) -> int:
-    """The bytes that training needs on the CPU: state, gradients, and the peak of kept activations."""
+    """The bytes that training needs on the CPU: state, gradients, and the peak of kept activations.
+
+    It takes a step and measures it. Only tests call it: a training decides by `predicted_bytes`.
+    """
     return sum(_activations_and_state(config, size, joint=joint))
 
 
