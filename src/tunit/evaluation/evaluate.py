@@ -154,7 +154,8 @@ def _groups(
     if held_back.has_several_classes:
         return held_back.classes, held_back.names, train.classes
     result.grouped_by = "domain"
-    result.notes.append("no classes are known: figures per group are those of the domains found")
+    known = "only one class is known" if (held_back.classes >= 0).any() else "no classes are known"
+    result.notes.append(f"{known}: figures per group are those of the domains found")
     with result.timed("domains"):
         real_groups = probabilities_and_styles(model, train.images)[0].argmax(1).numpy()
     return found, [f"domain {k}" for k in range(model.settings.domains)], real_groups
