@@ -27,7 +27,12 @@ AUTO = "auto"
 
 
 def pack_held(
-    source: Path, cache: Path, settings: PackSettings, *, labels: str = AUTO, label_column: str = LABEL_COLUMN
+    source: Path,
+    folder: Path,
+    settings: PackSettings,
+    *,
+    labels: str = AUTO,
+    label_column: str = LABEL_COLUMN,
 ) -> PackedPictures:
     """The pictures of `source` as squares, with labels if it has any.
 
@@ -44,7 +49,7 @@ def pack_held(
         mode = "folders" if LAYOUTS[settings.part.layout].has_classes else "none"
     else:
         mode = _mode_of(source, label_column, settings.picture_column)
-    return pack_pictures(source, cache, replace(settings, labels=mode, label_column=label_column))
+    return pack_pictures(source, folder, replace(settings, labels=mode, label_column=label_column))
 
 
 def check_there(source: Path, what: str) -> None:

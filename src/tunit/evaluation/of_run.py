@@ -213,7 +213,7 @@ def _trained_on(run: Path, held_back: PackedPictures) -> str:
         trained = {digest for _, _, digest in read_picture_index(RunFolder(run).pictures)}
     except UnreadableError:  # a model folder has no list of pictures
         return ""
-    number, every = sum(digest in trained for digest in held_back.hashes), len(held_back.hashes)
+    number, every = sum(pixel_hash in trained for pixel_hash in held_back.hashes), len(held_back.hashes)
     if not number:
         return ""
     was = "was" if number == 1 else "were"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tunit.config import Config, preset_differences, read_config
+from tunit.config import Config, DataConfig, preset_differences, read_config
 from tunit.errors import ConfigError
 from tunit.experiments.experiment import Experiment, Table
 from tunit.experiments.split import Split, split_pictures
@@ -57,16 +57,19 @@ class Plan:
             raise ConfigError(
                 f"--seed {given['seed']} has no effect on a table: use --seeds N, for the seeds 0 to N - 1"
             )
-        data = read_config(self.base).with_overrides(given).data
+        data = self._data_settings()
         for name, (unset, remedy) in NOT_FOR_TABLES.items():
             value = str(getattr(data, name))
             if value != unset:
                 flag = f"--{name.replace('_', '-')} {value}"
                 raise ConfigError(flag + ("" if name in given else f" (set in --base {self.base})") + remedy)
 
+    def _data_settings(self) -> DataConfig:
+        return read_config(self.base).with_overrides(dict(self.overrides)).data
+
     def pictures(self) -> Split:
         """The training and the held-back pictures with their classes. Raises as `split_pictures` does."""
-        data = read_config(self.base).with_overrides(dict(self.overrides)).data
+        data = self._data_settings()
         return split_pictures(
             self.data,
             self.held_back,

@@ -33,12 +33,12 @@ class DomainRow(NamedTuple):
 
 
 def learns_domains(model: Model) -> bool:
-    """Whether E of this model has learned domains; if not, its logits have no meaning."""
+    """Whether E of this model has learnt domains; if not, its logits have no meaning."""
     return method_of(model.config).learns_domains
 
 
 def check_learns_domains(model: Model) -> None:
-    """Raises ConfigError if E of this model has learned no domains."""
+    """Raises ConfigError if E of this model has learnt no domains."""
     if not learns_domains(model):
         raise ConfigError(
             f"a model of method '{model.config.method.method}' does not tell the domain of a picture (its domains "

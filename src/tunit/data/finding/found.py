@@ -68,8 +68,8 @@ class Found:
 
 
 def file_of(source: PictureSource) -> Path | None:
-    """The file of a picture, or the archive or database that holds it; None if it is in a store, or only a
-    part of a picture (`Cropped`).
+    """The file of a picture, or the archive or database that holds it; None if it is in a store, or only a part
+    of a picture (`Cropped`).
     """
     for name in ("path", "archive", "folder"):
         path = getattr(source.content, name, None)

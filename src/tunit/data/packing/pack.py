@@ -268,8 +268,7 @@ def _squares(
     """The outcome of each picture, in order: computed by processes of this machine, or on a cluster."""
     square_of = partial(_square_of, how)
     if engine == "ray":
-        with contextlib.closing(ray_map_in_chunks(square_of, pictures, _CHUNK)) as results:
-            yield from results
+        yield from ray_map_in_chunks(square_of, pictures, _CHUNK)
         return
     if workers is None:
         workers = min(usable_cores(), max(1, len(pictures) // _WORTH_A_PROCESS))

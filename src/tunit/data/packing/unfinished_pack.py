@@ -153,9 +153,8 @@ class UnfinishedPack:
 
         Raises OSError if the file does not exist or has another size.
         """
-        if self.pixels.stat().st_size != HEADER_BYTES + len(self._order) * packs.bytes_per_picture(
-            self._size
-        ):
+        expected = HEADER_BYTES + len(self._order) * packs.bytes_per_picture(self._size)
+        if self.pixels.stat().st_size != expected:
             raise FileNotFoundError(self.pixels)
         with self.pixels.open("rb") as file:
             for done, (slot, outcome) in enumerate(zip(self._order, outcomes, strict=False)):

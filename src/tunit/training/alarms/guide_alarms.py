@@ -1,8 +1,8 @@
 """Alarms for a training that goes wrong: pure functions that turn the logged figures into a plain sentence.
 
-There is a function (judge) for each problem. It gets the training so far (evidence.py), and returns a
-sentence that says what is wrong, or None. The limit at which an alarm ends is not the one at which it begins, so that
-an alarm does not begin and end again and again. What to do about an alarm is in remedies.py.
+There is a function (judge) for each problem. It gets the training so far (evidence.py), and returns a sentence that
+says what is wrong, or None. The limit at which an alarm ends is not the one at which it begins, so that an alarm does
+not begin and end again and again. What to do about an alarm is in remedies.py.
 
 Here are the judges of how E learns domains and styles. Those of the joint steps, in which G and D train too, are in
 joint_alarms.py. The tables at the end of this file list all judges, by what they look at.
