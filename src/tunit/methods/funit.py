@@ -15,7 +15,7 @@ from tunit.config import Config, FunitConfig
 from tunit.config.methods import METHODS
 from tunit.data.batching.batches import Batch, Batches
 from tunit.data.packing.packed import PackedPictures
-from tunit.distributed.collectives import all_gather, rows_of_rank
+from tunit.distributed.collectives import all_gather
 from tunit.errors import DataError
 from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
@@ -23,11 +23,10 @@ from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
 from tunit.methods.optimisers import make_rmsprop, set_rates_of_baseline
-from tunit.methods.parts import Means, guidance_with_summed_style_gradients
+from tunit.methods.parts import Means, PartOfBatch, guidance_with_summed_style_gradients
 from tunit.methods.state import Networks, Optimisers, TrainingState
 from tunit.networks.ema import update_ema
 from tunit.networks.funit_networks import ClassEncoder, FunitGenerator, PatchDiscriminator
-from tunit.networks.generator import StyledGenerator
 
 
 def funit_step(
@@ -51,37 +50,21 @@ def funit_step(
         with record_function("E"):
             s = guidance_with_summed_style_gradients(networks.guide, x).style
         with record_function("G"):
-            part = ShareOfBatch(x, y, s, permutation)
-            x_out = part.redrawn(generator, generator.encode(x))
-        x_fake = x_out[: len(x)].detach()
+            part = PartOfBatch(x, y, s, permutation)
+            part.redraw(generator)
         with record_function("D"), descent(optimisers.discriminator):
-            loss, terms = discriminator_loss(discriminator, x, part.y, x_fake, part.y_ref, phase, config)
+            real, fake = (x, part.y), (part.x_fake.detach(), part.y_ref)
+            loss, terms = discriminator_loss(discriminator, *real, *fake, phase, config)
             backward(part.share * loss)
             means.add(terms, part.share)
         # The class encoder learns as a part of G.
         with record_function("G"), frozen(discriminator), descent(optimisers.generator, optimisers.guide):
-            loss, terms = generator_loss(discriminator, part, x_out, config)
+            loss, terms = generator_loss(discriminator, part, config)
             backward(part.share * loss)
             means.add(terms, part.share)
     update_both_averages(networks, phase, config)
     state.step += 1
     return means.of_batch()
-
-
-class ShareOfBatch:
-    """This process's pictures x of a batch with their references, which may be pictures of other processes."""
-
-    def __init__(self, x: Tensor, y: Tensor, s: Tensor, permutation: Tensor) -> None:
-        """x: (b, 3, S, S). y: (B,), s: (B, width) and permutation: (B,) are of the whole batch."""
-        rows = rows_of_rank(len(y))
-        self.x, self.references = x, permutation[rows]
-        self.y, self.y_ref = y[rows], y[self.references]
-        self.s, self.s_ref = s[rows], s[self.references]
-        self.share = len(x) / len(y)  # the share of the batch that this process has
-
-    def redrawn(self, generator: StyledGenerator, c: Tensor) -> Tensor:
-        """(2 b, 3, S, S): the translations with the references' styles, then the reconstructions, in one pass."""
-        return generator.decode(torch.cat([c, c]), torch.cat([self.s_ref, self.s]))
 
 
 def update_both_averages(networks: Networks, phase: Phase, config: Config) -> None:
@@ -92,22 +75,22 @@ def update_both_averages(networks: Networks, phase: Phase, config: Config) -> No
 
 
 def generator_loss(
-    discriminator: PatchDiscriminator, part: ShareOfBatch, x_out: Tensor, config: Config
+    discriminator: PatchDiscriminator, part: PartOfBatch, config: Config
 ) -> tuple[Tensor, Terms]:
     """The loss of G and the class encoder, 0.5 (adv(fake) + adv(rec)) + 0.1 L1 + feature matching; its terms by name.
 
-    x_out: (2 b, 3, S, S), the translations, then the reconstructions. The features of translations are matched with
-    those of their references, the features of reconstructions with those of their sources.
+    The features of translations are matched with those of their references, the features of reconstructions with
+    those of their sources.
     """
     weights, settings, x = config.losses, config.of(FunitConfig), part.x
     with torch.no_grad():
         real = losses.pooled_features(discriminator.features(x))
         of_references = all_gather(real)[part.references]
-    features = discriminator.features(x_out)
+    features = discriminator.features(part.x_out)
     logit = discriminator.judge_features(features, torch.cat([part.y_ref, part.y]))
     fake = losses.generator_adversarial(logit[: len(x)])
     rec = losses.generator_adversarial(logit[len(x) :])
-    l1 = losses.reconstruction(x_out[len(x) :].to(x.dtype), x)
+    l1 = losses.reconstruction(part.x_rec, x)
     matching = losses.feature_matching(features[: len(x)], of_references)
     matching = matching + losses.feature_matching(features[len(x) :], real)
     loss = (

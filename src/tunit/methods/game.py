@@ -12,7 +12,7 @@ from tunit.data.batching.randomness import counter_of_step
 from tunit.methods.losses import Terms
 from tunit.methods.method import Phase
 from tunit.methods.objectives import Augmentation, adversarial_loss, discriminator_loss, unchanged
-from tunit.methods.parts import MicroBatch
+from tunit.methods.parts import PartOfBatch
 from tunit.methods.state import TrainingState
 
 
@@ -26,15 +26,15 @@ class Game:
         memory, counter = self._memory, counter_of_step(state.step, state.rollbacks)
         self._augment = None if memory is None else memory.augment(counter, batch, config)
 
-    def _augmentation_of(self, part: MicroBatch) -> Augmentation:
+    def _augmentation_of(self, part: PartOfBatch) -> Augmentation:
         augment, rows = self._augment, part.rows
         return unchanged if augment is None else partial(augment, rows=rows)
 
-    def of_discriminator(self, part: MicroBatch, phase: Phase) -> tuple[Tensor, Terms]:
+    def of_discriminator(self, part: PartOfBatch, phase: Phase) -> tuple[Tensor, Terms]:
         """D's loss on a part of the batch, and its unweighted terms."""
         real = (part.x, part.y)
         if self._config.adversarial.adversarial_loss == "relativistic":
-            real = part.references(), part.y_ref
+            real = part.x_ref, part.y_ref
         fake = part.x_fake.detach(), part.y_ref
         return discriminator_loss(
             self._discriminator,
@@ -56,6 +56,6 @@ class Game:
             if self._augment is not None:
                 judged["discriminator/augment"] = self._memory.strength.clone()
 
-    def of_generator(self, part: MicroBatch) -> tuple[Tensor, Terms]:
+    def of_generator(self, part: PartOfBatch) -> tuple[Tensor, Terms]:
         """G's adversarial loss on a part of the batch, unweighted, and its terms."""
         return adversarial_loss(self._discriminator, part, self._config, self._augmentation_of(part))

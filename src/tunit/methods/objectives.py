@@ -20,7 +20,7 @@ from tunit.methods.differentiable_augment import InputKind
 from tunit.methods.inference import evaluating
 from tunit.methods.losses import Terms, without_autocast
 from tunit.methods.method import Phase
-from tunit.methods.parts import MicroBatch
+from tunit.methods.parts import PartOfBatch
 from tunit.networks.discriminator import DomainDiscriminator
 from tunit.networks.guide import Guidance, Guide, GuidingNetwork
 
@@ -212,7 +212,7 @@ def penalty_weight(weight: float, config: Config) -> float:
 
 
 def adversarial_loss(
-    discriminator: DomainDiscriminator, part: MicroBatch, config: Config, augment: Augmentation = unchanged
+    discriminator: DomainDiscriminator, part: PartOfBatch, config: Config, augment: Augmentation = unchanged
 ) -> tuple[Tensor, Terms]:
     """G's side of equation 3, not yet weighted, for the translations and for reconstructions in their own domain.
 
@@ -230,7 +230,7 @@ def adversarial_loss(
     halves = discriminator.judge(drawn, y).chunk(2)
     if config.adversarial.adversarial_loss == "relativistic":
         with torch.no_grad():
-            real = torch.cat([augment(part.references(), InputKind.REAL), augment(part.x, InputKind.SOURCE)])
+            real = torch.cat([augment(part.x_ref, InputKind.REAL), augment(part.x, InputKind.SOURCE)])
             others = discriminator.judge(real, y).chunk(2)
         fake, rec = (losses.relativistic(*pair) for pair in zip(halves, others, strict=True))
     else:
@@ -240,7 +240,7 @@ def adversarial_loss(
 
 
 def reconstruction_loss(
-    guide_average: GuidingNetwork, part: MicroBatch, weights: LossConfig
+    guide_average: GuidingNetwork, part: PartOfBatch, weights: LossConfig
 ) -> tuple[Tensor, Terms]:
     """Equation 5 plus, if `perceptual_weight` is not 0, the perceptual distance by features of E's EMA.
 

@@ -55,8 +55,8 @@ def keys_of(guide_average: GuidingNetwork, x: Tensor) -> Tensor:
     return styles_of(guide_average, x)
 
 
-class MicroBatch:
-    """Some pictures x of a batch, with the domains and styles of their references x~, and what G makes of them."""
+class PartOfBatch:
+    """Some pictures x of a batch, their references x~, both with domains and styles, and what G makes of them."""
 
     def __init__(
         self,
@@ -64,32 +64,34 @@ class MicroBatch:
         y: Tensor,
         s: Tensor,
         permutation: Tensor,
-        first: int,
+        first: int | None = None,
         whole: Tensor | None = None,
     ) -> None:
-        """x: (b, 3, S, S), rows `first` to `first + b` of the batch. y: (B,), s: (B, width), permutation: (B,), of
-        the whole batch.
+        """x: (b, 3, S, S), the batch's rows from `first` on; None: this process's rows. y: (B,), s: (B, width) and
+        permutation: (B,) are of the whole batch.
 
         whole: (B, 3, S, S), all pictures of the batch; needed only if D compares translations with their references.
         """
-        rows = slice(first, first + len(x))
-        self.x, self.y, self.y_ref = x, y[rows], y[permutation[rows]]
+        first = rows_of_rank(len(y)).start if first is None else first
+        self.rows = rows = slice(first, first + len(x))
+        self.references = permutation[rows]  # (b,): the rows of the references
         self.share = len(x) / len(y)  # the share of the batch that is in this part
-        self.rows = rows
-        self._s, self._references = s, permutation[rows]
+        self.x, self.y, self.s = x, y[rows], s[rows]
+        self.y_ref, self.s_ref = y[self.references], s[self.references]
         self._whole = whole
         self.x_out = x  # a placeholder until `redraw`
 
-    def references(self) -> Tensor:
+    def redraw(self, generator: StyledGenerator) -> Tensor:
+        """Let G redraw x in the styles of the references and in its own, in one pass. Returns the content codes."""
+        c = generator.encode(self.x)
+        self.x_out = generator.decode(torch.cat([c, c]), torch.cat([self.s_ref, self.s]))  # (2 b, 3, S, S)
+        return c
+
+    @property
+    def x_ref(self) -> Tensor:
         """x~: (b, 3, S, S). Only if `whole` was given."""
         assert self._whole is not None
-        return self._whole[self._references]
-
-    def redraw(self, generator: StyledGenerator) -> None:
-        """Let G redraw the pictures in their references' styles and in their own styles, in one pass."""
-        c = generator.encode(self.x)
-        s = torch.cat([self._s[self._references], self._s[self.rows]])
-        self.x_out = generator.decode(torch.cat([c, c]), s)  # (2 b, 3, S, S)
+        return self._whole[self.references]
 
     @property
     def x_fake(self) -> Tensor:
@@ -136,7 +138,7 @@ class Translations:
         self._s = style.detach().requires_grad_()
         size, first = micro_batch or len(x), rows_of_rank(len(y)).start
         self.parts = [
-            MicroBatch(some, y, self._s, permutation, first + i * size, whole)
+            PartOfBatch(some, y, self._s, permutation, first + i * size, whole)
             for i, some in enumerate(torch.split(x, size))
         ]
         # A single part keeps its graph for G's losses. Several parts would need too much memory; G draws them again,
@@ -152,7 +154,7 @@ class Translations:
         self._x_fake = x_fake
         return x_fake
 
-    def differentiable_parts(self) -> Iterator[MicroBatch]:
+    def differentiable_parts(self) -> Iterator[PartOfBatch]:
         """Each part, drawn with a graph, so that gradients reach G and the styles."""
         for part in self.parts:
             if len(self.parts) > 1:
@@ -160,7 +162,7 @@ class Translations:
             yield part
 
     def backward_part(
-        self, part: MicroBatch, adversarial: Tensor, reconstruction: Tensor, weights: LossConfig
+        self, part: PartOfBatch, adversarial: Tensor, reconstruction: Tensor, weights: LossConfig
     ) -> None:
         """Backpropagate a part's losses, and the gradient that E left at its translations, into G and the styles.
 

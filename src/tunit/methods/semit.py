@@ -22,7 +22,6 @@ from tunit.methods import losses
 from tunit.methods.descent import backward, descent, frozen, mixed_precision
 from tunit.methods.funit import (
     UNUSED,
-    ShareOfBatch,
     generator_loss,
     halves_of_generator,
     patch_discriminator,
@@ -35,7 +34,7 @@ from tunit.methods.losses import Terms
 from tunit.methods.method import Labels, Method, Phase
 from tunit.methods.objectives import discriminator_loss
 from tunit.methods.optimisers import set_rates_of_baseline
-from tunit.methods.parts import Means, guidance_with_summed_style_gradients
+from tunit.methods.parts import Means, PartOfBatch, guidance_with_summed_style_gradients
 from tunit.methods.soft_labels import SoftLabels, new_soft_labels
 from tunit.methods.state import TrainingState
 from tunit.networks.funit_networks import PatchDiscriminator
@@ -115,18 +114,17 @@ def translation_step(
     assert isinstance(generator, OctaveGenerator)
     assert isinstance(discriminator, PatchDiscriminator)
     with record_function("G"):
-        part, c = ShareOfBatch(x, y, guidance.style, permutation), generator.encode(x)
-        x_out = part.redrawn(generator, c)
-    x_fake = x_out[: len(x)]
+        part = PartOfBatch(x, y, guidance.style, permutation)
+        c = part.redraw(generator)
     with record_function("D"), descent(optimisers.discriminator):
-        real, fake = (x, part.y), (x_fake.detach(), part.y_ref)
+        real, fake = (x, part.y), (part.x_fake.detach(), part.y_ref)
         loss, terms = discriminator_loss(discriminator, *real, *fake, phase, config)
         backward(part.share * loss)
         means.add(terms, part.share)
     with record_function("G"), frozen(discriminator), descent(optimisers.generator, optimisers.guide):
-        loss, terms = generator_loss(discriminator, part, x_out, config)
+        loss, terms = generator_loss(discriminator, part, config)
         # Cycle consistency: the translation, translated back with the source's own style.
-        cycle = losses.reconstruction(generator.decode(generator.encode(x_fake), part.s).to(x.dtype), x)
+        cycle = losses.reconstruction(generator.decode(generator.encode(part.x_fake), part.s).to(x.dtype), x)
         # The content head learns to read the class from content codes; the encoder learns to make that impossible.
         # The head's own loss needs no weight: RMSprop divides gradients by their size, so a factor would not matter.
         of_head, of_encoder = generator.read_content(c)
