@@ -11,6 +11,7 @@ import torch
 
 from tiny_run import TINY, flags, tiny_config, write_pictures
 from tunit.cli import main
+from tunit.config.run_file import write_run_config
 from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods import registry
@@ -184,6 +185,43 @@ def test_settings_come_from_the_first_run_and_those_that_must_not_differ_are_nam
         config_like(tiny_config(guide_width=8, image_size=64), origin, {"guide_width", "image_size"})
     with pytest.raises(RunError, match="not the folder of a run"):
         config_like(tiny_config(), origin / "nowhere", set())
+
+
+def test_without_a_preset_the_run_is_trained_like_the_first_one(tmp_path, origin):
+    """Losses, rates, views and shares of phases are those of `origin`; labels and the machine are not."""
+    own = {"reconstruction_weight": 3.0, "generator_rate": 2e-4, "brightness": 0.3, "average_decay": 0.7}
+    of_origin = {"labels": "folders", "labelled_ratio": 0.25, "labelled_only_until": 1, "seed": 9}
+    shutil.copytree(origin, tmp_path / "first")
+    settings = STEPS | {"steps": 8, "guide_only_until": 2, "average_from": 3} | own | of_origin
+    write_run_config(tmp_path / "first" / "config.toml", tiny_config(**settings))
+    given = {"generator_rate", "steps"}
+    config = tiny_config("default", generator_rate=1e-3, steps=400)
+    like = config_like(config, tmp_path / "first", given, with_training=True).resolved_schedule()
+    assert (like.losses.reconstruction_weight, like.optimisers.generator_rate) == (3.0, 1e-3)
+    assert (like.augment.brightness, like.optimisers.average_decay) == (0.3, 0.7)
+    assert (like.schedule.steps, like.schedule.guide_only_until, like.schedule.average_from) == (
+        400,
+        100,
+        150,
+    )
+    assert (like.data.labels, like.data.labelled_ratio, like.schedule.labelled_only_until) == ("none", 0.0, 0)
+    assert like.run == config.run
+    with_preset = config_like(config, tmp_path / "first", given)
+    assert with_preset.losses.reconstruction_weight == config.losses.reconstruction_weight
+    kept = config_like(config, tmp_path / "first", set(), with_training=True).resolved_schedule()
+    assert (kept.schedule.steps, kept.schedule.guide_only_until, kept.schedule.average_from) == (8, 2, 3)
+
+
+@pytest.mark.parametrize("preset, weight", [([], 3.0), (["--preset", "small"], 30.0)])
+def test_the_command_takes_the_first_runs_settings_unless_a_preset_is_named(tmp_path, origin, preset, weight):
+    shutil.copytree(origin, tmp_path / "first")
+    write_run_config(tmp_path / "first" / "config.toml", tiny_config(**STEPS, reconstruction_weight=3.0))
+    shape = {"--batch-size": 4, "--guide-only-batch-size": 4, "--queue-length": 4, "--steps": 1}
+    words = [str(word) for pair in shape.items() for word in pair]
+    pictures = write_pictures(tmp_path / "pictures")
+    words += ["--from", str(tmp_path / "first"), "--guide-only-until", "0", "--average-from", "0", "--quiet"]
+    assert main(["train", str(pictures), "--out", str(tmp_path / "run"), *preset, *words]) == 0
+    assert RunFolder(tmp_path / "run").read_config().losses.reconstruction_weight == weight
 
 
 def test_pictures_and_style_codes_are_treated_as_in_the_first_run(origin):

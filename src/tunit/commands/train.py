@@ -65,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin with the networks of this run (fine-tuning); with another --domains, "
         "E's domain heads and D's last layer start from new weights",
     )
-    parser.add_argument("--preset", metavar="NAME", help="a preset or a TOML file [default]")
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="a preset or a TOML file [default; with --from, the settings of that run]",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
     parser.add_argument(
         "--strict", action="store_true", help="stop at a bad picture instead of leaving it out"
@@ -175,7 +179,7 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     preset, settings = args.preset or "default", _with_batch(args.batch, settings_of(args))
     config, given = layout_config(preset, settings), explicit_settings(preset, settings)
     if args.start_from:
-        config = config_like(config, given_run(args.start_from), given)
+        config = config_like(config, given_run(args.start_from), given, with_training=args.preset is None)
     _check_restarts(args.max_restarts, config)
     idle = idle_settings(config, chosen_settings(preset, settings))
     return start_run(

@@ -6,12 +6,14 @@ afterwards.
 """
 
 from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tunit.config import AUTO, Config, find_field
+from tunit.config.methods import METHODS
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError, RunError
 from tunit.methods.checks import check_labels
@@ -40,28 +42,43 @@ SHAPE = (
 HEADS = ("domains", "overclusters", "candidate_heads")
 INPUT = ("fit", "background", "standardise")
 CODES = ("normalise_style", "style_size")
+# Sections and phases that are also taken if the user names no preset. The rest belongs to the pictures, their labels
+# and the machine.
+SECTIONS = ("networks", "losses", "adversarial", "optimisers", "augment", "clustering")
+PHASES = ("guide_only_until", "average_from", "decay_steps")
 # An E must go on with the values of these settings with which it was trained.
 LEARNT_FROM = ("standardise", "normalise_style")
 
 
-def config_like(config: Config, origin: Path, given: Collection[str]) -> Config:
+def config_like(
+    config: Config, origin: Path, given: Collection[str], *, with_training: bool = False
+) -> Config:
     """The config with the networks and input settings of the run `origin`, except the settings in `given`.
 
-    given: names of settings that the user set explicitly. Raises ConfigError if one of these must be the same as in
-    `origin` but is not, RunError if `origin` is not a run.
+    given: names of settings that the user set explicitly. with_training: take also how `origin` was trained, because
+    the user names no preset; the phases keep their shares of all steps. Raises ConfigError if a given setting must be
+    the same as in `origin` but is not, RunError if `origin` is not a run.
     """
     theirs = RunFolder(origin).read_config()
-    taken = {
-        name: value_of(theirs, name)
-        for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)
-        if name not in given
-    }
+    taken = {name: value_of(theirs, name) for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)}
+    if with_training:
+        taken |= _training_of(theirs)
+    taken = {name: value for name, value in taken.items() if name not in given}
     if taken.get("domains") == AUTO:
         choice = newest_choice(RunFolder(origin).checkpoints)
         taken["domains"] = choice.domains if choice else AUTO
     config = config.with_overrides(taken)
     check_shape(config, origin)
     return config
+
+
+def _training_of(theirs: Config) -> dict[str, object]:
+    """How a run was trained: settings by name, with the lengths of phases as shares of all steps."""
+    sections = (*SECTIONS, *METHODS[theirs.method.method])
+    names = [field.name for section in sections for field in fields(theirs.section(section))]
+    steps = theirs.schedule.steps
+    phases = {name: min(float(getattr(theirs.schedule, name)) / steps, 1.0) for name in PHASES}
+    return {name: value_of(theirs, name) for name in names} | phases | {"steps": steps}
 
 
 def check_shape(config: Config, origin: Path) -> None:
