@@ -42,7 +42,7 @@ class ShardedPicture:
         except (DataError, ConfigError) as error:
             raise PictureError(UNREADABLE, str(error)) from None
         if hash_of_bytes(pixels) != self.pixel_hash:
-            detail = f"{self.shard} does not hold it at byte {self.begin:,}: prepare the pictures again"
+            detail = f"{self.shard} does not hold it at byte {self.begin:,}: remove it and prepare them again"
             raise PictureError(UNREADABLE, detail)
         return b"P6 %d %d 255\n" % (self.size, self.size) + pixels
 

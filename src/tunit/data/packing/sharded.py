@@ -80,12 +80,30 @@ class ShardedImages:
             if hash_of_bytes(data) != self._index.hashes[row]:
                 raise StoreError(
                     f"{self._place.where}/{name} does not hold {shown(self._index.names[row])} at byte {begin:,}",
-                    "the shards are damaged, or were replaced, so restore or prepare them again",
+                    "the shards are damaged, or were replaced, so restore them, or remove this one and prepare them "
+                    "again",
                 )
             for i in targets[row]:
                 found[i] = np.frombuffer(data, np.uint8).reshape(self.shape[1:])
             if self._place.far:
                 self._cache.write(row, data)
+
+
+def is_whole(place: Place, index: Index) -> bool:
+    """Whether the shards of an index are all there. In a folder, every picture is compared with its hash, too; to
+    read a whole store would take too long.
+    """
+    assert index.shards is not None
+    each = index.shards.each
+    if not {span_of(number, each, index.size)[0] for number in index.shards.places} <= place.names():
+        return False
+    images = ShardedImages(place, index, index.shards, 0)
+    try:
+        for begin in range(0, 0 if place.far else len(images), _AT_ONCE):
+            images[begin : begin + _AT_ONCE]
+    except StoreError:
+        return False
+    return True
 
 
 class _DiskCache:
@@ -165,4 +183,4 @@ def keep_limit() -> int:
     return int(limit * 1e9) // max(1, int(processes) if processes.isdigit() else 1)
 
 
-__all__ = ["CACHE_GB", "ShardedImages", "keep_limit"]
+__all__ = ["CACHE_GB", "ShardedImages", "is_whole", "keep_limit"]
