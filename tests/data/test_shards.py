@@ -145,6 +145,16 @@ def test_pictures_are_cached_up_to_the_limit(source, packed, memory, monkeypatch
     assert sum(asked) == 24 + again
 
 
+def test_the_cache_leaves_space_on_the_disk_that_others_fill_meanwhile(source, memory, monkeypatch):
+    images, free = shards_of(source, memory).images, [1 << 40]
+    monkeypatch.setattr(sharded, "free_bytes", lambda folder: free[0])
+    images[:5]
+    assert images._cache._next == 5
+    free[0] = 1 << 30
+    assert np.array_equal(images[:], images[:])
+    assert images._cache._next == 5
+
+
 def test_shards_are_read_and_cached_without_pread(source, packed, tmp_path, memory, monkeypatch):
     """As on Windows."""
     for name in ("pread", "pwrite"):

@@ -117,6 +117,7 @@ class _DiskCache:
         self._room = min(count, limit // self._record)
         self._slots = np.full(count, -1, np.int32)
         self._next, self._file = 0, -1
+        self._folder = Path()  # of the file
 
     def read(self, row: int, pixel_hash: str, into: NDArray[np.uint8]) -> bool:
         """Copy the square of a row to `into`. Returns whether it is in the file and undamaged."""
@@ -134,10 +135,12 @@ class _DiskCache:
             return
         try:
             if self._file < 0:
-                folder = local_scratch()
-                self._room = min(self._room, max(0, free_bytes(folder) - _SPARE) // self._record)
-                with tempfile.TemporaryFile(dir=folder) as file:
+                self._folder = local_scratch()
+                with tempfile.TemporaryFile(dir=self._folder) as file:
                     self._file = os.dup(file.fileno())
+            # Each time, because other programs, and other processes of this training, fill the disk, too.
+            if free_bytes(self._folder) < _SPARE + self._record:
+                raise OSError("the disk is nearly full")
             if _write_at(self._file, data, self._next * self._record) < len(data):
                 raise OSError("the disk is full")
         except OSError:  # pictures are read from the store instead
