@@ -269,14 +269,10 @@ def _squares(
     """The outcome of each picture, in order: computed by processes of this machine, or on a cluster."""
     square_of = partial(_square_of, how)
     if engine == "ray":
-        yield from ray_map_in_chunks(square_of, pictures, _CHUNK)
-        return
+        return ray_map_in_chunks(square_of, pictures, _CHUNK)
     if workers is None:
         workers = min(usable_cores(), max(1, len(pictures) // _WORTH_A_PROCESS))
-    with contextlib.closing(
-        map_in_threads(square_of, pictures, ahead=_AHEAD * workers, threads=workers)
-    ) as results:
-        yield from results
+    return map_in_threads(square_of, pictures, ahead=_AHEAD * workers, threads=workers)
 
 
 def _square_of(how: Squaring, picture: PictureSource) -> _Done:
