@@ -10,6 +10,7 @@ from tunit.data.decoding.decode import PictureError
 from tunit.data.finding import stores
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.places import UrlPlace
+from tunit.errors import ConfigError
 
 fsspec = pytest.importorskip("fsspec", reason='needs pip install "tunit[cloud]"')
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -139,3 +140,18 @@ def test_a_store_that_cannot_be_read_is_one_sentence(folder, tmp_path, capsys, s
         assert said.count("\n") == 1
     assert run("domains", folder, "memory://a", tmp_path / "out", "--leave-out-outliers", "0.5") == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_in_a_store_is_no_folder_of_pictures(url, tmp_path):
+    store, root = fsspec.url_to_fs(url)
+    before = find_pictures(url)
+    for name in ("run.json", "config.toml", "samples/1.png"):
+        store.pipe_file(f"{root}/runs/cats/{name}", b"x")
+    found = find_pictures(url)
+    assert [picture.name for picture in found.pictures] == [picture.name for picture in before.pictures]
+    assert "2 folders (old, runs/cats) of tunit's own results were left out" in found.notes[0]
+
+
+def test_stores_that_are_chained_are_refused():
+    with pytest.raises(ConfigError, match="holds `::`, which joins several stores"):
+        find_pictures("zip://p::file:///x.zip")

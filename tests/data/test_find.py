@@ -7,7 +7,8 @@ import pickle
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,36 @@ def test_broken_links_are_reported_as_links(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(".git/annex/objects/gone")
     with pytest.raises(DataError, match="a link to a missing file: download its target"):
         find_pictures(tmp_path)
+
+
+def test_broken_links_that_may_have_led_to_a_class_are_reported(tmp_path: Path) -> None:
+    """Such as to a disk that is not mounted now."""
+    fill(tmp_path, "dogs/a.png")
+    for name in ("cats", "birds.zip", "notes.txt"):
+        (tmp_path / name).symlink_to(tmp_path / "not" / "mounted" / name)
+    found = find_pictures(tmp_path)
+    assert reasons(found) == {"cats": "unreadable", "birds.zip": "unreadable"}
+    assert {item.detail for item in found.left_out} == {
+        "a link to a missing file or folder: restore its target, or remove it"
+    }
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_two_links_to_one_folder_do_not_depend_on_the_order_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backwards: bool
+) -> None:
+    fill(tmp_path, "out/sub/a.png", "in/dogs/b.png")
+    (tmp_path / "in/all").symlink_to("../out")
+    (tmp_path / "in/cats").symlink_to("../out/sub")
+    scandir = os.scandir
+
+    @contextmanager
+    def in_order(folder: str) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(folder) as listing:
+            yield sorted(listing, key=lambda entry: entry.name, reverse=backwards)
+
+    monkeypatch.setattr(os, "scandir", in_order)
+    assert names(find_pictures(tmp_path / "in")) == ["cats/a.png", "dogs/b.png"]
 
 
 def test_a_link_to_a_folder_is_a_folder(tmp_path: Path) -> None:
@@ -388,6 +419,30 @@ def test_links_in_a_zip_are_left_out(tmp_path: Path) -> None:
         archive.writestr(link, "/etc/passwd")
     found = find_pictures(tmp_path / "x.zip")
     assert (names(found), reasons(found)) == (["a.png"], {"link.png": "outside"})
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_links_and_large_files_that_are_no_pictures_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("tunit.data.finding.archives.MAX_MEMBER", 5000)
+    path = tmp_path / f"x.{kind}"
+    if kind == "zip":
+        link = zipfile.ZipInfo("README")
+        link.external_attr = 0o120777 << 16
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("a.png", picture())
+            packed.writestr(link, "docs/README")
+            packed.writestr("weights", bytes(6000))
+            packed.writestr("large.png", bytes(6000))
+    else:
+        with tarfile.open(path, "w") as archive:
+            add_to_tar(archive, "a.png", picture())
+            add_to_tar(archive, "README", type=tarfile.SYMTYPE, linkname="docs/README")
+            add_to_tar(archive, "weights", bytes(6000))
+            add_to_tar(archive, "large.png", bytes(6000))
+    found = find_pictures(path)
+    assert (names(found), reasons(found)) == (["a.png"], {"large.png": "decompression bomb"})
 
 
 def encrypt_flag(path: Path, name: str) -> None:

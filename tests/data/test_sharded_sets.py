@@ -171,5 +171,5 @@ def test_a_damaged_picture_of_shards_is_left_out(source, tmp_path):
     shard.write_bytes(bytes(data))
     kept = pack_pictures(tmp_path / "set", tmp_path / "pack", SETTINGS, workers=1)
     assert [item.detail for item in kept.left_out] == [
-        "shard-000001.tar does not hold it at byte 640: prepare the pictures again"
+        "shard-000001.tar does not hold it at byte 640: remove it and prepare them again"
     ]

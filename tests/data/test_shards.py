@@ -14,6 +14,7 @@ from stopping import stopping
 from tiny_run import tiny_config, write_two_classes
 from tunit.cli import main
 from tunit.data.batching import batches
+from tunit.data.finding import places
 from tunit.data.finding.places import place_of
 from tunit.data.finding.sharded_sets import is_sharded, open_shards
 from tunit.data.packing import pack, sharded, unfinished_shards
@@ -144,6 +145,16 @@ def test_pictures_are_cached_up_to_the_limit(source, packed, memory, monkeypatch
     assert sum(asked) == 24 + again
 
 
+def test_the_cache_leaves_space_on_the_disk_that_others_fill_meanwhile(source, memory, monkeypatch):
+    images, free = shards_of(source, memory).images, [1 << 40]
+    monkeypatch.setattr(sharded, "free_bytes", lambda folder: free[0])
+    images[:5]
+    assert images._cache._next == 5
+    free[0] = 1 << 30
+    assert np.array_equal(images[:], images[:])
+    assert images._cache._next == 5
+
+
 def test_shards_are_read_and_cached_without_pread(source, packed, tmp_path, memory, monkeypatch):
     """As on Windows."""
     for name in ("pread", "pwrite"):
@@ -246,3 +257,62 @@ def test_shards_that_were_moved_are_found_through_a_link(source, tmp_path):
     assert "keys" not in str(refused.value)  # of a store
     (tmp_path / "old").symlink_to(tmp_path / "new")
     assert np.array_equal(open_packed(tmp_path / "run" / "data").images[7], made.images[7])
+
+
+@pytest.mark.parametrize("name", ["shard-000000.tar", "shard-000007.json", "pictures.npy"])
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_files_that_tunit_did_not_write_are_kept(source, tmp_path, memory, name, kind):
+    """`shard-000000.tar` is also the usual name of WebDataset's own writer."""
+    (tmp_path / "set").mkdir()
+    place = place_of(where := memory if kind == "memory" else tmp_path / "set")
+    place.write(name, b'{"of": "another program"}')
+    with pytest.raises(DataError, match=f"holds {name}, which tunit did not write: give another --out"):
+        shards_of(source, where)
+    assert {name: place.read(name) for name in place.names()} == {name: b'{"of": "another program"}'}
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_a_finished_set_of_other_pictures_or_settings_is_kept(source, tmp_path, memory, size):
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "other" / "x.png")
+    shards_of(source, memory)
+    before = content(memory)
+    other = Search(source if size == 16 else tmp_path / "other", PackSettings(size=size, labels="folders"))
+    with pytest.raises(
+        DataError, match="other pictures or settings, which runs may read there: give another --out"
+    ):
+        pack_shards(other, memory, EACH, workers=1)
+    assert content(memory) == before
+
+
+def test_damaged_shards_are_prepared_again(source, tmp_path):
+    whole, shard = tmp_path / "set", tmp_path / "set" / "shard-000001.tar"
+    shards_of(source, whole)
+    before, data = content(whole), bytearray(shard.read_bytes())
+    for damage in (lambda: shard.unlink(), lambda: shard.write_bytes(data[:1000] + bytes(9) + data[1009:])):
+        damage()
+        assert not shards_of(source, whole).reused
+        assert content(whole) == before
+    assert shards_of(source, whole).reused
+
+
+def test_a_shard_that_a_store_lacks_is_written_again(source, memory):
+    shards_of(source, memory)
+    before = content(memory)
+    place_of(memory).remove("shard-000001.tar")
+    assert not shards_of(source, memory).reused
+    assert content(memory) == before
+
+
+@pytest.mark.parametrize("method", ["take", "remove"])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_shards_of_a_job_killed_at_any_moment_are_known_as_ours(source, memory, monkeypatch, method, after):
+    """A store has no marker that tunit made the place."""
+    shards_of(source, memory)
+    before = content(memory)
+    place_of(memory).remove("shard-000001.tar")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(places.UrlPlace, method, stopping(getattr(places.UrlPlace, method), after))
+        shards_of(source, memory)
+    shards_of(source, memory)
+    assert content(memory) == before

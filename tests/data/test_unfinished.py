@@ -123,6 +123,16 @@ def test_stopped_before_the_journal_is_removed(tmp_path, monkeypatch, source, wh
     assert content(tmp_path / "c") == whole
 
 
+def test_nothing_is_left_of_a_stopped_pack_with_other_settings(tmp_path, monkeypatch, source, whole):
+    resumed(monkeypatch, source, tmp_path / "c")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(packs, "write_picture_bytes", stopping(packs.write_picture_bytes, 3))
+        pack_pictures(source, tmp_path / "c", PackSettings(size=16), workers=1, resume=True)
+    assert (tmp_path / "c" / unfinished_pack.UNFINISHED).exists()
+    assert resumed(monkeypatch, source, tmp_path / "c") == 0
+    assert content(tmp_path / "c") == whole
+
+
 def tear(journal, pixels):
     journal.write_bytes(journal.read_bytes()[:-7])
 

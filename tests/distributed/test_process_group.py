@@ -10,7 +10,7 @@ from torch.distributed import HashStore
 from tiny_run import tiny_config, write_pictures
 from tunit.data.packing import packed
 from tunit.distributed import collectives, process_group
-from tunit.errors import EndedInOtherProcesses
+from tunit.errors import ConfigError, EndedInOtherProcesses
 from tunit.training import all_ranks
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
@@ -80,3 +80,14 @@ def test_the_other_ranks_do_not_check_the_pack_again(tmp_path, monkeypatch):
     monkeypatch.setattr(all_ranks, "train", lambda config, run, pictures, **_: pictures)
     plan = all_ranks.TrainingPlan(None, 0, quiet=True)
     assert len(all_ranks.follow_rank_zero(RunFolder(tmp_path / "run"), plan).images) == 20
+
+
+def test_a_process_group_of_the_caller_is_refused(monkeypatch):
+    """Ranks could not wait for rank 0 in it, and rank 0 could not work alone."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with (
+        pytest.raises(ConfigError, match=r"call torch\.distributed\.destroy_process_group\(\) first"),
+        process_group.process_group(torch.device("cpu")),
+    ):
+        pass

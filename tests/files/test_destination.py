@@ -157,3 +157,18 @@ def test_parts_of_a_run_cannot_be_destinations(tmp_path, part):
     check_file(run / "evaluation" / "evaluation.json")
     check_folder(run / "domains")
     check_folder(tmp_path / "elsewhere" / "data")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_nothing_is_moved_if_a_folder_is_in_the_way_of_a_file_or_the_reverse(tmp_path, kind):
+    in_the_way = tmp_path / "out" / "sub" / "x"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.mkdir() if kind == "folder" else in_the_way.touch()
+    with (
+        pytest.raises(RunError, match=f"x is a {kind}, and a .* move it away"),
+        staged(tmp_path / "out") as stage,
+    ):
+        (stage / "a").mkdir()
+        (stage / "sub").mkdir()
+        (stage / "sub" / "x").touch() if kind == "folder" else (stage / "sub" / "x").mkdir()
+    assert contents(tmp_path / "out") == {"sub", "sub/x"}

@@ -1,5 +1,6 @@
 """Paths as people and other programs write them."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ from PIL import Image
 
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.lists import SearchPath
-from tunit.files.paths import path_or_url
+from tunit.data.finding.places import local_scratch
+from tunit.errors import ConfigError
+from tunit.files.paths import cache_folder, expand_home, path_or_url
 
 
 @pytest.mark.parametrize("name", ["my set", "Bären", "100%", "a#b", "plain", "b\udcffd"])
@@ -36,3 +39,28 @@ def test_a_list_may_hold_file_urls(tmp_path):
     place = SearchPath.of(tmp_path / "list.txt").find(urls[2])
     assert place is not None
     assert place[0] == files[2]
+
+
+def test_the_cache_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TUNIT_CACHE", "~/tc")
+    assert cache_folder() == tmp_path / "tc"
+
+
+def test_a_user_without_a_home_folder(tmp_path, monkeypatch):
+    """As of a container that runs under a number."""
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("TUNIT_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ConfigError, match="has no home folder: set TUNIT_CACHE"):
+        cache_folder()
+    assert local_scratch() == tmp_path
+
+
+def test_a_null_character_in_the_name_of_a_user():
+    assert expand_home("~a\0b") == Path("~a\0b")

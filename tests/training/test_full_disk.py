@@ -181,7 +181,8 @@ def take_away(shard):
         ),
         (
             damage,
-            "does not hold .*: the shards are damaged, or were replaced, so restore or prepare them again",
+            "does not hold .*: the shards are damaged, or were replaced, so restore them, or remove this one and "
+            "prepare them again",
         ),
     ],
     ids=["lost", "damaged"],

@@ -114,6 +114,9 @@ def process_group(device: torch.device) -> Iterator[None]:
     only one of them (rank 0, if it is among them) raises its error; the others raise EndedInOtherProcesses.
     """
     global _store, _turns
+    if _store is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        own = "this program has formed a process group, but tunit needs its own"  # for rank 0 to work alone
+        raise ConfigError(f"{own}: call torch.distributed.destroy_process_group() first")
     if ranks_of_environment() == 1 or dist.is_initialized():
         yield
         return

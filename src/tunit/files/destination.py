@@ -186,12 +186,33 @@ def staged(folder: Path) -> Iterator[Path]:
 
 def move_into(folder: Path, stage: Path) -> None:
     """Move the content of `stage` to `folder`, folders before files, so that a table comes after the files it
-    lists. Raises OSError.
+    lists. Raises OSError; RunError, before anything is moved, if a folder is in the way of a file, or the reverse.
     """
+    _check_kinds(folder, stage)
+    _move(folder, stage)
+
+
+def _check_kinds(folder: Path, stage: Path) -> None:
+    """Raises RunError if moving would meet a folder where a file belongs, or the reverse."""
+    for path in stage.iterdir():
+        target = folder / path.name
+        if path.is_dir() and target.is_dir():
+            _check_kinds(target, path)
+        elif path.is_dir() and os.path.lexists(target):
+            raise RunError(
+                f"{target} is a file, and a folder is to be written there: move it away, or give another folder"
+            )
+        elif target.is_dir() and not target.is_symlink():  # a link is replaced
+            raise RunError(
+                f"{target} is a folder, and a file is to be written there: move it away, or give another folder"
+            )
+
+
+def _move(folder: Path, stage: Path) -> None:
     for path in sorted(stage.iterdir(), key=lambda path: (path.is_file(), path.name)):
         target = folder / path.name
         if path.is_dir() and target.is_dir():
-            move_into(target, path)
+            _move(target, path)
         else:
             path.replace(target)
 

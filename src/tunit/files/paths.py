@@ -21,7 +21,10 @@ def expand_home(path: str | Path) -> Path:
         raise ConfigError(f"{shown(path)} is not a path: give one path, as text or a pathlib.Path")
     if path == "":
         raise ConfigError("a path is empty: give one, or . for the working folder")
-    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+    try:
+        return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+    except ValueError:  # a null character in the name of the user
+        return Path(path)
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+", re.S)
@@ -56,7 +59,16 @@ def absolute(place: Path | str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where files are kept that can be made or downloaded again: TUNIT_CACHE, or the user's cache folder."""
-    given = os.environ.get("TUNIT_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "tunit"
+    """Where files are kept that can be made or downloaded again: TUNIT_CACHE, or the user's cache folder.
+
+    Raises ConfigError if this user has none, as in some containers.
+    """
+    given, base = os.environ.get("TUNIT_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if given:
+        return expand_home(given)
+    try:
+        return (expand_home(base) if base else Path.home() / ".cache") / "tunit"
+    except RuntimeError:
+        raise ConfigError(
+            "this user has no home folder: set TUNIT_CACHE to a folder for temporary files"
+        ) from None

@@ -44,33 +44,16 @@ KNOWN = {
     "torch.storage UntypedStorage",
     *(f"torch {kind}Storage" for kind in _STORAGES),
 }
-_LEAVES = {
-    *(
-        "NONE",
-        "NEWTRUE",
-        "NEWFALSE",
-        "EMPTY_TUPLE",
-        "EMPTY_LIST",
-        "EMPTY_DICT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-    ),
-    *("LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"),
-}
+_LEAF = """
+    NONE NEWTRUE NEWFALSE EMPTY_TUPLE EMPTY_LIST EMPTY_DICT BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE
+    SHORT_BINSTRING
+"""
+_LEAVES = frozenset(_LEAF.split())
 # Instruction -> how many values it takes off the stack before it puts one there.
 _JOINS = {
-    **{
-        "TUPLE1": 1,
-        "TUPLE2": 2,
-        "TUPLE3": 3,
-        "APPEND": 2,
-        "SETITEM": 3,
-        "REDUCE": 2,
-        "NEWOBJ": 2,
-        "BUILD": 2,
-    },
-    "BINPERSID": 1,
+    **dict.fromkeys(("TUPLE1", "BINPERSID"), 1),
+    **dict.fromkeys(("TUPLE2", "APPEND", "REDUCE", "NEWOBJ", "BUILD"), 2),
+    **dict.fromkeys(("TUPLE3", "SETITEM"), 3),
 }
 _GROWS = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"}  # the first value gets the others as parts
 _CALLS = {"REDUCE", "NEWOBJ", "BUILD", "BINPERSID"}

@@ -39,15 +39,13 @@ class Colours:
             transform = _from_lab()
         elif isinstance(profile, bytes) and 128 < len(profile) <= _MAX_PROFILE:
             transform = _transform(profile, mode)
-        levels = levels_of(image, list(strips(image))) if _may_have_levels(image) else None
+        levels = levels_of(image, strips(image)) if _may_have_levels(image) else None
         return cls(mode, levels, transform, None if profile else _curve(image))
 
-    def rgb(self, image: Image.Image, background: Colour) -> Image.Image:
-        """A picture, or a part of it, as a new image of mode RGB; behind transparent pixels is `background`."""
-        return self.layers(image, background)[0]
-
     def layers(self, image: Image.Image, background: Colour) -> tuple[Image.Image, Image.Image | None]:
-        """As `rgb`, and the opacity of each pixel (mode L), which is None for a picture without transparency."""
+        """A picture, or a part of it, as a new image of mode RGB, with `background` behind transparent pixels; and
+        the opacity of each pixel (mode L), which is None for a picture without transparency.
+        """
         alpha = None
         if self.levels is not None:
             stored = np.asarray(image)

@@ -4,6 +4,7 @@ If a file says which value is white, by its type or by tags of PNG and TIFF, thi
 from the values in the picture.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class Levels:
         return np.where(_as(stored, self.kind) == self.transparent, 0, 255).astype(np.uint8)
 
 
-def levels_of(image: Image.Image, strips: list[Image.Image]) -> Levels | None:
+def levels_of(image: Image.Image, strips: Iterable[Image.Image]) -> Levels | None:
     """The levels of a loaded picture; None if it has unsigned 8 bits already.
 
     strips: the picture in parts, so that a large one need not be copied as a whole.
@@ -56,9 +57,9 @@ def levels_of(image: Image.Image, strips: list[Image.Image]) -> Levels | None:
     kind = _kind(image)
     if kind is None:
         return None
-    if not strips:
-        raise NoLevelsError("it holds no values")
     ends = [_least_and_largest(_as(np.asarray(strip), kind)) for strip in strips]
+    if not ends:
+        raise NoLevelsError("it holds no values")
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     black, white = _range(image, kind, low, high)
     if _tag(image, PHOTOMETRIC) == 0:  # white is zero

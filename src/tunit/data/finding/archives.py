@@ -191,9 +191,8 @@ def _zip_entries(path: Path, archive: zipfile.ZipFile) -> Iterator[Entry]:
             yield from () if is_folder else _nested(info.filename)
             continue
         member = _zip_member(path, info)
-        encrypted = bool(info.flag_bits & 0x1)
         link = stat.S_ISLNK(info.external_attr >> 16)
-        entry = _judge(info.filename, member, link=link, encrypted=encrypted)
+        entry = _judge(info.filename, member, link=link, encrypted=bool(info.flag_bits & 0x1))
         if entry is None:
             continue
         places[member.position] += 1
@@ -235,9 +234,9 @@ def _list_tar(path: Path) -> Iterator[Entry]:
                 continue
             if info.issparse():
                 entry = Entry(entry.name, None, UNREADABLE, "stored as a sparse file")
-            if entry.member and suffix_of(entry.name) not in PICTURE_SUFFIXES:
+            if suffix_of(entry.name) not in PICTURE_SUFFIXES:
                 file.seek(info.offset_data)
-                if not looks_like_picture(file.read(min(16, info.size))):
+                if not entry.member or not looks_like_picture(file.read(min(16, info.size))):
                     continue
             yield entry
     except (tarfile.TarError, *DAMAGE) as error:
@@ -262,11 +261,12 @@ def _judge(
         return Entry(raw, None, OUTSIDE, "its name points out of the archive")
     if not name or any(map(is_hidden, name.split("/"))):
         return None
+    if (link or encrypted or member.size > MAX_MEMBER) and suffix_of(name) not in PICTURE_SUFFIXES:
+        return None  # nothing says that it is a picture: it may be a link called README
     if link:
         return Entry(name, None, OUTSIDE, "a link, which archives may not hold")
     if encrypted:
-        detail = "protected by a password: unpack it into a folder first"
-        return Entry(name, None, ENCRYPTED, detail) if suffix_of(name) in PICTURE_SUFFIXES else None
+        return Entry(name, None, ENCRYPTED, "protected by a password: unpack it into a folder first")
     if member.size > MAX_MEMBER:
         return Entry(name, None, BOMB, f"{member.size:,} bytes unpacked, at most {MAX_MEMBER:,} allowed")
     return Entry(name, member)

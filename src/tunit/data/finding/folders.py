@@ -134,7 +134,8 @@ class _Walk:
                 self._seen.add(real)
             try:
                 with os.scandir(folder) as listing:
-                    entries = list(listing)
+                    # Of two links to one folder only the first is followed, so the order must not be the disk's.
+                    entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
                 detail = f"the folder cannot be listed ({error.strerror})"
                 yield LeftOut(prefix or ".", UNREADABLE, detail), f"{prefix}\0unlisted"
@@ -183,12 +184,20 @@ class _Walk:
 
         "nothing": the walk need not follow the link.
         """
-        is_picture = suffix_of(entry.name) in PICTURE_SUFFIXES
+        suffix = suffix_of(entry.name)
+        is_picture = suffix in PICTURE_SUFFIXES
         try:
             target = Path(os.path.realpath(entry.path, strict=True))
         except OSError:
-            broken = (UNREADABLE, "a link to a missing file: download its target")
-            return (broken if is_picture else None), "nothing"
+            if is_picture:
+                return (UNREADABLE, "a link to a missing file: download its target"), "nothing"
+            if suffix in OTHER_SUFFIXES and not archive_stem(entry.name):
+                return None, "nothing"
+            # It may have led to a whole class, such as on a disk that is not mounted now.
+            return (
+                UNREADABLE,
+                "a link to a missing file or folder: restore its target, or remove it",
+            ), "nothing"
         inside = target.is_relative_to(real_root)
         if not target.is_dir():
             if not inside and is_picture:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +44,15 @@ class OwnResults:
     names: frozenset[str] = frozenset()
 
 
+def holds_only_results(names: Set[str]) -> bool:
+    """Whether a folder with entries of these names is tunit's alone."""
+    return any(marks <= names for marks in _ALONE)
+
+
 def own_results(entries: Sequence[os.DirEntry[str]]) -> OwnResults:
     """What of a folder's entries are results of tunit. Pictures beside them, and folders, are the user's."""
     there = {entry.name for entry in entries}
-    if any(marks <= there for marks in _ALONE):
+    if holds_only_results(there):
         return OwnResults(whole=True)
     forms = [form for marks, form in _BESIDE if marks <= there]
     if not forms:

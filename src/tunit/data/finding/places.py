@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunit.data.finding.stores import as_store_error, open_store
+from tunit.errors import ConfigError
 from tunit.files.atomic import flush_folder, replacing
 from tunit.files.paths import cache_folder, path_or_url
 
@@ -178,12 +179,12 @@ class UrlPlace:
 
 def local_scratch() -> Path:
     """A folder on a disk of this machine: TUNIT_CACHE, the user's cache folder, or the system's temporary folder."""
-    folder = cache_folder() / "shards"
     try:
+        folder = cache_folder() / "shards"
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
-    except OSError:
+    except (OSError, ConfigError):
         pass
     return Path(tempfile.gettempdir())
 

@@ -42,7 +42,7 @@ class ShardedPicture:
         except (DataError, ConfigError) as error:
             raise PictureError(UNREADABLE, str(error)) from None
         if hash_of_bytes(pixels) != self.pixel_hash:
-            detail = f"{self.shard} does not hold it at byte {self.begin:,}: prepare the pictures again"
+            detail = f"{self.shard} does not hold it at byte {self.begin:,}: remove it and prepare them again"
             raise PictureError(UNREADABLE, detail)
         return b"P6 %d %d 255\n" % (self.size, self.size) + pixels
 
@@ -111,16 +111,18 @@ def index_at(place: Place, *, check: bool) -> Index | None:
     path = f"{place.where}/{INDEX}"
     try:
         values = parse_json(data.decode("utf-8"))
-        if not is_our_index(values):
-            raise DataError(f"{path} was not written by tunit: give another place")
-        return index_of_json(values, path)
     except ValueError:
         if check:
             raise DataError(f"{path} is damaged: prepare the pictures again") from None
+        return None
+    if not is_our_index(values):
+        raise DataError(f"{path} was not written by tunit: give another place")
+    try:
+        return index_of_json(values, path)
     except DataError:
-        if check or not is_our_index(values):
+        if check:
             raise
-    return None
+        return None
 
 
 def prepared_otherwise(source: Path | str, flag: str, packed: object, wanted: object) -> str:

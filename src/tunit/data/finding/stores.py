@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,8 @@ from tunit.data.finding.folders import note_of_results
 from tunit.data.finding.found import Item, PictureSource
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import PICTURE_SUFFIXES, is_hidden, is_outside, suffix_of, tidy
+from tunit.data.finding.own_results import holds_only_results
 from tunit.errors import ConfigError, DataError, StoreError
-from tunit.files.atomic import RESULTS
 from tunit.printing import shown
 
 CHECK = "check the address, the keys and the connection"  # if a store cannot be used
@@ -60,7 +60,7 @@ def walk_store(url: str, notes: list[str]) -> Iterator[Item]:
     names = {
         path: path[len(root) :].strip("/") if path != root else path.rpartition("/")[2] for path in listed
     }
-    results = tuple(name.removesuffix(RESULTS) for name in names.values() if name.endswith("/" + RESULTS))
+    results = _folders_of_results(names.values())
     for path, name in sorted(names.items(), key=lambda item: item[1]):
         if any(map(is_hidden, name.split("/"))) or (results and name.startswith(results)):
             continue
@@ -79,6 +79,18 @@ def walk_store(url: str, notes: list[str]) -> Iterator[Item]:
         notes.append(note_of_results(list(results)))
 
 
+def _folders_of_results(names: Iterable[str]) -> tuple[str, ...]:
+    """The folders of tunit's own results, each with a `/` at its end. The root was named by the user, so it
+    is none.
+    """
+    inside: dict[str, set[str]] = {}
+    for name in names:
+        parts = name.split("/")
+        for depth in range(1, len(parts)):
+            inside.setdefault("/".join([*parts[:depth], ""]), set()).add(parts[depth])
+    return tuple(folder for folder, entries in sorted(inside.items()) if holds_only_results(entries))
+
+
 def _stamp_of(listed: dict[str, Any]) -> str:
     """What a store says about the content of a file and its age, as far as it does."""
     parts = (
@@ -89,6 +101,11 @@ def _stamp_of(listed: dict[str, Any]) -> str:
 
 def open_store(url: str) -> tuple[Any, str]:
     """The store of a URL, as fsspec's object, and the path in it. Raises ConfigError or DataError."""
+    if "::" in url:
+        raise ConfigError(
+            f"{url} holds `::`, which joins several stores to one, and is not supported: give the place of the files "
+            "themselves, such as s3://bucket/pictures"
+        )
     try:
         from fsspec.core import url_to_fs
 

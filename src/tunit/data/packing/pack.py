@@ -36,7 +36,7 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import Index, PackedPictures
 from tunit.data.packing.search import Search
 from tunit.data.packing.squares import Squaring, fitted
-from tunit.data.packing.unfinished_pack import JOURNAL, Outcome, UnfinishedPack, by_slot
+from tunit.data.packing.unfinished_pack import JOURNAL, UNFINISHED, Outcome, UnfinishedPack, by_slot
 from tunit.errors import DataError
 from tunit.files.paths import expand_home
 from tunit.printing import remark
@@ -94,7 +94,8 @@ def pack_pictures(
             if packed is None:
                 _build(search, folder, workers, strict, progress, resume=resume and alone, engine=engine)
                 return packs.open_packed(folder, reused=False, verify=False)
-            if resume and alone:  # an earlier job was killed before it could remove this
+            if resume and alone:  # of an earlier job that was killed, perhaps with other settings
+                (folder / UNFINISHED).unlink(missing_ok=True)
                 (folder / JOURNAL).unlink(missing_ok=True)
     if strict:
         refuse_bad(source, packed.left_out)
@@ -268,14 +269,10 @@ def _squares(
     """The outcome of each picture, in order: computed by processes of this machine, or on a cluster."""
     square_of = partial(_square_of, how)
     if engine == "ray":
-        yield from ray_map_in_chunks(square_of, pictures, _CHUNK)
-        return
+        return ray_map_in_chunks(square_of, pictures, _CHUNK)
     if workers is None:
         workers = min(usable_cores(), max(1, len(pictures) // _WORTH_A_PROCESS))
-    with contextlib.closing(
-        map_in_threads(square_of, pictures, ahead=_AHEAD * workers, threads=workers)
-    ) as results:
-        yield from results
+    return map_in_threads(square_of, pictures, ahead=_AHEAD * workers, threads=workers)
 
 
 def _square_of(how: Squaring, picture: PictureSource) -> _Done:

@@ -80,12 +80,30 @@ class ShardedImages:
             if hash_of_bytes(data) != self._index.hashes[row]:
                 raise StoreError(
                     f"{self._place.where}/{name} does not hold {shown(self._index.names[row])} at byte {begin:,}",
-                    "the shards are damaged, or were replaced, so restore or prepare them again",
+                    "the shards are damaged, or were replaced, so restore them, or remove this one and prepare them "
+                    "again",
                 )
             for i in targets[row]:
                 found[i] = np.frombuffer(data, np.uint8).reshape(self.shape[1:])
             if self._place.far:
                 self._cache.write(row, data)
+
+
+def is_whole(place: Place, index: Index) -> bool:
+    """Whether the shards of an index are all there. In a folder, every picture is compared with its hash, too; to
+    read a whole store would take too long.
+    """
+    assert index.shards is not None
+    each = index.shards.each
+    if not {span_of(number, each, index.size)[0] for number in index.shards.places} <= place.names():
+        return False
+    images = ShardedImages(place, index, index.shards, 0)
+    try:
+        for begin in range(0, 0 if place.far else len(images), _AT_ONCE):
+            images[begin : begin + _AT_ONCE]
+    except StoreError:
+        return False
+    return True
 
 
 class _DiskCache:
@@ -99,6 +117,7 @@ class _DiskCache:
         self._room = min(count, limit // self._record)
         self._slots = np.full(count, -1, np.int32)
         self._next, self._file = 0, -1
+        self._folder = Path()  # of the file
 
     def read(self, row: int, pixel_hash: str, into: NDArray[np.uint8]) -> bool:
         """Copy the square of a row to `into`. Returns whether it is in the file and undamaged."""
@@ -116,10 +135,12 @@ class _DiskCache:
             return
         try:
             if self._file < 0:
-                folder = local_scratch()
-                self._room = min(self._room, max(0, free_bytes(folder) - _SPARE) // self._record)
-                with tempfile.TemporaryFile(dir=folder) as file:
+                self._folder = local_scratch()
+                with tempfile.TemporaryFile(dir=self._folder) as file:
                     self._file = os.dup(file.fileno())
+            # Each time, because other programs, and other processes of this training, fill the disk, too.
+            if free_bytes(self._folder) < _SPARE + self._record:
+                raise OSError("the disk is nearly full")
             if _write_at(self._file, data, self._next * self._record) < len(data):
                 raise OSError("the disk is full")
         except OSError:  # pictures are read from the store instead
@@ -165,4 +186,4 @@ def keep_limit() -> int:
     return int(limit * 1e9) // max(1, int(processes) if processes.isdigit() else 1)
 
 
-__all__ = ["CACHE_GB", "ShardedImages", "keep_limit"]
+__all__ = ["CACHE_GB", "ShardedImages", "is_whole", "keep_limit"]

@@ -21,9 +21,9 @@ from tunit.data.packing import packed as packs
 from tunit.data.packing.pack import fill, index_of, refuse_bad
 from tunit.data.packing.packed import PackedPictures, pictures_of
 from tunit.data.packing.search import Search
-from tunit.data.packing.sharded import ShardedImages
+from tunit.data.packing.sharded import ShardedImages, is_whole
 from tunit.data.packing.unfinished_pack import by_slot
-from tunit.data.packing.unfinished_shards import UnfinishedShards
+from tunit.data.packing.unfinished_shards import UnfinishedShards, refuse_foreign
 from tunit.errors import DataError
 from tunit.files.atomic import replacing
 from tunit.files.partials import partial_in
@@ -43,18 +43,25 @@ def pack_shards(
     """Pack the pictures of a source as shards of `each` pictures in a folder or at a URL, or reuse existing shards.
 
     Returns the packed pictures. Arguments and errors are those of `pack_pictures`. Continues the work of an earlier
-    call that was interrupted.
+    call that was interrupted. Shards that are damaged are written again. Raises DataError if the place holds another
+    finished set, which runs may read there, or files of another program.
     """
     where = path_or_url(where)
     place = place_of(where)
+    if isinstance(where, Path) and where.resolve() == search.source.resolve():
+        raise DataError(f"{where} holds the pictures themselves: choose another folder")
+    refuse_foreign(place)  # before `claim` marks the folder as ours
     if isinstance(where, Path):
-        if where.resolve() == search.source.resolve():
-            raise DataError(f"{where} holds the pictures themselves: choose another folder")
         packs.claim(where)
     try:
         with packs.locked(where) if isinstance(where, Path) else nullcontext(False):
             index = index_at(place, check=False)
-            if index is None or not _same(index, search, each):
+            if index is not None and not _same(index, search, each):
+                raise DataError(
+                    f"{where} holds a set of other pictures or settings, which runs may read there: give another "
+                    "--out, or remove it first"
+                )
+            if index is None or not is_whole(place, index):
                 if strict:
                     refuse_bad(search.source, search.found.left_out)
                 index, reused = _write(search, place, each, workers, strict, progress, engine), False
@@ -71,7 +78,9 @@ def pack_shards(
 
 
 def still_sharded(search: Search, where: Path | str, each: int) -> bool:
-    """Whether `pack_shards` would reuse the shards that are there. Raises the same DataErrors."""
+    """Whether `pack_shards` would reuse the shards that are there, unless they are damaged. Raises the same
+    DataErrors.
+    """
     index = index_at(place_of(where), check=False)
     return index is not None and _same(index, search, each)
 

@@ -21,7 +21,7 @@ from tunit.data.packing import packed as packs
 from tunit.data.packing.packed import HEADER_BYTES, Index
 from tunit.files.work_journal import WorkJournal
 
-JOURNAL = "pictures.journal"
+JOURNAL, UNFINISHED = "pictures.journal", f"{PIXELS}.part"
 
 # The hash of a picture's pixels, or the reason why it was left out.
 Outcome: TypeAlias = str | LeftOut
@@ -78,7 +78,7 @@ class UnfinishedPack:
         self._journal = WorkJournal(folder / JOURNAL, {**about, "pictures": len(order)})
         self._again = False  # whether an earlier job may have started to move pixels
         self.outcomes: list[Outcome] = []
-        self.pixels = folder / f"{PIXELS}.part"
+        self.pixels = folder / UNFINISHED
         if not resumable:
             self.pixels = packs.new_pixels(folder, len(order), size)
         elif not self._take_up():

@@ -4,6 +4,9 @@ Pictures are written in the order in which they are read; of identical pictures 
 comes with a part file, which records the outcome of every picture up to the end of that shard. A killed job leaves
 both. The next job with the same source and settings continues after the last complete shard and produces the same
 bytes. The part files are removed once the index is written.
+
+Other programs give their shards the same names. So wherever there are shards of tunit, there is a sign of it, too: a
+part file or the index.
 """
 
 import json
@@ -20,14 +23,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunit.data.finding.found import PictureSource
-from tunit.data.finding.naming import INDEX
+from tunit.data.finding.naming import INDEX, MARKER
 from tunit.data.finding.places import Place
 from tunit.data.finding.shard_format import END, member, part_name, shard_name
 from tunit.data.packing.unfinished_pack import Outcome, outcome_line, outcome_of
+from tunit.errors import DataError
 from tunit.files.partials import clear_abandoned, partial_in
 from tunit.files.reading import parse_json
 
 _OURS = re.compile(r"shard-\d{6,}\.(tar|json)|pictures\.npy")
+_BEGIN_OF_INDEX = b'{"format": "tunit pictures"'  # also if the rest is damaged
+
+
+def refuse_foreign(place: Place) -> None:
+    """Raises DataError if there are files with the names of ours, and no sign that tunit wrote them."""
+    there = place.names()
+    names = sorted(name for name in there if _OURS.fullmatch(name))
+    if not names or MARKER in there:
+        return
+    if INDEX in there and (place.read(INDEX) or b"").startswith(_BEGIN_OF_INDEX):
+        return
+    if any(_is_part(place.read(name)) for name in names if name.endswith(".json")):
+        return
+    raise DataError(f"{place.where} holds {names[0]}, which tunit did not write: give another --out")
+
+
+def _is_part(data: bytes | None) -> bool:
+    """Whether this is the content of a part file, of any set."""
+    try:
+        part = parse_json((data or b"").decode("utf-8"))
+    except ValueError:
+        return False
+    return isinstance(part, dict) and {"about", "begin", "outcomes"} <= part.keys()
 
 
 class UnfinishedShards:
@@ -122,8 +149,10 @@ class UnfinishedShards:
 
     def _send(self, number: int, path: Path, part: bytes, file_context: ExitStack) -> None:
         with file_context:
+            self._place.write(
+                part_name(number), part
+            )  # first, so that the shard is never without a sign of tunit
             self._place.take(shard_name(number), path)
-        self._place.write(part_name(number), part)
 
     def _take_up(self) -> None:
         """Continue after the last complete shard of a killed job; remove all other files that it left."""
@@ -138,12 +167,11 @@ class UnfinishedShards:
                     self._note(outcome)
                 self.outcomes.append(outcome)
             self._begun, self._parts = len(self.outcomes), self._parts + 1
-        if INDEX in there:
-            self._place.remove(INDEX)
         kept = {name(n) for n in range(self._parts) for name in (shard_name, part_name)}
-        for name in there - kept:
-            if _OURS.fullmatch(name):
-                self._place.remove(name)
+        old = [name for name in there - kept if name == INDEX or _OURS.fullmatch(name)]
+        # The JSON files last: if this job is killed here, the next one sees by them that the shards are of tunit.
+        for name in sorted(old, key=lambda name: (name.endswith(".json"), name)):
+            self._place.remove(name)
 
     def _outcomes_of(self, data: bytes | None) -> list[Outcome] | None:
         """The outcomes in a part file; None if it is not the next part of this set."""
