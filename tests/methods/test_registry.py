@@ -104,10 +104,25 @@ def test_settings_that_its_record_does_not_list_are_refused(toy, tmp_path, capsy
     assert not run.exists()
 
 
-def test_without_the_file_its_runs_are_refused_with_a_sentence(tmp_path):
-    (tmp_path / "toy.toml").write_text('[method]\nmethod = "autoencoder"\n')
-    with pytest.raises(ConfigError, match="method is 'autoencoder': take one of tunit, funit, semit"):
-        read_config(str(tmp_path / "toy.toml"))
+@pytest.mark.parametrize("words", [["train", "--resume"], ["translate"]])
+def test_without_the_file_its_runs_are_refused_with_a_sentence(toy, tmp_path, monkeypatch, capsys, words):
+    """Neither the sections of the method in the run's config nor its weights are damaged."""
+    pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
+    assert main(words_of(pictures, run, steps=1)) == 0
+    if words == ["translate"]:
+        more = [str(pictures / "000.png"), "--domain", "0", "--out", str(tmp_path / "out")]
+    else:
+        more = []
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.delitem(config_methods.METHODS, "autoencoder")
+        assert main([*words, str(run), *more]) == 2
+    err = capsys.readouterr().err
+    assert (
+        "its method is 'autoencoder', which is not known here: take one of tunit, funit, semit, or, if" in err
+    )
+    assert "install that package or name its module in TUNIT_PLUGINS" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_the_docs_show_the_file_unchanged():

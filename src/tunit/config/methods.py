@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tunit.config.fields import setting
 from tunit.errors import ConfigError
+from tunit.printing import shown
 
 # The group of entry points by which other packages name modules that register a method when they are imported.
 ENTRY_POINTS = "tunit.methods"
@@ -132,6 +133,16 @@ def _import_installed_methods() -> None:
                 f"{PLUGINS} names the module {module!r}, which cannot be imported ({error}): {remedy}, or unset "
                 f"{PLUGINS}"
             ) from None
+
+
+def check_method(name: object, file: str) -> None:
+    """Raises ConfigError if `name`, the method that a file names, is that of no package here."""
+    load_installed_methods()
+    if isinstance(name, str) and name not in METHODS:
+        raise ConfigError(
+            f"{file}: its method is {shown(name)}, which is not known here: take one of {', '.join(METHODS)}, or, if "
+            f"another package has this method, install that package or name its module in {PLUGINS}"
+        )
 
 
 def method_sections() -> dict[str, type]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tunit.config.config import Config, find_field, section_types
 from tunit.config.fields import suggestion
+from tunit.config.methods import check_method
 from tunit.errors import ConfigError
 from tunit.files.paths import expand_home
 from tunit.files.reading import UnreadableError, is_file, parse_toml, read_text
@@ -73,6 +74,8 @@ def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
     table = _read_table(preset)
     base = _base_of(table, preset)
     config = Config() if base is None else _read_chain(base, (*seen, preset))
+    if isinstance(method := table.get("method"), dict):
+        check_method(method.get("method"), preset)  # first, because its sections are unknown, too
     overrides: dict[str, Any] = {}
     sections = section_types()
     for section, values in table.items():

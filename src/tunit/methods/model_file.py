@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tunit._version import __version__
 from tunit.config import Config, NetworkConfig
+from tunit.config.methods import check_method
 from tunit.errors import ConfigError, RunError
 from tunit.files.atomic import write_text
 from tunit.files.reading import Record, UnreadableError, is_file
@@ -99,7 +100,8 @@ def save_model(folder: Path, model: Model) -> None:
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     """The model in `folder`, in evaluation mode, without gradients, on `device`.
 
-    Raises RunError if there is none, or if it is damaged or of a newer format.
+    Raises RunError if there is none, or if it is damaged or of a newer format, ConfigError if its method is not
+    known here.
     """
     path = folder / TENSORS
     if not is_file(path):
@@ -132,6 +134,7 @@ def _check(about: Record, found: Kinds) -> None:
             f"it is of format {shown(about.values.get('format'))}, this tunit reads {FORMAT}: update tunit"
         )
     about.whole("step")
+    check_method(about.values.get("method"), TENSORS)
     config = _config_of(about)
     networks, method = config.networks, method_of(config)
     with only_shapes():

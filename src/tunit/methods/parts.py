@@ -40,7 +40,7 @@ def styles_of(guide: GuidingNetwork, x: Tensor) -> Tensor:
 
 
 def guidance_with_summed_style_gradients(guide: GuidingNetwork, x: Tensor) -> Guidance:
-    """As `guidance_of`, but the gradients of the styles are summed over processes.
+    """E's logits and styles for the whole batch; the gradients of the styles are summed over processes.
 
     Use it in steps in which the losses on the styles differ between processes, while those on the logits are the same
     in every process.
@@ -67,7 +67,7 @@ class PartOfBatch:
         first: int | None = None,
         whole: Tensor | None = None,
     ) -> None:
-        """x: (b, 3, S, S), the batch's rows from `first` on; None: this process's rows. y: (B,), s: (B, width) and
+        """x: (b, 3, S, S). first: the batch's row of x[0]; None: this process's first row. y: (B,), s: (B, width) and
         permutation: (B,) are of the whole batch.
 
         whole: (B, 3, S, S), all pictures of the batch; needed only if D compares translations with their references.
@@ -112,7 +112,7 @@ class Translations:
 
     - Styles, from E to G: `backward_part` adds up their gradient over the parts, and at the end
       `backward_into_guide` backpropagates this sum into E.
-    - Translations, from G to E, which encodes them all at once: the backward pass of E's loss leaves a gradient at
+    - Translations, from G to E, which encodes them all at once: the backward pass of equation 4 leaves a gradient at
       them, and `backward_part` backpropagates it into G, for each part.
     """
 

@@ -95,11 +95,12 @@ def translation_step(
     with record_function("G"):
         guidance = guidance_of(networks.guide, batch.x)
         y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
-        whole = y, guidance.style, permutation
         translations = Translations(
             networks.generator,
             batch.x,
-            *whole,
+            y,
+            guidance.style,
+            permutation,
             config.run.micro_batch,
             with_references=config.adversarial.adversarial_loss == "relativistic",
         )
@@ -123,8 +124,10 @@ def translation_step(
         backward(weights.generator_style_weight * contrast)
         for part in translations.differentiable_parts():
             adversarial, more = game.of_generator(part)  # equation 3
-            rebuilt, others = reconstruction_loss(networks.guide_average, part, weights)  # equation 5
-            translations.backward_part(part, adversarial, rebuilt, weights)
+            reconstruction, others = reconstruction_loss(  # equation 5
+                networks.guide_average, part, weights
+            )
+            translations.backward_part(part, adversarial, reconstruction, weights)
             losses_of_g.add(more | others, part.share)
         translations.backward_into_guide()
     last = {"generator/style": contrast.detach(), GRADIENT_FROM_G: gradient_norm(networks.guide)}

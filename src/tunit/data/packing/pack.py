@@ -1,10 +1,10 @@
 """From a source to a pack: every picture is found, decoded, fitted and packed once; batches are drawn from the pack.
 
-    find      search.py                 its name, label and way to its bytes (finding/find.py; layouts/)
-    decode    squares.py                its bytes as an upright RGB image (decoding/decode.py, in a worker process)
+    find      search.py                 its name, label and way to its bytes (../finding/find.py; ../layouts/)
+    decode    squares.py                its bytes as an upright RGB image (../decoding/decode.py, in a worker process)
     fit       squares.py                that image as a square of S x S pixels (fit.py)
-    pack      packed.py                 the square at its place in one file, its hash in the index
-    batch     ../batching/batches.py    drawn step by step from that file, as two views (augment.py)
+    pack      unfinished_pack.py        the square at its place in one file; at the end the index (packed.py)
+    batch     ../batching/batches.py    drawn step by step from that file, as two views (../batching/augment.py)
 
 Each picture that was found has a slot: its number in the order of names, which is also its place in the file until
 the end, when the slots of pictures that are left out are removed. The pixels of a picture are written to its slot as
