@@ -77,7 +77,7 @@ def load_feature_network(
     (B, width). NVIDIA's FID Inception network, also if it was saved again, is treated as `inception`: a TorchScript
     network with an attribute `layers` that gives 2,048 features of pictures of 299 px.
     preprocessing: for the Inception network, "clean" [4] (antialiased bicubic resize to 299), or "legacy" as for the
-    paper's figures (ImageNet normalisation, nearest-neighbour resize).
+    paper's figures (ImageNet normalisation, nearest-neighbour resize), which another TorchScript file cannot have.
     trust: whether to load a TorchScript or .pt2 file. Loading a .pt2 file can run any code, a TorchScript file can
     write files. Only the published file of the FID Inception network is loaded without it, because its SHA-256 is
     known.
@@ -121,6 +121,11 @@ def load_feature_network(
         kind = f"inception ({preprocessing})" + ("" if published else f" of {label}")
         layers = cast(nn.Module, module.layers)
         return FeatureNetwork(kind, InceptionFeatures(layers, preprocessing), device)
+    if preprocessing != "clean" and path.suffix != ".pt2":
+        raise ConfigError(
+            f"preprocessing {preprocessing} has no effect with {path}, which is not the FID Inception network: leave "
+            "it out, or take inception"
+        )
     return FeatureNetwork(label, _guarded(path, module), device)
 
 
