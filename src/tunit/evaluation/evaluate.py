@@ -27,7 +27,7 @@ from tunit.evaluation.protocol import (
     random_pairing,
     translated,
 )
-from tunit.evaluation.result import Evaluation, Labelled
+from tunit.evaluation.result import NO_FEATURES, Evaluation, Labelled
 from tunit.evaluation.trivial import BASELINES
 from tunit.evaluation.truth import ERROR_RATIO, EXACT_ERROR, TruthTest, translation_error
 from tunit.methods.model_file import Model
@@ -63,7 +63,7 @@ def evaluate_model(
     the clustering. beside_trivial: compare the domains with trivial baselines. cache: folder for features of real
     pictures.
     """
-    result = Evaluation(features=network.name if network else "none")
+    result = Evaluation(features=network.name if network else NO_FEATURES)
     say(f"sorting {len(held_back.images):,} pictures")
     with result.timed("domains"):
         probabilities, styles = probabilities_and_styles(model, held_back.images)
