@@ -209,9 +209,7 @@ def _clustering(
     domains, classes = found[rows], held_back.classes[rows]
     matrix = clusters.confusion_matrix(domains, classes, number)
     result.confusion, result.class_names = matrix.tolist(), held_back.names
-    pairs = clusters.matching(matrix)
-    right = np.array([pairs.get(int(k), -1) for k in domains]) == classes
-    result.figures["accuracy"] = mean_figure(right)
+    result.figures["accuracy"] = mean_figure(clusters.rightly_matched(domains, classes))
     result.figures["purity"] = clusters.purity(domains, classes)
     result.figures["NMI"] = clusters.normalised_mutual_information(domains, classes)
     result.figures["ARI"] = clusters.adjusted_rand_index(domains, classes)
