@@ -116,6 +116,13 @@ def load_feature_network(
             f"{path} is a program that can do anything on this machine: give --trust-features, too, if you know who "
             "made it, or take random-vgg16, inception or dinov2"
         )
+    return _of_program(path, label, published, preprocessing, device)
+
+
+def _of_program(
+    path: Path, label: str, published: bool, preprocessing: str, device: torch.device
+) -> FeatureNetwork:
+    """The network of a trusted TorchScript or .pt2 file. published: whether it is Inception's own file."""
     module = _load_file(path, device)
     if published or (path.suffix != ".pt2" and _is_inception(module, device)):
         kind = f"inception ({preprocessing})" + ("" if published else f" of {label}")
@@ -236,7 +243,6 @@ def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
 
     def extract(x: Tensor) -> Tensor:
         """Features (B, width) of x; raises ConfigError."""
-
         try:
             features = module(x)
         except Exception as error:  # the network is a program, and can fail in any way
@@ -257,7 +263,6 @@ def _moco(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
 
     def extract(x: Tensor) -> Tensor:
         """Pictures (B, 3, S, S) in [0, 1] to (B, 2048)."""
-
         side = (MOCO_SIDE, MOCO_SIDE)
         x = F.interpolate(x, side, mode="bilinear", antialias=True, align_corners=False)
         features: Tensor = network(imagenet_normalised(x))
