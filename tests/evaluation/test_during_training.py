@@ -206,7 +206,7 @@ def test_a_best_model_whose_folder_cannot_be_made_does_not_end_the_training(runs
     [
         (MemoryError(), "memory ran out"),
         (torch.OutOfMemoryError("out of memory"), "out of memory"),
-        (np.linalg.LinAlgError("no convergence"), "no convergence"),
+        (torch.linalg.LinAlgError("no convergence"), "no convergence"),
         (OSError(28, "No space left on device", "a file"), "No space left on device"),
     ],
 )

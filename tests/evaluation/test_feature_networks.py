@@ -135,6 +135,8 @@ def test_another_network_with_layers_is_not_taken_for_the_inception_network(tmp_
     save_script(Layers(width=9), side, path)
     network = load_feature_network(str(path), trust=True)
     assert network.name.startswith("mine.pt ")
+    with pytest.raises(ConfigError, match=r"legacy has no effect with .*mine\.pt, which is not the FID"):
+        load_feature_network(str(path), preprocessing="legacy", trust=True)
     features = features_of(PICTURES, network)
     np.testing.assert_allclose(features[:, :3], 2 * PICTURES.mean((1, 2)) / 255, rtol=1e-5)
 

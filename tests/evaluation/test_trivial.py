@@ -36,7 +36,7 @@ def test_stripe_directions_are_separated_in_any_colours(name):
     images = (np.stack([patterns[kind] for kind in kinds])[..., None] * colours).astype(np.uint8)
     found = trivial.BASELINES[name](images, 3, 0)
     assert adjusted_rand_score(found, kinds) == 1
-    assert adjusted_rand_score(trivial.by_colours(images, 3, 0), kinds) < 0.3
+    assert adjusted_rand_score(trivial.BASELINES["colours"](images, 3, 0), kinds) < 0.3
 
 
 def test_colour_features_ignore_positions_and_pixel_features_do_not():
@@ -44,8 +44,8 @@ def test_colour_features_ignore_positions_and_pixel_features_do_not():
     left[:, :, :8] = 255
     images = np.concatenate([left, left[:, :, ::-1]])
     sides = np.repeat([0, 1], 20)
-    assert adjusted_rand_score(trivial.by_pixels(images, 2, 0), sides) == 1
-    assert len(np.unique(trivial.by_colours(images, 2, 0))) == 1
+    assert adjusted_rand_score(trivial.BASELINES["pixels"](images, 2, 0), sides) == 1
+    assert len(np.unique(trivial.BASELINES["colours"](images, 2, 0))) == 1
 
 
 @pytest.mark.parametrize("baseline", trivial.BASELINES.values(), ids=trivial.BASELINES.keys())
@@ -62,4 +62,4 @@ def test_many_pictures_are_assigned_to_centres_from_a_sample(monkeypatch):
     images, kinds = flat_pictures([(250, 10, 10), (10, 240, 10)], number=50)
     monkeypatch.setattr(trivial, "MOST_FITTED", 30)
     monkeypatch.setattr(cues, "CHUNK", 7)
-    assert adjusted_rand_score(trivial.by_pixels(images, 2, 0), kinds) == 1
+    assert adjusted_rand_score(trivial.BASELINES["pixels"](images, 2, 0), kinds) == 1

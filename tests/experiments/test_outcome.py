@@ -13,9 +13,9 @@ from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.errors import DataError, RunError
 from tunit.experiments import driver
-from tunit.experiments.driver import _read_outcome
 from tunit.experiments.experiment import Experiment, Ordering, Table
 from tunit.experiments.outcome import notes_of, write_outcome
+from tunit.experiments.outcome_file import read_outcome
 from tunit.experiments.paper_tables import CLUSTERING, FIGURE4, TABLE1, TABLE2, TABLE3, TABLES
 from tunit.experiments.plan import Plan
 from tunit.experiments.summary import (
@@ -57,10 +57,10 @@ def outcome(row, seed=0, settings=None, **figures):
 def test_a_damaged_result_is_one_sentence(tmp_path, damage):
     path = tmp_path / "outcome.json"
     path.write_text(json.dumps(outcome("A", FID=3, accuracy=float("nan"))))
-    assert _read_outcome(path)["row"] == "A"
+    assert read_outcome(path)["row"] == "A"
     path.write_text(json.dumps(outcome("A", FID=3) | damage))
     with pytest.raises(RunError, match=r"is damaged .*: remove it to have its row measured again"):
-        _read_outcome(path)
+        read_outcome(path)
 
 
 def test_fewer_labels_than_the_title_says_are_noted(tmp_path):
@@ -242,7 +242,7 @@ def test_the_map_is_of_the_first_seed_that_succeeded(tmp_path, monkeypatch, caps
     for i, name in enumerate("ab"):
         write_pictures(tmp_path / "data" / name, seed=i, number=5)
 
-    def failing(table, row, plan, seed, say):
+    def failing(table, row, plan, seed, say, split):
         if seed == 0:
             raise DataError("broken")
         return outcome(row.name, seed, mFID=1.0)
@@ -314,14 +314,18 @@ def test_parts_that_help_clustering_are_named():
     plain = notes_of(Plan(Path("d"), Path("o")), [outcome("IIC")])
     assert not any("over-clustering" in note for note in plain)
     more = {"candidate heads": 5, "overclusters": 30, "marginal balance": 1.75}
-    notes = notes_of(
-        Plan(Path("d"), Path("o"), cluster_features="/x/moco.pth.tar"), [outcome("IIC", settings=more)]
-    )
+    notes = notes_of(Plan(Path("d"), Path("o")), [outcome("IIC", settings=more)])
     (note,) = [note for note in notes if "Ji et al. 2019" in note]
     assert "5 further domain heads" in note
     assert "30 clusters" in note
     assert "1.75" in note
-    assert any(note.endswith("moco.pth.tar") for note in notes)
+
+
+@pytest.mark.parametrize(("rows", "used"), [("G", False), ("DG", True)])
+def test_the_network_of_k_means_is_named_only_if_a_row_used_it(tmp_path, rows, used):
+    plan = Plan(Path("data"), tmp_path, cluster_features="/x/moco.pth.tar")
+    markdown, _ = write_outcome(TABLE1, plan, [outcome(row) for row in rows])
+    assert ("k-means on features used those of moco.pth.tar" in markdown.read_text("utf-8")) is used
 
 
 def test_without_any_results_there_is_a_page_too(tmp_path):

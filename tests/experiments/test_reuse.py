@@ -83,11 +83,11 @@ def test_the_command_refuses_at_once_and_leaves_the_table_as_it_is(plan, tmp_pat
 FIGURES = {"A": 11.25, "C": 44.5, "G": 22.5, "D": 33.75}
 
 
-def measured(table, row, plan, seed, say):
+def measured(table, row, plan, seed, say, split):
     """As `run_row`, without a training; row B fails."""
     if row.name == "B":
         raise RunError("broken")
-    folder, split = plan.folder(table, row, seed), plan.pictures()
+    folder = plan.folder(table, row, seed)
     check_same_settings(folder, row, plan, config_of(row, row.preset, plan, split, seed), split)
     outcome = {
         "row": row.name, "seed": seed, "figures": {"mFID": FIGURES.get(row.name, 1.0)}, "notes": [],

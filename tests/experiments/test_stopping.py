@@ -21,7 +21,7 @@ def test_a_signal_ends_the_command_with_its_code_and_no_further_row_begins(tmp_p
         write_pictures(tmp_path / "data" / name, seed=i, number=5)
     begun = []
 
-    def interrupted(table, row, plan, seed, say):
+    def interrupted(table, row, plan, seed, say, split):
         begun.append(row.name)
         raise Interrupted(signal.SIGTERM, tmp_path / "run", 3)
 

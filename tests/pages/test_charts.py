@@ -48,6 +48,12 @@ def test_a_large_value_that_does_not_change_is_a_level_line(value):
     assert 0 < line[0, 1] < HEIGHT
 
 
+def test_a_long_series_that_does_not_change_is_a_level_line():
+    (line,) = lines_of(line_chart("weight", [("a", np.arange(1100), np.full(1100, 0.1))]))
+    assert (line[:, 1] == line[0, 1]).all()
+    assert 0 < line[0, 1] < HEIGHT
+
+
 def test_values_whose_difference_is_not_finite_are_left_out():
     (line,) = lines_of(line_chart("loss", [("a", [1, 2, 3, 4], [1.0, 1e308, -1e308, 2.0])]))
     assert len(line) == 2
@@ -66,7 +72,16 @@ def test_titles_are_escaped():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (1234.5, "1,234"), (0.3456, "0.346"), (2.1e-5, "2.1e-05")]
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1234.5, "1,234"),
+        (999.7, "1,000"),
+        (-999.7, "-1,000"),
+        (999.4, "999"),
+        (0.3456, "0.346"),
+        (2.1e-5, "2.1e-05"),
+    ],
 )
 def test_numbers_are_short(value, text):
     assert number(value) == text

@@ -15,7 +15,7 @@ from tunit.errors import ConfigError, RunError
 from tunit.studio import command_lines, explore, serve
 from tunit.studio import workspace as workspace_module
 from tunit.studio.app import create_app
-from tunit.studio.guard import rules_for
+from tunit.studio.guard import HEADERS, rules_for
 from tunit.studio.workspace import MOST_RUNS, Workspace
 
 PAGES = ["/", "/train", "/runs/birds/explore", "/runs/birds/translate", "/runs/birds/teach"]
@@ -118,6 +118,21 @@ def test_names_of_any_kind_have_different_keys(tmp_path):
     assert sorted(run.name for run in runs) == sorted(set(names) - {"a/b"})
     assert len({run.key for run in runs}) == len(runs) <= MOST_RUNS
     assert all(re.fullmatch(r"[\w.-]+", run.key, re.ASCII) for run in runs)
+
+
+def test_the_runs_of_reproduce_are_found(tmp_path):
+    run = tmp_path / "table1" / "g" / "seed-0" / "run"
+    run.mkdir(parents=True)
+    (run / "model.safetensors").touch()
+    assert [found.path for found in Workspace(tmp_path, device="cpu").runs()] == [run]
+
+
+def test_an_unexpected_error_is_guarded_and_not_kept(client, monkeypatch):
+    monkeypatch.setattr(Workspace, "runs", lambda self: 1 / 0)
+    answer = client.get("/")
+    assert answer.status_code == 500
+    assert answer.headers["cache-control"] == "no-store"
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
 
 
 def test_a_run_is_searched_once_and_found_anew_where_it_lies_then(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ from tunit.printing import remark, show
 if TYPE_CHECKING:
     from tunit.experiments.experiment import Table
     from tunit.experiments.plan import Plan
+    from tunit.experiments.split import Split
     from tunit.experiments.summary import Outcomes
 
 HELP = "rerun a table of the paper"
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit reproduce`."""
     from tunit.config import suggestion
     from tunit.errors import ConfigError
-    from tunit.experiments.driver import run_table
+    from tunit.experiments.driver import run_table, split_of
     from tunit.experiments.experiment import chosen, with_rows
     from tunit.experiments.paper_tables import TABLES
     from tunit.experiments.plan import smoke
@@ -121,14 +122,13 @@ def run(args: argparse.Namespace) -> int:
         )
     plan = smoke(_plan_of(args)) if args.smoke else _plan_of(args)
     check_folder(args.out)
-    # Report problems with the pictures once, not for every row.
-    plan.pictures().of_classes(plan.classes, table.classes)
+    split = split_of(table, plan)
     try:
-        outcomes = run_table(table, plan, only=only, jobs=args.jobs, say=remark)
+        outcomes = run_table(table, plan, only=only, jobs=args.jobs, say=remark, split=split)
     except Interrupted as stop:
         show("the same command again goes on here: finished rows are kept")
         return stop.exit_code
-    _write(table, plan, outcomes, expected=len(rows) * args.seeds)
+    _write(table, plan, outcomes, split, expected=len(rows) * args.seeds)
     return 0
 
 
@@ -152,7 +152,7 @@ def _plan_of(args: argparse.Namespace) -> "Plan":
     )
 
 
-def _write(table: "Table", plan: "Plan", outcomes: "Outcomes", expected: int) -> None:
+def _write(table: "Table", plan: "Plan", outcomes: "Outcomes", split: "Split", expected: int) -> None:
     """Write the table with all rows that are finished, print it, and write the reports of this call's rows.
 
     Raises RunError, after that, if fewer than the expected number of trainings succeeded in this call.
@@ -161,7 +161,7 @@ def _write(table: "Table", plan: "Plan", outcomes: "Outcomes", expected: int) ->
     from tunit.experiments.driver import with_finished
     from tunit.experiments.outcome import write_outcome
 
-    finished = with_finished(table, plan, list(outcomes), remark)
+    finished = with_finished(table, plan, list(outcomes), remark, split)
     if finished:
         markdown, page = write_outcome(table, plan, finished)
         show(*markdown.read_text("utf-8").split("\n"), f"written to {markdown} and {page}")

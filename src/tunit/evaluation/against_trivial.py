@@ -3,16 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tunit.clustering.cues import Integers, Pictures
 from tunit.evaluation import trivial
-from tunit.evaluation.clusters import (
-    clustering_accuracy,
-    confusion_matrix,
-    matching,
-    normalised_mutual_information,
-)
+from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, rightly_matched
 from tunit.evaluation.intervals import NORMAL_WITHIN
 from tunit.methods.inference import evenly_spread
 
@@ -105,18 +99,9 @@ def _scores(groups: Integers, classes: Integers) -> dict[str, float]:
     }
 
 
-def _right(groups: Integers, classes: Integers) -> NDArray[np.float64]:
-    """1 for every picture whose group is matched to its class, else 0."""
-    pairs = matching(confusion_matrix(groups, classes))
-    right: NDArray[np.float64] = (np.array([pairs.get(int(k), -1) for k in groups]) == classes).astype(
-        np.float64
-    )
-    return right
-
-
 def _verdict_with_classes(ours: Integers, theirs: Integers, classes: Integers, name: str) -> str:
     """The verdict if classes are known: a paired comparison over the pictures, with its standard error."""
-    right, trivially = _right(ours, classes), _right(theirs, classes)
+    right, trivially = (rightly_matched(groups, classes).astype(np.float64) for groups in (ours, theirs))
     gain = right - trivially
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
     figures = f"{right.mean():.2f} of the pictures fall into their class, {trivially.mean():.2f} by k-means on {name}"

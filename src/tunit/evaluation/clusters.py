@@ -28,20 +28,24 @@ def confusion_matrix(domains: Integers, classes: Integers, number: int = 0) -> I
     return matrix
 
 
-def matching(matrix: Integers) -> dict[int, int]:
-    """The one-to-one matching of domains to classes [1] that puts most pictures into their class."""
-    rows, columns = linear_sum_assignment(matrix, maximize=True)
-    return dict(zip(rows.tolist(), columns.tolist(), strict=True))
-
-
-def clustering_accuracy(domains: Integers, classes: Integers) -> float:
-    """Share of pictures whose domain is matched to their class, under the best one-to-one matching [1].
+def rightly_matched(domains: Integers, classes: Integers) -> NDArray[np.bool_]:
+    """Whether each picture's domain is matched to its class: (N,), under the one-to-one matching with the most such
+    pictures [1].
 
     domains, classes: (N,) integers from 0. If there are more domains than classes, pictures of domains without a
     class count as wrong.
     """
     matrix = confusion_matrix(domains, classes)
-    return float(sum(matrix[i, j] for i, j in matching(matrix).items()) / len(domains))
+    rows, columns = linear_sum_assignment(matrix, maximize=True)
+    class_of = np.full(len(matrix), -1)
+    class_of[rows] = columns
+    right: NDArray[np.bool_] = class_of[domains] == classes
+    return right
+
+
+def clustering_accuracy(domains: Integers, classes: Integers) -> float:
+    """Share of pictures whose domain is matched to their class, as in `rightly_matched`."""
+    return float(rightly_matched(domains, classes).mean())
 
 
 def purity(domains: Integers, classes: Integers) -> float:

@@ -107,10 +107,7 @@ def squared_radii(features: _Factors, k: int, rows: int) -> Tensor:
 
 
 def _merge(nearest: Tensor, where: slice, distances: Tensor, k: int) -> None:
-    candidates = torch.cat([nearest[where], smallest(distances, k + 1)], dim=1)
+    number = min(k + 1, distances.shape[1])
+    smallest = distances.topk(number, dim=1, largest=False, sorted=False).values
+    candidates = torch.cat([nearest[where], smallest], dim=1)
     nearest[where] = candidates.topk(k + 1, dim=1, largest=False, sorted=False).values
-
-
-def smallest(distances: Tensor, number: int) -> Tensor:
-    """The `number` smallest values of each row, or all if there are fewer."""
-    return distances.topk(min(number, distances.shape[1]), dim=1, largest=False, sorted=False).values

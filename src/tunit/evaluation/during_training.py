@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from numpy.linalg import LinAlgError
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # public, but missing in its list of types
 
 from tunit.data.finding.find import LabelMode, find_pictures
 from tunit.data.finding.naming import LABEL_COLUMN

@@ -27,7 +27,7 @@ from tunit.evaluation.protocol import (
     random_pairing,
     translated,
 )
-from tunit.evaluation.result import Evaluation, Labelled
+from tunit.evaluation.result import NO_FEATURES, Evaluation, Labelled
 from tunit.evaluation.trivial import BASELINES
 from tunit.evaluation.truth import ERROR_RATIO, EXACT_ERROR, TruthTest, translation_error
 from tunit.methods.model_file import Model
@@ -63,7 +63,7 @@ def evaluate_model(
     the clustering. beside_trivial: compare the domains with trivial baselines. cache: folder for features of real
     pictures.
     """
-    result = Evaluation(features=network.name if network else "none")
+    result = Evaluation(features=network.name if network else NO_FEATURES)
     say(f"sorting {len(held_back.images):,} pictures")
     with result.timed("domains"):
         probabilities, styles = probabilities_and_styles(model, held_back.images)
@@ -209,9 +209,7 @@ def _clustering(
     domains, classes = found[rows], held_back.classes[rows]
     matrix = clusters.confusion_matrix(domains, classes, number)
     result.confusion, result.class_names = matrix.tolist(), held_back.names
-    pairs = clusters.matching(matrix)
-    right = np.array([pairs.get(int(k), -1) for k in domains]) == classes
-    result.figures["accuracy"] = mean_figure(right)
+    result.figures["accuracy"] = mean_figure(clusters.rightly_matched(domains, classes))
     result.figures["purity"] = clusters.purity(domains, classes)
     result.figures["NMI"] = clusters.normalised_mutual_information(domains, classes)
     result.figures["ARI"] = clusters.adjusted_rand_index(domains, classes)

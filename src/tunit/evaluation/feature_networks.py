@@ -77,7 +77,7 @@ def load_feature_network(
     (B, width). NVIDIA's FID Inception network, also if it was saved again, is treated as `inception`: a TorchScript
     network with an attribute `layers` that gives 2,048 features of pictures of 299 px.
     preprocessing: for the Inception network, "clean" [4] (antialiased bicubic resize to 299), or "legacy" as for the
-    paper's figures (ImageNet normalisation, nearest-neighbour resize).
+    paper's figures (ImageNet normalisation, nearest-neighbour resize), which another TorchScript file cannot have.
     trust: whether to load a TorchScript or .pt2 file. Loading a .pt2 file can run any code, a TorchScript file can
     write files. Only the published file of the FID Inception network is loaded without it, because its SHA-256 is
     known.
@@ -116,11 +116,23 @@ def load_feature_network(
             f"{path} is a program that can do anything on this machine: give --trust-features, too, if you know who "
             "made it, or take random-vgg16, inception or dinov2"
         )
+    return _of_program(path, label, published, preprocessing, device)
+
+
+def _of_program(
+    path: Path, label: str, published: bool, preprocessing: str, device: torch.device
+) -> FeatureNetwork:
+    """The network of a trusted TorchScript or .pt2 file. published: whether it is Inception's own file."""
     module = _load_file(path, device)
     if published or (path.suffix != ".pt2" and _is_inception(module, device)):
         kind = f"inception ({preprocessing})" + ("" if published else f" of {label}")
         layers = cast(nn.Module, module.layers)
         return FeatureNetwork(kind, InceptionFeatures(layers, preprocessing), device)
+    if preprocessing != "clean" and path.suffix != ".pt2":
+        raise ConfigError(
+            f"preprocessing {preprocessing} has no effect with {path}, which is not the FID Inception network: leave "
+            "it out, or take inception"
+        )
     return FeatureNetwork(label, _guarded(path, module), device)
 
 
@@ -231,7 +243,6 @@ def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
 
     def extract(x: Tensor) -> Tensor:
         """Features (B, width) of x; raises ConfigError."""
-
         try:
             features = module(x)
         except Exception as error:  # the network is a program, and can fail in any way
@@ -252,7 +263,6 @@ def _moco(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
 
     def extract(x: Tensor) -> Tensor:
         """Pictures (B, 3, S, S) in [0, 1] to (B, 2048)."""
-
         side = (MOCO_SIDE, MOCO_SIDE)
         x = F.interpolate(x, side, mode="bilinear", antialias=True, align_corners=False)
         features: Tensor = network(imagenet_normalised(x))

@@ -15,6 +15,7 @@ from tunit.evaluation.intervals import Figure
 
 # The end of the note of an evaluation on pictures that the run was trained on.
 UNFAIR = "figures are fair only for pictures held back"
+NO_FEATURES = "none"  # the name of the feature network in an evaluation without one
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Trivial baselines for the question which pictures belong together: k-means on pixels and simple descriptors.
 
-If the domains of a training are not better than these, the training was not worth its time. Each function takes
+If the domains of a training are not better than these, the training was not worth its time. Each baseline takes
 pictures (N, S, S, 3) of bytes and returns the group of each, from 0 to k - 1: (N,) int64, determined by the seed. If
 there are fewer than k different pictures, there are fewer groups.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -20,46 +20,6 @@ from tunit.evaluation.feature_networks import RandomVGG16, imagenet_normalised
 MOST_FITTED = 10_000  # centres are found from at most this many pictures; all others go to the nearest centre
 
 
-def by_pixels(images: Pictures, k: int, seed: int) -> Integers:
-    """k-means on the pixels at 32 px, RGB."""
-    return _grouped(images, cues.pixels, k, seed)
-
-
-def by_colours(images: Pictures, k: int, seed: int) -> Integers:
-    """k-means on the square roots of the shares of 12 x 4 x 4 colours (hue, saturation, value)."""
-    return _grouped(images, cues.colours, k, seed)
-
-
-def by_shapes(images: Pictures, k: int, seed: int) -> Integers:
-    """k-means on the pixels at 32 px, after all pictures were given the same mean and contrast."""
-    return _grouped(images, cues.shapes, k, seed)
-
-
-def by_outlines(images: Pictures, k: int, seed: int) -> Integers:
-    """k-means on histograms of oriented gradients at 32 px."""
-    return _grouped(images, cues.outlines, k, seed)
-
-
-def by_textures(images: Pictures, k: int, seed: int) -> Integers:
-    """k-means on the square roots of the shares of local binary patterns at 32 px."""
-    return _grouped(images, cues.textures, k, seed)
-
-
-def by_random_features(images: Pictures, k: int, seed: int) -> Integers:
-    """k-means on the 512 features of a VGG-16's convolutions at 32 px; its random weights are always the same."""
-    return _grouped(images, _vgg_vectors, k, seed)
-
-
-BASELINES: dict[str, Callable[[Pictures, int, int], Integers]] = {
-    "pixels": by_pixels,
-    "colours": by_colours,
-    "shapes": by_shapes,
-    "outlines": by_outlines,
-    "textures": by_textures,
-    "random features": by_random_features,
-}
-
-
 @cache
 def _vgg() -> nn.Module:
     return RandomVGG16().trunk.eval()
@@ -67,11 +27,12 @@ def _vgg() -> nn.Module:
 
 @torch.inference_mode()
 def _vgg_vectors(images: Pictures) -> Vectors:
+    """The 512 features of a VGG-16's convolutions at 32 px; its random weights are always the same."""
     features: Tensor = _vgg()(imagenet_normalised(cues.small(images)))
     return features.flatten(1).numpy()
 
 
-def _grouped(images: Pictures, vectors_of: Callable[[Pictures], Vectors], k: int, seed: int) -> Integers:
+def _grouped(vectors_of: Callable[[Pictures], Vectors], images: Pictures, k: int, seed: int) -> Integers:
     """The group of every picture by k-means on its vector, in bounded memory."""
     if k < 1:
         raise ValueError(f"{k} groups: take at least 1")
@@ -85,3 +46,13 @@ def _grouped(images: Pictures, vectors_of: Callable[[Pictures], Vectors], k: int
         return groups
     groups = cues.by_chunks(lambda part: model.predict(vectors_of(part)), images)
     return groups.astype(np.int64)
+
+
+BASELINES: dict[str, Callable[[Pictures, int, int], Integers]] = {
+    "pixels": partial(_grouped, cues.pixels),
+    "colours": partial(_grouped, cues.colours),
+    "shapes": partial(_grouped, cues.shapes),
+    "outlines": partial(_grouped, cues.outlines),
+    "textures": partial(_grouped, cues.textures),
+    "random features": partial(_grouped, _vgg_vectors),
+}

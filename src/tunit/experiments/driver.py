@@ -14,44 +14,44 @@ from tunit.data.packing.image_size import choose_image_size
 from tunit.errors import RunError, TunitError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.of_run import evaluate_run
+from tunit.evaluation.result import NO_FEATURES
 from tunit.experiments.attribute import attribute_figures
 from tunit.experiments.experiment import Experiment, Table, chosen
 from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
+from tunit.experiments.networks_needed import check_cluster_features, check_networks
 from tunit.experiments.outcome import ACCURACY_OF_LABELS, LABELS_OF_A_CLASS
+from tunit.experiments.outcome_file import OUTCOME, read_outcome
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import NOTE, check_same_settings, compare_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, write_table
+from tunit.experiments.trainings import train_to_end
 from tunit.files.atomic import write_text
-from tunit.files.reading import LARGEST_WHOLE, Record, UnreadableError, read_json
 from tunit.methods.method import Labels
-from tunit.methods.model_file import load_model
 from tunit.methods.registry import method_of
 from tunit.printing import show
 from tunit.training.interrupt import Interrupted
-from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
-LARGEST_OUTCOME = 1 << 24  # bytes
-# Settings that every outcome has, and those that outcomes of development versions before 0.1.0 may lack.
-NEEDED = ("image size", "steps", "batch size")
-COUNTED = ("domains", "candidate heads", "overclusters", LABELS_OF_A_CLASS)
 
 
-def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show) -> dict[str, Any]:
+def run_row(
+    table: Table, row: Experiment, plan: Plan, seed: int, say: Say = show, split: Split | None = None
+) -> dict[str, Any]:
     """Run a row for one seed. Returns its figures, which are also written to outcome.json in the row's folder.
 
     If that file exists already, nothing is run, and the figures are read from the file. Raises RunError if the folder
-    was begun with other settings.
+    was begun with other settings, or if its translations cannot be measured because there is no feature network.
+    split: the pictures; None lists them.
     """
     folder = plan.folder(table, row, seed)
-    split = _split_of(table, plan)
+    split = split or split_of(table, plan)
     config = config_of(row, row.preset, plan, split, seed)
     check_same_settings(folder, row, plan, config, split)
-    done = folder / "outcome.json"
+    done = folder / OUTCOME
     if done.is_file():
-        return _read_outcome(done)
+        return read_outcome(done)
     train = write_table(folder / "train.csv", split.train)
     held = write_table(folder / "held.csv", split.held)
     if config.data.image_size == 0:
@@ -87,30 +87,6 @@ def run_row(table: Table, row: Experiment, plan: Plan, seed: int, say: Say = sho
     return outcome
 
 
-def _read_outcome(path: Path) -> dict[str, Any]:
-    """What an earlier call measured. Raises RunError if the file is damaged."""
-    try:
-        outcome = Record(read_json(path, LARGEST_OUTCOME))
-        for name in ("row", "features"):
-            outcome.text(name)
-        outcome.whole("seed")
-        outcome.texts("notes")
-        if len(outcome.wholes("pictures")) != 2:
-            raise UnreadableError("its entry 'pictures' is not two numbers")
-        settings = outcome.record("settings")
-        for name in set(NEEDED) | (set(COUNTED) & settings.values.keys()):
-            settings.whole(name)
-        if "marginal balance" in settings.values:
-            settings.number("marginal balance")
-        figures = outcome.record("figures")
-        for name, value in figures.values.items():
-            if not isinstance(value, float):  # a float may be NaN, which means that it could not be measured
-                figures.whole(name, -LARGEST_WHOLE)
-    except UnreadableError as error:
-        raise RunError(f"{path} is damaged ({error}): remove it to have its row measured again") from None
-    return outcome.values
-
-
 def _labelled(
     row: Experiment, split: Split, labels: dict[str, str], folder: Path, config: Config
 ) -> tuple[Path, Config]:
@@ -130,7 +106,11 @@ def _labelled(
 def _measured(
     row: Experiment, plan: Plan, split: Split, config: Config, folder: Path, held: Path, seed: int
 ) -> dict[str, Any]:
-    """Measure the trained run of a row. Returns its figures, and how they were measured."""
+    """Measure the trained run of a row. Returns its figures, and how they were measured.
+
+    Raises RunError if there is no feature network for the row's translations: a row without mFID would count as
+    finished for good.
+    """
 
     def measured(run: str, translates: bool) -> dict[str, Any]:
         """The evaluation of one of the row's runs on the held-back pictures."""
@@ -151,6 +131,11 @@ def _measured(
         ).as_json()
 
     found = measured("run", row.translates)
+    if row.translates and found["features"] == NO_FEATURES:
+        raise RunError(
+            f"{folder / 'run'} is trained, but its translations cannot be measured ({found['notes'][0]}): call again "
+            "when the feature network can be had; then they are measured, without another training"
+        )
     figures = _values(found)
     of_labels = row.all_labels and not row.first
     if of_labels:
@@ -180,49 +165,54 @@ def _values(evaluation: dict[str, Any]) -> dict[str, Any]:
     return {k: v["value"] if isinstance(v, dict) else v for k, v in evaluation["figures"].items()}
 
 
-def train_to_end(source: Path, out: Path, config: Config) -> None:
-    """Train a run, or resume one that stopped; does nothing for a finished run."""
-    run = RunFolder(out)
-    if not run.about.is_file():
-        start_run(source, out, config, quiet=True)
-        return
-    try:
-        if load_model(out).step >= config.schedule.steps:
-            return
-    except RunError:
-        pass  # the run stopped before its first model was saved
-    resume_run(out, quiet=True)
-
-
 def run_table(
-    table: Table, plan: Plan, *, only: tuple[str, ...] = (), jobs: int = 1, say: Say = show
+    table: Table,
+    plan: Plan,
+    *,
+    only: tuple[str, ...] = (),
+    jobs: int = 1,
+    say: Say = show,
+    split: Split | None = None,
 ) -> list[dict[str, Any]]:
     """All rows (or those named) for all seeds; a row that fails with a TunitError is reported and skipped.
 
     Any other error is a bug, and ends the table; finished rows are kept. Raises Interrupted or StopNow if a signal
-    stops a row: then no further row begins; RunError if a row was begun with other settings.
+    stops a row: then no further row begins; RunError if a row was begun with other settings; ConfigError, before any
+    row is run, if a feature network cannot be loaded. split: the pictures, as `split_of` lists them; None lists them.
     """
     rows, _ = chosen(table, only)
     tasks = [(row, seed) for row in rows for seed in range(plan.seeds)]
-    _check_begun(table, plan, tasks)
+    # A finished row is shown, too, so that the network of its k-means may have to be given.
+    check_cluster_features(table, plan, [*rows, *(row for row, _ in _finished(table, plan))])
+    split = split or split_of(table, plan)
+    _check_begun(table, plan, tasks, split)
+    check_networks(
+        plan, [row for row, seed in tasks if not (plan.folder(table, row, seed) / OUTCOME).is_file()]
+    )
     if jobs <= 1:
-        found = [_guarded(table, row, plan, seed, say) for row, seed in tasks]
+        found = [_guarded(table, row, plan, seed, say, split) for row, seed in tasks]
     else:
-        found = in_processes(_guarded, [(table, row, plan, seed, show) for row, seed in tasks], jobs)
+        found = in_processes(_guarded, [(table, row, plan, seed, show, split) for row, seed in tasks], jobs)
     return [outcome for outcome in found if outcome is not None]
 
 
 def with_finished(
-    table: Table, plan: Plan, outcomes: list[dict[str, Any]], say: Say = show
+    table: Table,
+    plan: Plan,
+    outcomes: list[dict[str, Any]],
+    say: Say = show,
+    split: Split | None = None,
 ) -> list[dict[str, Any]]:
     """The outcomes of this call, and those of other rows and seeds that earlier calls have finished.
 
-    Other rows with other settings, or without a note of theirs, are left out, with a message. Writes nothing.
+    Other rows with other settings, or without a note of theirs, are left out, with a message. Writes nothing. split:
+    as for `run_table`.
     """
-    known, found, split = {(o["row"], o["seed"]) for o in outcomes}, list(outcomes), _split_of(table, plan)
+    known, found = {(o["row"], o["seed"]) for o in outcomes}, list(outcomes)
+    split = split or split_of(table, plan)
     for row, folder in _finished(table, plan):
         try:
-            outcome = _read_outcome(folder / "outcome.json")
+            outcome = read_outcome(folder / OUTCOME)
             if (row.name, outcome["seed"]) in known:
                 continue
             compare_settings(
@@ -238,11 +228,11 @@ def with_finished(
 def _finished(table: Table, plan: Plan) -> Iterator[tuple[Experiment, Path]]:
     """The folders of all rows and seeds that are finished."""
     for row in table.rows:
-        for path in sorted(plan.folder(table, row, 0).parent.glob("seed-*/outcome.json")):
+        for path in sorted(plan.folder(table, row, 0).parent.glob(f"seed-*/{OUTCOME}")):
             yield row, path.parent
 
 
-def _check_begun(table: Table, plan: Plan, tasks: list[tuple[Experiment, int]]) -> None:
+def _check_begun(table: Table, plan: Plan, tasks: list[tuple[Experiment, int]], split: Split) -> None:
     """Refuse other settings before any row is run, also those of finished rows that are not among the tasks.
 
     Else a table without these rows would replace the one there.
@@ -253,21 +243,21 @@ def _check_begun(table: Table, plan: Plan, tasks: list[tuple[Experiment, int]]) 
         if number.isdecimal() and number.isascii():
             begun.setdefault(folder, (row, int(number)))
     begun = {folder: task for folder, task in begun.items() if (folder / NOTE).is_file()}
-    if not begun:
-        return
-    split = _split_of(table, plan)
     for folder, (row, seed) in begun.items():
         compare_settings(folder, row, plan, config_of(row, row.preset, plan, split, seed), split)
 
 
-def _split_of(table: Table, plan: Plan) -> Split:
+def split_of(table: Table, plan: Plan) -> Split:
+    """The training and held-back pictures of a table. Raises DataError, or remarks that a class is not measured."""
     return plan.pictures().of_classes(plan.classes, table.classes)
 
 
-def _guarded(table: Table, row: Experiment, plan: Plan, seed: int, say: Say) -> dict[str, Any] | None:
+def _guarded(
+    table: Table, row: Experiment, plan: Plan, seed: int, say: Say, split: Split
+) -> dict[str, Any] | None:
     """As `run_row`; if it fails with a TunitError, the reason is printed, and None returned."""
     try:
-        return run_row(table, row, plan, seed, say)
+        return run_row(table, row, plan, seed, say, split)
     except Interrupted as stop:
         say(f"{row.name}, seed {seed}: {stop}")
         raise

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tunit.evaluation.result import UNFAIR
 from tunit.experiments.attribute import PICTURE
-from tunit.experiments.experiment import Experiment, Table
+from tunit.experiments.experiment import FEATURES, Experiment, Table
 from tunit.experiments.plan import Plan
 from tunit.experiments.summary import (
     Claim,
@@ -31,7 +31,7 @@ PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legac
 def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, Path]:
     """Write OUT/TABLE.md and OUT/TABLE.html, with links to the reports that exist; returns their paths."""
     notes = notes_of(plan, outcomes) + _accuracy_notes(table, outcomes) + _few_notes(table, outcomes)
-    notes += _trained_on_notes(table, outcomes)
+    notes += _cluster_notes(table, plan, outcomes) + _trained_on_notes(table, outcomes)
     claims = claims_of(table, outcomes)
     with writable(plan.out):
         plan.out.mkdir(parents=True, exist_ok=True)
@@ -103,8 +103,6 @@ def notes_of(plan: Plan, outcomes: Outcomes) -> list[str]:
         "figures of different pictures, sizes and feature networks cannot be compared: look at the order of the rows",
         "± is the standard deviation over seeds",
     ]
-    if plan.cluster_features:
-        notes.append(f"k-means on features used those of {Path(plan.cluster_features).name}")
     return notes + _additions(outcomes)
 
 
@@ -122,6 +120,13 @@ def _accuracy_notes(table: Table, outcomes: Outcomes) -> list[str]:
         f"accuracy of {', '.join(names)}: of the labels that these rows train with, on training pictures; of other "
         "rows: of E's domains, on held-back pictures"
     ]
+
+
+def _cluster_notes(table: Table, plan: Plan, outcomes: Outcomes) -> list[str]:
+    """A note on the network of k-means, if it was given and a row used it."""
+    if not plan.cluster_features or all(row.labels != FEATURES for row in rows_run(table, outcomes)):
+        return []
+    return [f"k-means on features used those of {Path(plan.cluster_features).name}"]
 
 
 def _few_notes(table: Table, outcomes: Outcomes) -> list[str]:

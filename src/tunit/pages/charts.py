@@ -12,6 +12,8 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 24
 ROW_HEIGHT, VALUE_WIDTH, LETTER_WIDTH = 20, 52, 6.2
 LONGEST_NAME = 24  # letters that are shown of a row's name
 POINTS = 400  # the most points of a line
+# Values that differ by less, as a share, are one value: the means of equal numbers differ in their last digit.
+SAME = 1e-9
 LARGEST = 1e300  # larger values are not drawn, because differences of two may not be finite
 Series = tuple[str, Sequence[float], Sequence[float]]  # name, steps, values
 
@@ -20,7 +22,7 @@ def number(value: float) -> str:
     """Short text of a number: 1,200 or 0.35 or 2.1e-05."""
     if value == 0:
         return "0"
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:  # three digits of it would be 1e+03
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
@@ -137,7 +139,7 @@ def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarra
 
 
 def _rounded_range(low: float, high: float) -> tuple[float, float]:
-    if low == high:
+    if high - low <= SAME * max(abs(low), abs(high)):
         margin = max(0.5, abs(low) / 1000)  # of a number above 1e16, 0.5 less is the same number
         return low - margin, high + margin
     step = 10 ** np.floor(np.log10(high - low)) / 2

@@ -246,13 +246,7 @@ def _map(c: Contents) -> str:
 
 
 def _cases(c: Contents) -> str:
-    if not c.best:
-        return ""
-    body = (
-        "<h3>Best</h3>" + _case_row(c.best) + "<h3>Worst</h3>" + _case_row(c.worst)
-        if len(c.worst) and c.worst[0] is not c.best[-1]
-        else _case_row(c.best)
-    )
+    body = "<h3>Best</h3>" + _case_row(c.best) + "<h3>Worst</h3>" + _case_row(c.worst)
     lead = "From random pairs: the translations whose styles are nearest to, and farthest from, their references'."
     return section("cases", "Best and worst cases", lead, body)
 

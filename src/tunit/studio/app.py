@@ -14,7 +14,7 @@ from tunit.errors import TunitError
 from tunit.printing import escape
 from tunit.studio import explore, shown, teach, train, translate
 from tunit.studio.frame import address, page, static_answer
-from tunit.studio.guard import Guard, Rules
+from tunit.studio.guard import HEADERS, Guard, Rules
 from tunit.studio.labels import write_pending_tables
 from tunit.studio.library import Library
 from tunit.studio.refusals import on_any_error, on_http_error, on_known_error
@@ -36,13 +36,20 @@ def create_app(workspace: Workspace, rules: Rules | None = None) -> Starlette:
         exception_handlers={
             TunitError: on_known_error,
             HTTPException: on_http_error,
-            Exception: on_any_error,
+            Exception: _on_any_error,
         },
         lifespan=_until_the_end,
     )
     app.state.workspace = workspace
     app.state.library = Library(workspace)
     return app
+
+
+def _on_any_error(request: Request, error: Exception) -> Response:
+    """As `on_any_error`. Starlette sends this answer past the guard, which would have added these headers."""
+    answer = on_any_error(request, error)
+    answer.headers.update(HEADERS | {"cache-control": "no-store"})
+    return answer
 
 
 @asynccontextmanager

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tunit.data.finding.index import read_index
 from tunit.data.finding.naming import INDEX
-from tunit.data.packing.packed import PackedPictures, open_packed
+from tunit.data.packing.packed import PackedPictures, pack_of
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.model_file import TENSORS
 from tunit.networks.tensor_file import written_checksum
 from tunit.studio.lru_cache import LRUCache, Stamp, stamp_of
 from tunit.studio.output_thread import Opened, OutputThread
+from tunit.studio.shards import check_shards
 from tunit.studio.workspace import Run, Workspace
 from tunit.translation.translator import Translator
 
@@ -54,9 +56,11 @@ class Library:
         """The run's own pictures. Raises RunError if there are none."""
 
         def open_pack() -> PackedPictures:
-            """Open the pack without checking the hash of every picture, which takes long."""
+            """Open the pack, after a look at where it lies. Checking the hash of every picture takes too long."""
             try:
-                return open_packed(run.folder.data, verify=False)
+                index = read_index(run.folder.data)
+                check_shards(self.workspace, run.folder.data, index)
+                return pack_of(index, run.folder.data, verify=False)
             except DataError as error:
                 raise RunError(f"{run.name} has no pictures to show ({error})") from None
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from tunit.data.finding.index import read_index
 from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
 from tunit.printing import escape, printable
@@ -20,6 +21,7 @@ from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples
 from tunit.studio.frame import page
 from tunit.studio.new_places import free_place, never_began
 from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
+from tunit.studio.shards import check_shards
 from tunit.studio.training_folders import (
     check_links,
     check_pictures,
@@ -156,6 +158,8 @@ async def resume(request: Request) -> Response:
             raise ConfigError(f"{run.name} has taken {saved:,} steps: give more than that")
         if not steps and state.state == jobs.FINISHED:
             raise ConfigError(f"{run.name} has taken all of its {state.steps:,} steps: give a larger number")
+        if run.has_pictures:  # a training shows samples of them
+            check_shards(workspace_of(request), run.folder.data, read_index(run.folder.data))
         begin(workspace_of(request), resume_command(run.path, steps), run.path)
 
     await run_in_threadpool(work)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from tunit.data.finding.find import find_pictures
@@ -15,10 +14,10 @@ from tunit.data.finding.sharded_sets import is_sharded, open_shards
 from tunit.data.finding.source_kind import kind_of
 from tunit.errors import ConfigError, DataError, TunitError
 from tunit.files.atomic import reason_of
-from tunit.files.paths import path_or_url
 from tunit.files.reading import exists
 from tunit.printing import printable, shown
 from tunit.studio.command_lines import environment, prepare_command
+from tunit.studio.shards import check_each_link, given_folder, is_given
 from tunit.studio.workspace import Workspace, is_inside
 
 DEEPEST = 2  # the page offers folders down to this many levels below a given folder,
@@ -97,7 +96,7 @@ def check_links(workspace: Workspace, folder: Path) -> int:
 
     def check(link: Path) -> None:
         """Raises DataError if this link leads out."""
-        if not _is_given(workspace, link):
+        if not is_given(link, workspace.pictures):
             raise DataError(
                 f"{link} is a link that leads out of the folders of this studio: remove it, or give the folder that "
                 "it leads to by --pictures"
@@ -105,31 +104,18 @@ def check_links(workspace: Workspace, folder: Path) -> int:
 
     if kind_of(folder) == "folder":
         return sum(isinstance(source, PictureSource) for source, _ in walk_links(folder, check, count))
-    _check_files(folder, check)  # a database or shards: a few files, which are not looked for below it
+    check_each_link(folder, check)  # a database or shards: a few files, which are not looked for below it
     if is_sharded(folder):
-        _check_files(_place_of_shards(workspace, folder), check)
+        check_each_link(_place_of_shards(workspace, folder), check)
     return 0
-
-
-def _is_given(workspace: Workspace, path: Path) -> bool:
-    """Whether a path lies in one of the folders given to the studio after all links were followed."""
-    return any(is_inside(path, root) for root in workspace.pictures)
-
-
-def _check_files(folder: Path, check: Callable[[Path], None]) -> None:
-    """Call `check` with every link in a folder, but not in those below it."""
-    for path in folder.iterdir():
-        if path.is_symlink():
-            check(path)
 
 
 def _place_of_shards(workspace: Workspace, folder: Path) -> Path:
     """The folder of the shards that the index in `folder` describes. Raises DataError if it is not a given one."""
     shards = open_shards(folder).shards
     assert shards is not None  # otherwise `open_shards` raises
-    place = path_or_url(shards.root)
-    there = os.path.isdir(place)  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-    if there and isinstance(place, Path) and place.is_absolute() and _is_given(workspace, place):
+    place = given_folder(shards.root, workspace.pictures)
+    if place is not None:
         return place
     raise DataError(
         f"{folder / INDEX} says that its shards are in {shown(shards.root)}, which is no folder of this studio: "

@@ -16,7 +16,8 @@ from tunit.machine import choose_device
 from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS
 from tunit.training.run_folder import RunFolder
 
-DEEPEST = 3  # runs are looked for at most this many folders below the given one
+# Runs are looked for at most this many folders below the given one: `tunit reproduce` makes OUT/TABLE/ROW/SEED/run.
+DEEPEST = 4
 MOST_RUNS = 500
 MOST_FOLDERS = 5_000  # at most this many folders are searched
 _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)

@@ -51,14 +51,17 @@ def open_pack_with_index(
     Raises DataError if the folder holds no pack, or a damaged one.
     """
     index = read_index(folder)
+    return index, pack_of(index, folder, reused=reused, verify=verify)
+
+
+def pack_of(index: Index, folder: Path, *, reused: bool = True, verify: bool = True) -> PackedPictures:
+    """The pack with this index, which was read from the folder; `verify` and errors as for `open_pack_with_index`."""
     if index.shards is not None:
-        return index, pictures_of(
-            index, cast(NDArray[np.uint8], ShardedImages.of(index, folder)), reused=reused
-        )
+        return pictures_of(index, cast(NDArray[np.uint8], ShardedImages.of(index, folder)), reused=reused)
     images = _mapped(folder / PIXELS, index)
     if verify:
         _check_pixels(folder / PIXELS, images, index)
-    return index, pictures_of(index, images, reused=reused)
+    return pictures_of(index, images, reused=reused)
 
 
 def pictures_of(index: Index, images: NDArray[np.uint8], *, reused: bool = True) -> PackedPictures:

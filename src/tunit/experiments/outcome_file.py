@@ -1,0 +1,38 @@
+"""A row's outcome.json: what an earlier call measured."""
+
+from pathlib import Path
+from typing import Any
+
+from tunit.errors import RunError
+from tunit.experiments.outcome import LABELS_OF_A_CLASS
+from tunit.files.reading import LARGEST_WHOLE, Record, UnreadableError, read_json
+
+OUTCOME = "outcome.json"  # in the folder of a row
+LARGEST_OUTCOME = 1 << 24  # bytes
+# Settings that every outcome has, and those that outcomes of development versions before 0.1.0 may lack.
+NEEDED = ("image size", "steps", "batch size")
+COUNTED = ("domains", "candidate heads", "overclusters", LABELS_OF_A_CLASS)
+
+
+def read_outcome(path: Path) -> dict[str, Any]:
+    """What an earlier call measured. Raises RunError if the file is damaged."""
+    try:
+        outcome = Record(read_json(path, LARGEST_OUTCOME))
+        for name in ("row", "features"):
+            outcome.text(name)
+        outcome.whole("seed")
+        outcome.texts("notes")
+        if len(outcome.wholes("pictures")) != 2:
+            raise UnreadableError("its entry 'pictures' is not two numbers")
+        settings = outcome.record("settings")
+        for name in set(NEEDED) | (set(COUNTED) & settings.values.keys()):
+            settings.whole(name)
+        if "marginal balance" in settings.values:
+            settings.number("marginal balance")
+        figures = outcome.record("figures")
+        for name, value in figures.values.items():
+            if not isinstance(value, float):  # a float may be NaN, which means that it could not be measured
+                figures.whole(name, -LARGEST_WHOLE)
+    except UnreadableError as error:
+        raise RunError(f"{path} is damaged ({error}): remove it to have its row measured again") from None
+    return outcome.values
