@@ -35,14 +35,14 @@ def idle_settings(config: Config, given: Collection[str]) -> list[str]:
     """
     found = []
     for name in given:
-        value, why = _value(config, name), _why_idle(config, name)
+        value, why = _value(config, name), why_idle(config, name)
         if why and value != find_field(name)[1].default:
             flag = f"--{name.replace('_', '-')} {str(shown(value)).lower()}"
             found.append(f"{flag} has no effect: {why}: leave it out, or change that")
     return sorted(found)
 
 
-def _why_idle(config: Config, name: str) -> str:
+def why_idle(config: Config, name: str) -> str:
     """Why a setting has no effect; an empty text if it has one."""
     method = method_of(config)
     section = find_field(name)[0]
