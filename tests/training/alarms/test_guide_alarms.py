@@ -237,6 +237,15 @@ def test_a_style_loss_that_rises_above_chance_is_an_alarm_unless_domains_are_fou
     assert judge_growth(lines([0.009], [*seen_before, 9.0]), outline(), True)
 
 
+def test_style_codes_that_grow_are_no_alarm_where_no_loss_of_domains_can_be_outweighed():
+    grows = [6.9, 4.0, 3.0, 4.5, 6.5, 9.0, 12.0]
+    assert (
+        judge_growth(lines([None], grows), outline(labelled=True), False) is None
+    )  # every picture has a label
+    assert judge_growth(lines([0.0], grows), outline(domains=1), False) is None
+    assert judge_growth(lines([0.009], grows), outline(mutual_information_weight=0), False) is None
+
+
 def test_every_alarm_has_short_words_and_suggests_options_not_yet_used():
     assert set(SHORT) == set(JUDGES_OF_OUTPUT | JUDGES_OF_TRANSLATIONS | JUDGES_OF_LOSSES)
     for name in SHORT:

@@ -135,7 +135,7 @@ def judge_overfitting(evidence: Evidence, outline: TrainingOutline, raised: bool
 
 def judge_drowned(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has the gradient that E gets from G been much longer than that of E's own losses?"""
-    ratio = _recent(evidence, outline, _drowning) if outline.own_gradient else None
+    ratio = _recent(evidence, outline, _drowning)
     if ratio is None or ratio[0] <= (DROWNED_NO_MORE if raised else DROWNED):
         return None
     return (
@@ -145,9 +145,10 @@ def judge_drowned(evidence: Evidence, outline: TrainingOutline, raised: bool) ->
 
 
 def _drowning(line: Line) -> float | None:
-    if line.own_gradient is None or line.gradient_from_generator is None:
+    # An own gradient of exactly 0 means that E has no loss of its own here, so nothing can be drowned.
+    if not line.own_gradient or line.gradient_from_generator is None:
         return None
-    return line.gradient_from_generator / max(line.own_gradient, 1e-12)
+    return line.gradient_from_generator / line.own_gradient
 
 
 def judge_emptied(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
