@@ -402,6 +402,33 @@ def test_measurements_take_less_than_a_hundredth_of_the_time(failing, monkeypatc
 
 
 @pytest.mark.parametrize(
+    ("domains", "pictures", "number"),
+    [(10, 9000, 512), (100, 9000, 1000), (1000, 9000, 2000), (100, 700, 700)],
+)
+def test_with_many_domains_enough_pictures_are_looked_at_for_all_alarms(
+    monkeypatch, domains, pictures, number
+):
+    """Ten for each domain, or most domains could be empty without an alarm; and still little of the time."""
+    looks = []
+
+    def looked(state, pictures, config, number, begun):
+        looks.append((state.step, number))
+        return OutputSummary(state.step, [number] + [0] * (domains - 1), None, 1.0)
+
+    monkeypatch.setattr(watching, "output_summary", looked)
+    names = ["x"] * pictures
+    watch = watching.Watch(SimpleNamespace(labels=np.full(pictures, -1), names=names))
+    settings = config(domains=domains, guide_only_batch_size=128, guide_only_until=1000)
+    for step in range(1, 1000):
+        watch.output_figures(SimpleNamespace(step=step), settings)
+    assert {each for _, each in looks} == {number}
+    assert sum(each for _, each in looks) <= 0.01 * 7 * 128 * 1000
+    if number == 1000:
+        few = OutputSummary(looks[-1][0], [500, 500] + [0] * (domains - 2), None, 1.0)
+        assert "98 of 100 are empty" in judge_collapse(Evidence(summary=few), outline(domains=domains), False)
+
+
+@pytest.mark.parametrize(
     "line",
     [
         {"step": 5, "alarm": "unheard of", "sentence": "a", "remedy": "b"},

@@ -266,6 +266,9 @@ def test_a_domain_that_loses_its_pictures():
     assert judges.judge_emptied(emptied([500, 4, 4, 4], [512, 0, 0, 0]), outline(), False) is None  # small
     assert judges.judge_emptied(emptied(None, [512, 0, 0, 0]), outline(), False) is None
     assert judges.judge_emptied(emptied([512, 0, 0, 0], [300, 212]), outline(), False) is None
+    assert judges.judge_emptied(emptied([0] * 4, [500, 4, 4, 4]), outline(), False) is None  # a damaged log
+    # The counts of an older version are of fewer pictures: 30 of 1,024 are fewer than 130 of 512.
+    assert judges.judge_emptied(emptied(before, [514, 30, 240, 240]), outline(), False)
 
 
 @pytest.mark.parametrize(("alone", "early"), [(0, False), (1000, True)])
