@@ -24,7 +24,9 @@ NEEDS = {
     "lecam_decay": ("lecam_weight",),
     "discriminator_augment_pace": ("discriminator_augment_target",),
     "random_magnitude": ("random_operations",),
+    "both_views": ("guide_only_until",),  # in joint steps G redraws x, so x is only flipped
 }
+FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label
 
 
 def idle_settings(config: Config, given: Collection[str]) -> list[str]:
@@ -53,6 +55,8 @@ def why_idle(config: Config, name: str) -> str:
         return f"domains is {config.networks.domains}, and only with auto is their number found"
     if name == "found_domains_weight" and config.data.labels != "none":
         return f"labels is {config.data.labels}, and E only keeps domains that it found without labels"
+    if name in FOR_LABELLED and config.data.labels == "none":
+        return "labels is none, and it acts only on labelled pictures"
     augment = "discriminator_augment", "discriminator_augment_target"
     if name == "discriminator_augment_colours" and not any(_value(config, each) for each in augment):
         return f"{' and '.join(augment)} are 0"
