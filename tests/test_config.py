@@ -19,10 +19,6 @@ from tunit.errors import ConfigError
 FIELDS = list(all_fields())
 
 
-def value_of(config: Config, name: str) -> Any:
-    return getattr(config.section(all_fields()[name][0]), name)
-
-
 def kind_of(name: str) -> Any:
     section = section_types()[all_fields()[name][0]]
     return typing.get_type_hints(section)[name]
@@ -54,7 +50,7 @@ def candidates(name: str) -> list[Any]:
     if is_switch(name):
         return [True, False]
     if not is_number(name):
-        return [value_of(Config(), name), "cpu", 'odd "text" \\ of\ttabs,\nlines and \x7f, ü, \U0001f600']
+        return [Config().value(name), "cpu", 'odd "text" \\ of\ttabs,\nlines and \x7f, ü, \U0001f600']
     whole = [
         v for v in (0, 1, 2, 3, 7, 32, 64, 255, 1000) if low <= v <= (math.inf if high is None else high)
     ]
@@ -95,18 +91,18 @@ def test_setting_names_are_unique_over_all_sections() -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_overrides_from_text_and_from_values_are_the_same(name: str) -> None:
-    default, changed = value_of(Config(), name), 0
+    default, changed = Config().value(name), 0
     for value in [default, *candidates(name)]:
         config = accepted(name, value)
         assert config == accepted(name, as_text(value)), value
         if config is None:
             continue
-        found = value_of(config, name)
+        found = config.value(name)
         assert found == value
         assert type(found) is type(value)
         changed += found != default
         for other in FIELDS:
-            assert other == name or value_of(config, other) == value_of(Config(), other)
+            assert other == name or config.value(other) == Config().value(other)
         section = all_fields()[name][0]
         assert config == accepted(f"{section}.{name}", value) == accepted(name.replace("_", "-"), value)
     assert changed
@@ -114,7 +110,7 @@ def test_overrides_from_text_and_from_values_are_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_toml_output_is_read_back(name: str, tmp_path: Path) -> None:
-    for i, value in enumerate([value_of(Config(), name), *candidates(name)]):
+    for i, value in enumerate([Config().value(name), *candidates(name)]):
         config = accepted(name, value)
         if config is not None:
             (tmp_path / f"{i}.toml").write_text(config.to_toml(), "utf-8", newline="\n")
@@ -131,7 +127,7 @@ def test_ranges_include_their_limits_and_nothing_beyond(name: str) -> None:
     for end in (low, high):
         if end is not None:
             config = accepted(name, wrap(end))
-            assert config is None or value_of(config, name) == wrap(end)
+            assert config is None or config.value(name) == wrap(end)
     fractions = int not in kinds_of(name)
     wrong = [low - 1, *([low - 1e-9] if fractions else [])]
     if high is not None:
@@ -177,14 +173,14 @@ def test_text_settings_refuse_numbers(name: str) -> None:
 def test_booleans_are_true_or_false_or_the_0_and_1_of_earlier_versions(name: str) -> None:
     for words, expected in (((True, "true", "True", 1, "1"), True), ((False, "false", 0, "0"), False)):
         for given in words:
-            assert value_of(Config().with_overrides({name: given}), name) is expected
+            assert Config().with_overrides({name: given}).value(name) is expected
     refused(name, ("yes", 2, -1, 0.5, 1.0, None, "", [], "truefalse"))
 
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if metadata(n)["choices"]])
 def test_choices_list_the_valid_values(name: str) -> None:
     choices = list(metadata(name)["choices"])
-    assert value_of(Config(), name) in choices
+    assert Config().value(name) in choices
     misspelt = choices[-1][:-1] + "x"
     with pytest.raises(ConfigError, match=name) as error:
         Config().with_overrides({name: misspelt})
@@ -273,14 +269,14 @@ def test_shares_are_relative_to_all_steps() -> None:
 def test_1_is_a_step_and_1_point_0_is_all_steps(name: str) -> None:
     for given, expected in ((1, 1), ("1", 1), (1.0, 500), ("1.0", 500), (0.0, 0), ("0", 0), (0, 0)):
         config = Config().with_overrides({"steps": 500, name: given})
-        assert value_of(config.resolved_schedule(), name) == expected, given
+        assert config.resolved_schedule().value(name) == expected, given
 
 
 @pytest.mark.parametrize("name", PHASES)
 @pytest.mark.parametrize("text", ["1000", "1_000", "+1000", " 1000 "])
 def test_integer_steps_are_not_shares(name: str, text: str) -> None:
     """TOML and Python write 65_000: it must not become 65,000 times all steps."""
-    found = value_of(Config().with_overrides({name: text}), name)
+    found = Config().with_overrides({name: text}).value(name)
     assert (found, type(found)) == (1000, int)
 
 
@@ -471,3 +467,11 @@ def test_a_share_beyond_all_steps_is_refused():
         ConfigError, match=r"guide_only_until is 65000\.0, but a number with a decimal point is a share"
     ):
         Config().with_overrides({"guide_only_until": "65000.0"})
+
+
+def test_a_setting_is_found_by_its_name_in_every_section() -> None:
+    config = read_config("semit").with_overrides({"octave_share": 0.25, "lecam_weight": 0.5})
+    assert config.value("octave_share") == 0.25
+    assert config.value("adversarial.lecam_weight") == config.adversarial.lecam_weight == 0.5
+    with pytest.raises(ConfigError, match="there is no setting 'lecam_wieght'"):
+        config.value("lecam_wieght")

@@ -6,7 +6,7 @@ import pytest
 from tunit.config import all_fields, read_config
 from tunit.errors import ConfigError
 from tunit.methods.checks import check_config, warnings_of
-from tunit.methods.idle_settings import NEEDS, idle_settings
+from tunit.methods.idle_settings import FOR_LABELLED, NEEDS, idle_settings
 from tunit.methods.registry import methods
 
 
@@ -119,6 +119,22 @@ def idle(preset, **settings):
         ),
         (
             "paper",
+            {"guide_only_until": 0, "both_views": True},
+            "--both-views true has no effect: guide_only_until is 0",
+        ),
+        *(
+            (
+                "paper",
+                {name: 3.0},
+                f"{flag} 3.0 has no effect: labels is none, and it acts only on labelled pic",
+            )
+            for name, flag in (
+                ("classification_weight", "--classification-weight"),
+                ("labelled_guide_factor", "--labelled-guide-factor"),
+            )
+        ),
+        (
+            "paper",
             {"discriminator_augment_colours": True},
             "--discriminator-augment-colours true has no effect: discriminator_augment and ",
         ),
@@ -136,12 +152,15 @@ def test_settings_with_an_effect_or_of_a_preset_are_not_named():
         idle("default", method="funit", guide_only_until=0) == []
     )  # the preset sets many that funit does not read
     assert idle("default", overclusters=0, candidate_heads=0) == []  # switched off on purpose
-    assert idle("semit", classification_weight=2.0, discriminator_rate=1e-3) == []
+    assert idle("semit", labels="csv", classification_weight=2.0, discriminator_rate=1e-3) == []
+    assert idle("paper", labels="csv", classification_weight=2.0, labelled_guide_factor=3.0) == []
+    assert idle("paper", both_views=True) == []
     assert idle("semit", octave_share=0.3, funit_adversarial_factor=0.4) == []
 
 
 def test_every_setting_in_the_tables_exists():
     names = [*NEEDS, *(name for others in NEEDS.values() for name in others)]
+    names += FOR_LABELLED
     names += [name for method in methods() for name in method.unused_settings]
     assert set(names) <= set(all_fields())
 

@@ -114,12 +114,13 @@ def test_other_convolutions_are_left_to_pytorch(x, weight):
     assert not is_worth_it(x, weight, "reflect")
 
 
-def test_the_kernels_gradient_is_not_computed_if_not_needed():
-    x, weight = (value.requires_grad_() for value in draw(SHAPES[0])[:2])
-    y = convolve(x, weight, None, "zeros").square().sum()
+def test_gradients_of_kernels_and_biases_are_not_computed_if_not_needed():
+    x, weight, bias = (value.requires_grad_() for value in draw(SHAPES[0])[:3])
+    y = convolve(x, weight, bias, "zeros").square().sum()
     with gradients_of_inputs_only():
-        dx, dw = torch.autograd.grad(y, (x, weight), create_graph=True, allow_unused=True)
+        dx, dw, db = torch.autograd.grad(y, (x, weight, bias), create_graph=True, allow_unused=True)
     assert dw is None
+    assert db is None
     assert dx.requires_grad
     dx.sum().backward()
     assert weight.grad is not None

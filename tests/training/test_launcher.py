@@ -16,6 +16,8 @@ import torch
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.config import methods as config_methods
+from tunit.config import read_config
+from tunit.data.layouts.selection import chosen_settings
 from tunit.errors import ConfigError, EndedInOtherProcesses, RunError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training import processes, torchrun
@@ -208,6 +210,19 @@ def test_the_launcher_works_from_python_and_refuses_what_it_cannot_send(tmp_path
         start_run(pictures, tmp_path / "run", config, words=["train", "it"], max_restarts=4)
     assert ended.value.exit_code == 0
     assert asked == [(["train", "it"], 2, tmp_path / "run", 4)]
+
+
+def test_the_config_that_python_gives_reaches_the_processes_as_that_of_a_run(tmp_path, monkeypatch):
+    """Its paths may have any bytes, and none of its settings counts as given, or each idle one would be named."""
+    config = tiny_config(processes=2, guide_from="/runs/caf\udce9", method="semit", labels="csv")
+    seen = []
+
+    def launched(words, number, out, max_restarts=0):
+        seen.append((read_config(words[1]), chosen_settings(words[1], {"seed": 3})))
+
+    monkeypatch.setattr(processes, "launch", launched)
+    processes.launch_config(["--preset", "PRESET"], config, tmp_path)
+    assert seen == [(config, {"seed"})]
 
 
 def test_restarts_that_python_asks_for_reach_the_launcher(tmp_path, pictures, monkeypatch):

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     paper = Config()
     for name, (section, field) in all_fields().items():
-        ours, theirs = (word_of(field, getattr(each.section(section), name)) for each in (config, paper))
+        ours, theirs = (word_of(field, each.value(name)) for each in (config, paper))
         if ours != theirs:
             show(f"{section}.{name}: {ours} (paper: {theirs})")
     return 0

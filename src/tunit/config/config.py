@@ -87,6 +87,11 @@ class Config:
         """The settings of a section by its name."""
         return self.of(method_sections()[name]) if name in method_sections() else getattr(self, name)
 
+    def value(self, name: str) -> Any:
+        """The value of a setting by its name, in any section. Raises ConfigError for an unknown name."""
+        section, f = find_field(name)
+        return getattr(self.section(section), f.name)
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Config":
         """A copy with fields changed by name, in any section; text is read as the field's type.
 

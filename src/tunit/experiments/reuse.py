@@ -79,11 +79,7 @@ def _noted(row: Experiment, plan: Plan, config: Config) -> dict[str, Any]:
         "preprocessing": plan.preprocessing,
         "sources": plan.most_sources,
     }
-    of_config = {
-        name: getattr(config.section(section), name)
-        for name, (section, _) in all_fields().items()
-        if name not in OF_THE_MACHINE
-    }
+    of_config = {name: config.value(name) for name in all_fields() if name not in OF_THE_MACHINE}
     noted: dict[str, Any] = json.loads(json.dumps(of_plan | network | of_config))
     return noted
 

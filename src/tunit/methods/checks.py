@@ -71,17 +71,14 @@ def _check_of_the_paper(config: Config, *, resumes: bool) -> None:
 
     Called for methods without `takes_adversarial_settings`. resumes: as for `check_config`.
     """
-    adversarial, paper = config.adversarial, Config()
-    found = {f.name: getattr(adversarial, f.name) for f in dataclasses.fields(adversarial)}
-    usual = {f.name: getattr(paper.adversarial, f.name) for f in dataclasses.fields(adversarial)}
-    others = ("perceptual_weight",) if resumes else ("perceptual_weight", "adversarial_trains")
-    found |= {name: getattr(config.losses, name) for name in others}
-    usual |= {name: getattr(paper.losses, name) for name in others}
-    for name, value in found.items():
-        if value != usual[name]:
+    names = [f.name for f in dataclasses.fields(config.adversarial)]
+    names += ("perceptual_weight",) if resumes else ("perceptual_weight", "adversarial_trains")
+    for name in names:
+        value, usual = config.value(name), find_field(name)[1].default
+        if value != usual:
             raise ConfigError(
                 f"{name} is {word_of(find_field(name)[1], value)}, but method '{config.method.method}' does not take "
-                f"it: leave it at {usual[name]}"
+                f"it: leave it at {usual}"
             )
 
 
@@ -94,29 +91,16 @@ def warnings_of(
     those of all pictures, -1 where unlabelled, if the pictures are known.
     """
     schedule = config.schedule
-    alone, average, labelled, steps = (
-        int(step)
-        for step in (
-            schedule.guide_only_until,
-            schedule.average_from,
-            schedule.labelled_only_until,
-            schedule.steps,
-        )
-    )
-    late = {
-        flag: step
-        for flag, step, is_late in (
-            ("--guide-only-until", alone, alone > steps),
-            ("--average-from", average, average >= steps),
-            ("--labelled-only-until", labelled, labelled >= steps),
-        )
-        if is_late
-    }
+    names = ("guide_only_until", "average_from", "labelled_only_until", "steps")
+    alone, average, labelled, steps = (int(getattr(schedule, name)) for name in names)
     ends = f"but the training ends after step {steps}"
     found = []
     if labels is not None and not resumes:
         found += _warnings_of_pictures(config, labels)
-    if alone > steps:  # all flags at once, or whoever follows the advice would meet the next warning
+    if alone > steps:
+        flags = {"--guide-only-until": alone, "--average-from": average, "--labelled-only-until": labelled}
+        # All flags at once, or whoever follows the advice would meet the next warning.
+        late = {flag: step for flag, step in flags.items() if step >= steps}
         found.append(
             f"G and D do not train: E trains alone until step {alone} (guide_only_until), {ends}: "
             + _earlier(late, resumes=resumes)

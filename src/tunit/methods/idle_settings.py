@@ -24,7 +24,9 @@ NEEDS = {
     "lecam_decay": ("lecam_weight",),
     "discriminator_augment_pace": ("discriminator_augment_target",),
     "random_magnitude": ("random_operations",),
+    "both_views": ("guide_only_until",),  # in joint steps G redraws x, so x is only flipped
 }
+FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label
 
 
 def idle_settings(config: Config, given: Collection[str]) -> list[str]:
@@ -35,14 +37,14 @@ def idle_settings(config: Config, given: Collection[str]) -> list[str]:
     """
     found = []
     for name in given:
-        value, why = _value(config, name), _why_idle(config, name)
+        value, why = _shown_value(config, name), why_idle(config, name)
         if why and value != find_field(name)[1].default:
             flag = f"--{name.replace('_', '-')} {str(shown(value)).lower()}"
             found.append(f"{flag} has no effect: {why}: leave it out, or change that")
     return sorted(found)
 
 
-def _why_idle(config: Config, name: str) -> str:
+def why_idle(config: Config, name: str) -> str:
     """Why a setting has no effect; an empty text if it has one."""
     method = method_of(config)
     section = find_field(name)[0]
@@ -53,15 +55,15 @@ def _why_idle(config: Config, name: str) -> str:
         return f"domains is {config.networks.domains}, and only with auto is their number found"
     if name == "found_domains_weight" and config.data.labels != "none":
         return f"labels is {config.data.labels}, and E only keeps domains that it found without labels"
+    if name in FOR_LABELLED and config.data.labels == "none":
+        return "labels is none, and it acts only on labelled pictures"
     augment = "discriminator_augment", "discriminator_augment_target"
-    if name == "discriminator_augment_colours" and not any(_value(config, each) for each in augment):
+    if name == "discriminator_augment_colours" and not any(_shown_value(config, each) for each in augment):
         return f"{' and '.join(augment)} are 0"
-    off = next((each for each in NEEDS.get(name, ()) if not _value(config, each)), None)
-    return "" if off is None else f"{off} is {str(_value(config, off)).lower()}"
+    off = next((each for each in NEEDS.get(name, ()) if not _shown_value(config, each)), None)
+    return "" if off is None else f"{off} is {str(_shown_value(config, off)).lower()}"
 
 
-def _value(config: Config, name: str) -> object:
+def _shown_value(config: Config, name: str) -> object:
     """The value of a setting, or the word that stands for it."""
-    section, field = find_field(name)
-    value: object = word_of(field, getattr(config.section(section), field.name))
-    return value
+    return word_of(find_field(name)[1], config.value(name))

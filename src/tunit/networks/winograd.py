@@ -240,7 +240,7 @@ def _convolve_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     if not torch.is_grad_enabled():
         found = iter(convolution_gradients(x, dy, weight, ctx.edge, of_x, of_weight, of_bias))
         return *(next(found) if wanted else None for wanted in (of_x, of_weight, of_bias)), None
-    of_weight = of_weight and not inputs_only()
+    of_weight, of_bias = (wanted and not inputs_only() for wanted in (of_weight, of_bias))
     dx = picture_gradient(dy, weight, ctx.edge) if of_x else None
     dw = kernel_gradient(x, dy, ctx.edge) if of_weight else None
     return dx, dw, dy.sum((0, 2, 3)) if of_bias else None, None

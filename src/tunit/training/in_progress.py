@@ -129,8 +129,8 @@ def draw(training: Training, step: int, cursors: dict[str, int]) -> tuple[Batch,
     """The batch and the permutation of a step (the first step is 0).
 
     The batch begins at the position of its stream's cursor, and the cursor advances.
-    A step since the last line of metrics.jsonl (`Training.window`) can be drawn again, with the same result, even if
-    neighbours were searched since.
+    A step that was not checked yet (`Training.window`) can be drawn again, with the same result, even if neighbours
+    were searched since.
     """
     config, state = training.config, training.state
     size, counter = batch_size_at(step, config), counter_of_step(step, state.rollbacks)
@@ -242,7 +242,7 @@ def save(training: Training) -> None:
 
 
 def check_finite(training: Training) -> None:
-    """Raises NonFiniteError if a loss or gradient since the last line, or a value of the state, is not finite.
+    """Raises NonFiniteError if a loss or gradient since the last check, or a value of the state, is not finite.
 
     Every rank calls this before something is made of the state: a checkpoint, samples, an evaluation, final domains.
     """

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from tunit.config import Config
+from tunit.config.run_file import write_run_config
 from tunit.distributed.gpus import sees_only_its_own
 from tunit.distributed.process_group import LAUNCHED, job, processes_here, ranks_of_environment
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
@@ -121,7 +122,8 @@ def launch_config(words: Sequence[str], config: Config, out: Path, max_restarts:
     """As `launch`, from Python: the config is written to a file, whose path replaces PRESET in `words`."""
     with tempfile.TemporaryDirectory() as scratch:
         preset = Path(scratch) / "config.toml"
-        preset.write_text(config.to_toml(), "utf-8")
+        # As the config of a run: then none of its settings counts as given by the user, and paths may have any bytes.
+        write_run_config(preset, config)
         given = [str(preset) if word == "PRESET" else word for word in words]
         launch([*given, "--quiet"], config.run.processes, out, max_restarts)
 

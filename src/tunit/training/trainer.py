@@ -267,7 +267,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
         finite[name] = flag & finite[name] if name in finite else flag
     training.window.add(terms, size, training.flops.of(phase, size), finite, cursors)
     if reads_at_once(batch.x.device):
-        training.window.check(training.last_checkpoint, newest=True)
+        training.window.check(training.last_checkpoint)
     elif state.step == config.schedule.guide_only_until:  # the method may now decide the final domains
         check_finite(training)
     if method.after_step:

@@ -237,6 +237,15 @@ def test_a_style_loss_that_rises_above_chance_is_an_alarm_unless_domains_are_fou
     assert judge_growth(lines([0.009], [*seen_before, 9.0]), outline(), True)
 
 
+def test_style_codes_that_grow_are_no_alarm_where_no_loss_of_domains_can_be_outweighed():
+    grows = [6.9, 4.0, 3.0, 4.5, 6.5, 9.0, 12.0]
+    assert (
+        judge_growth(lines([None], grows), outline(labelled=True), False) is None
+    )  # every picture has a label
+    assert judge_growth(lines([0.0], grows), outline(domains=1), False) is None
+    assert judge_growth(lines([0.009], grows), outline(mutual_information_weight=0), False) is None
+
+
 def test_every_alarm_has_short_words_and_suggests_options_not_yet_used():
     assert set(SHORT) == set(JUDGES_OF_OUTPUT | JUDGES_OF_TRANSLATIONS | JUDGES_OF_LOSSES)
     for name in SHORT:
@@ -390,6 +399,33 @@ def test_measurements_take_less_than_a_hundredth_of_the_time(failing, monkeypatc
         watch.output_figures(state, settings)
     assert len(measured) * 20 <= 0.01 * 1000 * 7 * 128
     assert measured[0] >= 30
+
+
+@pytest.mark.parametrize(
+    ("domains", "pictures", "number"),
+    [(10, 9000, 512), (100, 9000, 1000), (1000, 9000, 2000), (100, 700, 700)],
+)
+def test_with_many_domains_enough_pictures_are_looked_at_for_all_alarms(
+    monkeypatch, domains, pictures, number
+):
+    """Ten for each domain, or most domains could be empty without an alarm; and still little of the time."""
+    looks = []
+
+    def looked(state, pictures, config, number, begun):
+        looks.append((state.step, number))
+        return OutputSummary(state.step, [number] + [0] * (domains - 1), None, 1.0)
+
+    monkeypatch.setattr(watching, "output_summary", looked)
+    names = ["x"] * pictures
+    watch = watching.Watch(SimpleNamespace(labels=np.full(pictures, -1), names=names))
+    settings = config(domains=domains, guide_only_batch_size=128, guide_only_until=1000)
+    for step in range(1, 1000):
+        watch.output_figures(SimpleNamespace(step=step), settings)
+    assert {each for _, each in looks} == {number}
+    assert sum(each for _, each in looks) <= 0.01 * 7 * 128 * 1000
+    if number == 1000:
+        few = OutputSummary(looks[-1][0], [500, 500] + [0] * (domains - 2), None, 1.0)
+        assert "98 of 100 are empty" in judge_collapse(Evidence(summary=few), outline(domains=domains), False)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from tunit.config import AUTO, Config
-from tunit.methods.findings import keeps_domains
 from tunit.methods.registry import method_of
 from tunit.training.alarms.translation_check import TranslationSummary
 from tunit.training.schedule import first_step_with_domains
@@ -92,7 +91,6 @@ class TrainingOutline:
     free_codes: bool  # style codes are not normalised
     weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
     weighs_styles: bool  # the same for the style loss
-    own_gradient: bool = True  # in joint steps E learns from its own losses
     joint_steps: int = 0  # the number of steps in which G and D train
     first_joint_step: int = 0  # how many steps come before them: those in which E trains alone
     joint_warm_up: int = 0  # joint steps in which the learning rates still rise
@@ -169,9 +167,6 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: boo
         free_codes=not config.networks.normalise_style,
         weighs_domains=settings.mutual_information_weight > 0,
         weighs_styles=settings.guide_style_weight > 0,
-        own_gradient=settings.joint_guide_factor > 0
-        or keeps_domains(config)
-        or (labelled and settings.labelled_guide_factor > 0),
         joint_steps=max(schedule.steps - first_joint_step, 0),
         first_joint_step=first_joint_step,
         joint_warm_up=config.optimisers.joint_warm_up,

@@ -181,7 +181,11 @@ def judge_growth(evidence: Evidence, outline: TrainingOutline, raised: bool) -> 
         return None
     last, values = lines[-1], [line.style or 0.0 for line in lines]
     now, least = values[-1], min(values)
-    learnt = (last.information or 0.0) >= LEARNT * outline.most_information > 0
+    # Growing codes harm only the domains, so they are no alarm where the mutual information does not teach E any: it
+    # has no weight, there is a single domain, or every picture has a label (then it is not in the log).
+    if last.information is None or not outline.weighs_domains or outline.most_information == 0:
+        return None
+    learnt = last.information >= LEARNT * outline.most_information
     if learnt or now <= max((STILL_GROWN if raised else GROWN) * least, outline.chance):
         return None
     earlier = [

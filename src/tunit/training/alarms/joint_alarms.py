@@ -37,8 +37,8 @@ FEWEST_STEPS_OF_SIGNS = 30
 # E's own gradient is drowned if the one from G was always longer by this factor recently.
 DROWNED, DROWNED_NO_MORE = 100.0, 50.0
 
-# A domain was emptied if it held at least HELD of the checked pictures when G and D began, and now holds fewer than
-# the share LOST of that number. The alarm ends when it holds at least the share LOST_NO_MORE.
+# A domain was emptied if it held at least HELD of the checked pictures when G and D began, and its share of them is
+# now less than LOST times its share then. The alarm ends when it is at least LOST_NO_MORE times as large.
 HELD, LOST, LOST_NO_MORE = 10, 0.2, 0.4
 
 
@@ -135,7 +135,7 @@ def judge_overfitting(evidence: Evidence, outline: TrainingOutline, raised: bool
 
 def judge_drowned(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has the gradient that E gets from G been much longer than that of E's own losses?"""
-    ratio = _recent(evidence, outline, _drowning) if outline.own_gradient else None
+    ratio = _recent(evidence, outline, _drowning)
     if ratio is None or ratio[0] <= (DROWNED_NO_MORE if raised else DROWNED):
         return None
     return (
@@ -145,9 +145,10 @@ def judge_drowned(evidence: Evidence, outline: TrainingOutline, raised: bool) ->
 
 
 def _drowning(line: Line) -> float | None:
-    if line.own_gradient is None or line.gradient_from_generator is None:
+    # An own gradient of exactly 0 means that E has no loss of its own here, so nothing can be drowned.
+    if not line.own_gradient or line.gradient_from_generator is None:
         return None
-    return line.gradient_from_generator / max(line.own_gradient, 1e-12)
+    return line.gradient_from_generator / line.own_gradient
 
 
 def judge_emptied(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
@@ -157,7 +158,8 @@ def judge_emptied(evidence: Evidence, outline: TrainingOutline, raised: bool) ->
         return None
     if is_early(summary.step, outline):
         return None
-    share = LOST_NO_MORE if raised else LOST
+    # An older version looked at fewer pictures, so a resumed run may compare counts of different numbers of pictures.
+    share = (LOST_NO_MORE if raised else LOST) * sum(summary.counts) / max(sum(before), 1)
     lost = [
         k
         for k, (then, now) in enumerate(zip(before, summary.counts, strict=True))

@@ -1,11 +1,19 @@
-"""What to do about an alarm: options from docs/domains.md that the run does not use yet."""
+"""What to do about an alarm: options from docs/domains.md that the run does not use yet and that its method takes."""
+
+import re
 
 from tunit.config import AUTO, AUTO_WEIGHT, Config
-from tunit.methods.findings import finds_domains, keeps_domains
+from tunit.errors import ConfigError
+from tunit.methods.checks import check_config
+from tunit.methods.findings import keeps_domains
+from tunit.methods.idle_settings import why_idle
 from tunit.methods.registry import method_of
 
 MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
 LARGE_BATCH = 128
+FLAG = re.compile(
+    r"--([a-z][a-z0-9-]*)(?: ([\w.]+))?"
+)  # in an option: a flag and, unless "(now ...)" follows, its value
 
 
 def remedy_for(alarm: str, config: Config) -> str:
@@ -40,8 +48,11 @@ def _against_collapse(config: Config) -> str:
             ("--neighbours 5 --neighbours-from 0.5", config.clustering.neighbours == 0),
         )
         if wanted
-    ][:MOST_OPTIONS]
-    options += [f"another {_rate(config)}", "a longer --guide-only-until"]
+    ]
+    options = [
+        *_usable(config, *options)[:MOST_OPTIONS],
+        *_usable(config, f"another {_rate(config)}", "a longer --guide-only-until"),
+    ]
     advice = "; if all pictures are of one kind, with --domains 1"
     if config.networks.domains != AUTO:
         advice = "; if there are fewer kinds than --domains says, with fewer --domains"
@@ -49,25 +60,29 @@ def _against_collapse(config: Config) -> str:
 
 
 def _against_twins(config: Config) -> str:
-    heads = "--candidate-heads 4 and " if config.networks.candidate_heads == 0 else ""
-    return (
-        f"if they are one kind, start a new run with fewer --domains (now {config.networks.domains}); if not, use "
-        f"{heads}a longer --guide-only-until"
-    )
+    heads = ["--candidate-heads 4"] if config.networks.candidate_heads == 0 else []
+    options = _usable(config, *heads, "a longer --guide-only-until")
+    otherwise = f"; if not, use {' and '.join(options)}" if options else ""
+    return f"if they are one kind, start a new run with fewer --domains (now {config.networks.domains}){otherwise}"
 
 
 def _against_chance(config: Config) -> str:
-    return (
-        f"check that the pictures do differ, then try a new run with another {_rate(config)} (5e-4 to 2e-3 is good "
-        "for small networks), or with another --temperature"
+    options = _usable(
+        config,
+        f"another {_rate(config)} (5e-4 to 2e-3 is good for small networks)",
+        "another --temperature",
     )
+    return f"check that the pictures do differ, then try a new run with {_listed(options)}"
 
 
 def _against_growth(config: Config) -> str:
-    return (
-        "try a new run with --normalise-style true --temperature 0.2, or with a lower "
-        f"{_rate(config)} or --guide-style-weight"
+    options = _usable(
+        config,
+        "--normalise-style true --temperature 0.2",
+        f"a lower {_rate(config)}",
+        "a lower --guide-style-weight",
     )
+    return f"try a new run with {_listed(options)}"
 
 
 def _against_overfitting(config: Config) -> str:
@@ -80,64 +95,95 @@ def _against_overfitting(config: Config) -> str:
                 not (adversarial.discriminator_augment or adversarial.discriminator_augment_target),
             ),
             ("--lecam-weight 0.1", adversarial.lecam_weight == 0),
+            ("more pictures", True),
         )
         if wanted
     ]
-    options.append("more pictures")
-    return f"try a new run with {_listed(options)}, or stop here: Ctrl-C saves the model"
+    return f"try a new run with {_listed(_usable(config, *options))}, or stop here: Ctrl-C saves the model"
 
 
 def _against_lost_domains(config: Config) -> str:
     settings = config.optimisers
-    options = [
+    options = _usable(
+        config,
+        f"a larger --found-domains-weight (now {config.losses.found_domains_weight:g})",
         f"a lower --joint-guide-rate (now {settings.joint_guide_rate or settings.guide_rate:g})",
         f"a larger --batch-size (now {settings.batch_size})",
-    ]
-    if finds_domains(config) and "found_domains_weight" not in method_of(config).unused_settings:
-        options.insert(0, f"a larger --found-domains-weight (now {config.losses.found_domains_weight:g})")
+    )
     return f"try a new run with {_listed(options)}; checkpoints from before still have the domain"
 
 
 def _against_one_output(config: Config) -> str:
-    options = [
+    options = _usable(
+        config,
         *(["--joint-warm-up 100"] if config.optimisers.joint_warm_up == 0 else []),
         f"a lower --generator-rate (now {config.optimisers.generator_rate:g})",
         f"a larger --reconstruction-weight (now {config.losses.reconstruction_weight:g})",
-    ]
+    )
     return f"if it lasts, try a new run with {_listed(options)}"
 
 
 def _against_ignored_references(config: Config) -> str:
     losses = config.losses
-    return (
-        f"if it lasts, try a new run with a smaller --reconstruction-weight (now {losses.reconstruction_weight:g}), "
-        f"a larger --generator-style-weight (now {losses.generator_style_weight:g}), or a longer --guide-only-until"
+    options = _usable(
+        config,
+        f"a smaller --reconstruction-weight (now {losses.reconstruction_weight:g})",
+        f"a larger --generator-style-weight (now {losses.generator_style_weight:g})",
+        "a longer --guide-only-until",
     )
+    return f"if it lasts, try a new run with {_listed(options)}"
 
 
 def _against_a_strong_discriminator(config: Config) -> str:
-    return (
-        f"try a new run with a lower --discriminator-rate (now {config.optimisers.discriminator_rate:g}), a larger "
-        "--r1-weight, or more pictures"
+    options = _usable(
+        config,
+        f"a lower --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
+        "a larger --r1-weight",
+        "more pictures",
     )
+    return f"try a new run with {_listed(options)}"
 
 
 def _against_a_constant_discriminator(config: Config) -> str:
-    return (
-        f"try a new run with a higher --discriminator-rate (now {config.optimisers.discriminator_rate:g}) or a "
-        f"smaller --r1-weight (now {_shown(config.losses.r1_weight)})"
+    options = _usable(
+        config,
+        f"a higher --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
+        f"a smaller --r1-weight (now {_shown(config.losses.r1_weight)})",
     )
+    return f"try a new run with {_listed(options)}"
 
 
 def _against_drowned_gradients(config: Config) -> str:
     losses = config.losses
-    options = [
+    kept = keeps_domains(config)
+    options = _usable(
+        config,
         f"a larger --joint-guide-factor (now {losses.joint_guide_factor:g})",
+        *([f"a larger --found-domains-weight (now {losses.found_domains_weight:g})"] if kept else []),
         f"a smaller --reconstruction-weight (now {losses.reconstruction_weight:g})",
-    ]
-    if keeps_domains(config):
-        options.insert(1, f"a larger --found-domains-weight (now {losses.found_domains_weight:g})")
+    )
     return f"try a new run with {_listed(options)}"
+
+
+def _usable(config: Config, *options: str) -> list[str]:
+    """Those of the options that a new run with this config would accept, and that would have an effect on it.
+
+    Alarms ring for every method, but a baseline refuses some settings and does not read others.
+    """
+    return [option for option in options if _is_usable(config, option)]
+
+
+def _is_usable(config: Config, option: str) -> bool:
+    """Whether each flag in an option can be used; "--flag value" is tried with this value."""
+    given = {flag.replace("-", "_"): value for flag, value in FLAG.findall(option)}
+    if "guide_only_until" in given and not method_of(config).trains_guide_first:
+        return False
+    try:
+        changed = config.with_overrides({name: value for name, value in given.items() if value})
+        check_config(changed)
+    except ConfigError:
+        return False
+    return not any(why_idle(changed, name) for name in given)
 
 
 def _shown(value: float) -> str:
@@ -146,10 +192,13 @@ def _shown(value: float) -> str:
 
 def _rate(config: Config) -> str:
     settings = config.optimisers
-    if settings.guide_only_rate:
+    if settings.guide_only_rate and config.schedule.guide_only_until:
         return f"--guide-only-rate (now {settings.guide_only_rate:g})"
     return f"--guide-rate (now {settings.guide_rate:g})"
 
 
 def _listed(items: list[str]) -> str:
+    """The items in a sentence. If the method takes none of them, only its author can know better ones."""
+    if not items:
+        return "other settings of the method"
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}"

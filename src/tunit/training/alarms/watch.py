@@ -35,6 +35,7 @@ from tunit.training.alarms.guide_alarms import (
     JUDGES_OF_OUTPUT,
     JUDGES_OF_TRANSLATIONS,
     MOST_COMPARED,
+    PICTURES_EACH,
     SHORT,
     Alarm,
 )
@@ -45,7 +46,7 @@ from tunit.training.logs.neighbours_found import measures_in
 from tunit.training.run_folder import RunFolder
 from tunit.training.schedule import batch_size_at
 
-LOOKED_AT = 512  # E's output is computed for this many pictures, evenly spread over all
+LOOKED_AT = 512  # E's output is computed for at least this many pictures, evenly spread over all
 LOOKED_AT_ONCE = 128  # pictures per forward pass of E, of up to 128 px
 # Checks may take this share of the training time, estimated in forward passes of E. A training step costs seven of
 # them per picture: two views, a key, and the backward passes of two views, each of which takes as long as two forward
@@ -116,7 +117,7 @@ class Watch:
         """
         outline, step = outline_of(config, self._labelled), state.step
         since = step if self._summarised is None else step - self._summarised
-        number = min(LOOKED_AT, len(self._pictures.names))
+        number = min(looked_at(outline.domains), len(self._pictures.names))
         too_recent = since * SHARE_OF_TIME * PASSES * batch_size_at(step, config) < number
         too_early = step < outline.domains_from_step + FEWEST_STEPS
         if outline.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
@@ -171,6 +172,15 @@ class Watch:
                 del self.raised[name]
                 rows.append({"step": step, "alarm": name, "over": True})
         return rows
+
+
+def looked_at(domains: int) -> int:
+    """For how many pictures E's output is computed: enough to tell a small domain from an empty one.
+
+    Not more than for MOST_COMPARED domains: looks would become rare, because all of them together may take only
+    SHARE_OF_TIME, and the one when G and D begin would take long.
+    """
+    return max(LOOKED_AT, PICTURES_EACH * min(domains, MOST_COMPARED))
 
 
 def _e_had_time(step: int, outline: TrainingOutline, knows_domains: bool) -> bool:

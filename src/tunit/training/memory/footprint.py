@@ -54,12 +54,12 @@ def check_footprint(config: Config, device: torch.device, pictures: int = 0) -> 
             f"the training needs at least {needed / 1e9:,.1f} GB of memory, more than the {free / 1e9:,.1f} GB that "
             "are free: train on fewer pictures"
         )
-    large = {name: _value(config, name) for name in _MODEST if _value(config, name) > _MODEST[name]}
+    large = {name: config.value(name) for name in _MODEST if config.value(name) > _MODEST[name]}
     eased = {n: least_bytes(config.with_overrides({n: _MODEST[n]}), pictures, all_of_it=True) for n in large}
     best = min(eased, key=lambda name: eased[name], default="batch_size")
     raise ConfigError(
         f"these settings need at least {needed / 1e9:,.1f} GB of memory, more than the {free / 1e9:,.1f} GB that are "
-        f"free: lower --{best.replace('_', '-')}, which is {_value(config, best)}"
+        f"free: lower --{best.replace('_', '-')}, which is {config.value(best)}"
     )
 
 
@@ -72,7 +72,7 @@ def least_bytes(config: Config, pictures: int = 0, *, all_of_it: bool = False) -
     of the batch of these processes. all_of_it: count networks and queue even if they are small, which takes a second.
     """
     count = max(1, config.run.processes)
-    modest = all(_value(config, name) <= most for name, most in _MODEST.items() if name not in _OF_A_STEP)
+    modest = all(config.value(name) <= most for name, most in _MODEST.items() if name not in _OF_A_STEP)
     small = modest and config.data.image_size <= 512 and not all_of_it
     on_gpu = config.run.device.startswith("cuda")
     state = bytes_of_own_state(config, pictures, on_gpu=on_gpu)
@@ -124,10 +124,3 @@ def _batch_bytes(config: Config) -> int:
     together = min(batch, config.run.micro_batch or batch)
     channels = max(max(alone, batch) * networks.guide_width, together * (networks.generator_width or 32))
     return channels * config.data.image_size**2 * _FLOAT * _MAPS
-
-
-def _value(config: Config, name: str) -> int:
-    for section in (config.networks, config.optimisers, config.data, config.run):
-        if hasattr(section, name):
-            return int(getattr(section, name))
-    raise KeyError(name)
