@@ -29,7 +29,7 @@ def check_networks(plan: Plan, rows: Sequence[Experiment]) -> None:
     """
     clustered = {plan.cluster_features or plan.features for row in rows if row.labels == FEATURES}
     needed = clustered | {plan.features for row in rows if row.translates}
-    for name in sorted(clustered | {plan.features for _ in rows[:1]}):
+    for name in sorted(clustered | ({plan.features} if rows else set())):
         try:
             load_feature_network(name, preprocessing=plan.preprocessing, trust=plan.trust_features)
         except UnreachableError:

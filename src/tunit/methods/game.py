@@ -11,7 +11,7 @@ from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step
 from tunit.methods.losses import Terms
 from tunit.methods.method import Phase
-from tunit.methods.objectives import Augmentation, adversarial_loss, discriminator_loss, unchanged
+from tunit.methods.objectives import Augmentation, discriminator_loss, generator_adversarial_loss, unchanged
 from tunit.methods.parts import PartOfBatch
 from tunit.methods.state import TrainingState
 
@@ -58,4 +58,6 @@ class Game:
 
     def of_generator(self, part: PartOfBatch) -> tuple[Tensor, Terms]:
         """G's adversarial loss on a part of the batch, unweighted, and its terms."""
-        return adversarial_loss(self._discriminator, part, self._config, self._augmentation_of(part))
+        return generator_adversarial_loss(
+            self._discriminator, part, self._config, self._augmentation_of(part)
+        )

@@ -2,7 +2,7 @@
 
 Where the published implementation differs from the equations, this code follows it (docs/fidelity.md). The equations
 themselves are in methods/losses.py. The functions `..._loss` return the weighted loss, and a dictionary of its terms
-without weights. Only `adversarial_loss` returns its loss without the weight, which is applied in
+without weights. Only `generator_adversarial_loss` returns its loss without the weight, which is applied in
 `Translations.backward_part`, because this loss may train other networks than the rest. The weight of equation 4 is
 applied in `translation_step` of methods/tunit.py.
 """
@@ -134,7 +134,8 @@ def discriminator_loss(
     augment: Augmentation = unchanged,
     memory: AdversarialMemory | None = None,
 ) -> tuple[Tensor, Terms]:
-    """D's side of equation 3: a hinge loss on real pictures and translations, plus R1 on the real pictures.
+    """D's side of equation 3: a hinge loss on real pictures and translations, plus R1 on the real pictures if
+    `phase.penalise`. Options: the relativistic loss instead of the hinge, R2, LeCam's regulariser.
 
     x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. For the hinge loss,
     x_real may be the sources instead of the references: they are the same pictures in another order, and the loss is
@@ -211,7 +212,7 @@ def penalty_weight(weight: float, config: Config) -> float:
     return GAMMA_OF_RULE * config.data.image_size**2 / config.optimisers.batch_size / 2
 
 
-def adversarial_loss(
+def generator_adversarial_loss(
     discriminator: DomainDiscriminator, part: PartOfBatch, config: Config, augment: Augmentation = unchanged
 ) -> tuple[Tensor, Terms]:
     """G's side of equation 3, not yet weighted, for the translations and for reconstructions in their own domain.

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tunit.config import AUTO, Config, find_field
+from tunit.config import AUTO, Config
 from tunit.config.methods import METHODS
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError, RunError
@@ -60,7 +60,7 @@ def config_like(
     the same as in `origin` but is not, RunError if `origin` is not a run.
     """
     theirs = RunFolder(origin).read_config()
-    taken = {name: value_of(theirs, name) for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)}
+    taken = {name: theirs.value(name) for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)}
     if with_training:
         taken |= _training_of(theirs)
     taken = {name: value for name, value in taken.items() if name not in given}
@@ -78,16 +78,16 @@ def _training_of(theirs: Config) -> dict[str, object]:
     names = [field.name for section in sections for field in fields(theirs.section(section))]
     steps = theirs.schedule.steps
     phases = {name: min(float(getattr(theirs.schedule, name)) / steps, 1.0) for name in PHASES}
-    return {name: value_of(theirs, name) for name in names} | phases | {"steps": steps}
+    return {name: theirs.value(name) for name in names} | phases | {"steps": steps}
 
 
 def check_shape(config: Config, origin: Path) -> None:
     """Raises ConfigError, naming the settings, if weights of the run `origin` do not fit the config's networks."""
     theirs = RunFolder(origin).read_config()
-    differ = [name for name in shape_of(theirs) if value_of(config, name) != value_of(theirs, name)]
+    differ = [name for name in shape_of(theirs) if config.value(name) != theirs.value(name)]
     if differ:
-        settings = ", ".join(f"{name} {value_of(theirs, name)}" for name in differ)
-        ours = ", ".join(str(value_of(config, name)) for name in differ)
+        settings = ", ".join(f"{name} {theirs.value(name)}" for name in differ)
+        ours = ", ".join(str(config.value(name)) for name in differ)
         raise ConfigError(
             f"{origin} has networks with {settings}, but this run asks for {ours}: leave these settings out, or "
             "train without --from"
@@ -97,13 +97,6 @@ def check_shape(config: Config, origin: Path) -> None:
 def shape_of(config: Config) -> tuple[str, ...]:
     """The settings that weights of a config's networks depend on."""
     return (*SHAPE, *method_of(config).network_settings)
-
-
-def value_of(config: Config, name: str) -> object:
-    """The value of a setting in its section."""
-    section, field = find_field(name)
-    value: object = getattr(config.section(section), field.name)
-    return value
 
 
 def write_beginning(
@@ -204,7 +197,7 @@ def copy_guide(state: TrainingState, run: Path, config: Config, pictures: Packed
     """
     model = load_model(run)
     for name in LEARNT_FROM:
-        theirs, ours = value_of(model.config, name), value_of(config, name)
+        theirs, ours = model.config.value(name), config.value(name)
         if theirs != ours:
             flag = f"--{name.replace('_', '-')} {str(theirs).lower()}"
             raise RunError(

@@ -149,9 +149,8 @@ class UnfinishedShards:
 
     def _send(self, number: int, path: Path, part: bytes, file_context: ExitStack) -> None:
         with file_context:
-            self._place.write(
-                part_name(number), part
-            )  # first, so that the shard is never without a sign of tunit
+            # First, so that the shard is never without a sign of tunit.
+            self._place.write(part_name(number), part)
             self._place.take(shard_name(number), path)
 
     def _take_up(self) -> None:

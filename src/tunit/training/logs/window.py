@@ -38,9 +38,8 @@ class LossWindow:
 
     def restart(self, step: int) -> None:
         """Empty the window; the next step is the one after `step`."""
-        self._newest = self._checked = (
-            step  # the number of the newest step, and of the newest that was checked
-        )
+        self._newest = step  # the number of the newest step
+        self._checked = step  # the number of the newest step that was checked
         self._held: list[_Step] = []  # the newest step, and those before it that were not checked
         self._sums: dict[str, float] = {}  # for each loss, the sum over the steps that were checked,
         self._counts: dict[str, int] = {}  # and how many of them have this loss
