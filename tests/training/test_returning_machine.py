@@ -95,21 +95,23 @@ def test_a_machine_that_was_lost_joins_again_with_the_same_command(machines, tmp
     def said():
         return {path.name: path.read_text() for path in tmp_path.glob("*.log")}
 
-    def wait_beyond(stem):
+    def wait_for(condition):
         end = time.monotonic() + 120
-        while newest() <= stem:
+        while not condition():
             running = [process for process in started if process.poll() is None]
             assert len(running) == 2 and time.monotonic() < end, said()
             time.sleep(0.1)
 
     start("stays"), start("returns")
-    wait_beyond("")
+    wait_for(newest)
     lost = started.pop()
     lost.send_signal(signal.SIGTERM)
     assert lost.wait(120) == 128 + signal.SIGTERM
-    stopped = newest()
     start("returns")
-    wait_beyond(stopped)
+    # Only then is the newest checkpoint that of the processes that were stopped: they may still have been saving it.
+    wait_for(lambda: "restart 1: the processes resume" in said()["2.log"])
+    stopped = newest()
+    wait_for(lambda: newest() > stopped)
     assert said()["2.log"].count("restart 1: the processes resume") == 1, said()
 
 
