@@ -197,6 +197,19 @@ def test_a_file_that_is_not_a_picture_is_one_sentence(browser, tmp_path):
     settled(browser, BROKEN)
 
 
+def test_a_picture_that_is_chosen_while_the_model_is_being_loaded_is_shown(browser, tmp_path):
+    source = """const real = window.fetch, allowed = new Promise((done) => (window.allow = done));
+    window.fetch = async (...all) => (await allowed, real(...all));"""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+    try:
+        browser.refresh()
+        browser.find_element("id", "source").send_keys(str(saved(tmp_path, "early.png", 5, SHAPES[0])))
+        browser.execute_script("allow()")
+        settled(browser, "Now choose a style.")
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
 SLOWLY = """
 const { prototype } = (await import("./runtime/ort.wasm.min.mjs")).InferenceSession, { run } = prototype;
 prototype.run = async function (...all) {

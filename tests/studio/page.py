@@ -69,6 +69,11 @@ class Page:
         )
         self.do(f"arguments[0].value = arguments[1]; {event}", self.one(selector), value)
 
+    def add_domain(self, number):
+        """Adds a domain to the mix of styles in Translate."""
+        self.choose("#domain-add", number)
+        self.click("#domain-form button")
+
     def blob(self, source):
         """The picture that an <img> shows, decoded."""
         # While the page gives it another picture, it has none; then try again.
@@ -81,6 +86,38 @@ class Page:
         look();"""
         data = self.browser.execute_async_script(script, source)
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGB"))
+
+    def silence(self, part):
+        """Lets requests fail whose address ends with `part`, as if the studio had ended; "" for none any more."""
+        self.do(
+            """const [part] = arguments, real = (window.real ??= window.fetch);
+            window.fetch = (address, how) => part && String(address).endsWith(part)
+              ? Promise.reject(new TypeError("no answer")) : real(address, how);""",
+            part,
+        )
+
+    def contrasts(self, *pairs):
+        """The contrast, as WCAG defines it, of pairs (expression for a colour, expression for the one behind it)."""
+        script = """const at = (selector, part) => getComputedStyle(document.querySelector(selector), part);
+        const light = (colour) => {
+          const [r, g, b] = colour.match(/\\d+/g).map((v) => v / 255)
+            .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05; };
+        return [PAIRS].map(([a, b]) => [light(a), light(b)]).map(([a, b]) => Math.max(a, b) / Math.min(a, b))"""
+        return self.do(script.replace("PAIRS", ", ".join(f"[{a}, {b}]" for a, b in pairs)))
+
+    def in_schemes(self):
+        """Shows the page in light and then in dark."""
+        try:
+            for scheme in ("light", "dark"):
+                features = [{"name": "prefers-color-scheme", "value": scheme}]
+                self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+                self.browser.execute_async_script(
+                    "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+                )
+                yield scheme
+        finally:
+            self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
     def errors(self):
         """The console's messages except information; each refused request is one message."""

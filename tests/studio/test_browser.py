@@ -195,7 +195,7 @@ def test_a_portrait_keeps_its_shape_and_a_result_goes_with_its_styles(page, tmp_
     page.wait("document.getElementById('source-about').textContent")
     shape = "const i = document.getElementById('source-picture'); return i.offsetWidth / i.offsetHeight"
     assert abs(page.do(shape) - 60 / 160) < 0.02
-    page.choose("#domain-add", "0")
+    page.add_domain("0")
     page.wait("!document.getElementById('download').disabled")
     page.click("#parts .away")
     page.wait("document.getElementById('download').disabled")
@@ -251,7 +251,7 @@ def test_a_mix_a_grid_and_a_walk(page, runs):
     domains = page.do(
         "return [...document.querySelectorAll('#domain-add option')].slice(1).map((o) => o.value)"
     )
-    page.choose("#domain-add", domains[0])
+    page.add_domain(domains[0])
     page.click("#reference-pick")
     page.wait("document.querySelectorAll('#picked .picture').length === 20")
     page.do("document.querySelectorAll('#picked .picture')[5].click()")

@@ -85,3 +85,46 @@ def test_the_map_stays_where_it_is_while_pictures_are_loaded(browser, own_server
     heights.append(page.do(f"return {strip}.offsetHeight"))
     assert abs(heights[0] - heights[1]) <= 1
     assert page.do(f"return {strip}.offsetWidth") == pytest.approx(4 * heights[1], rel=0.05)
+
+
+def test_a_request_without_an_answer_is_repeated_until_all_pictures_were_looked_at(browser, server):
+    source = """const real = window.fetch; let first = true;
+    window.fetch = (...all) => {
+      if (!first || !String(all[0]).includes("/explore/pictures")) return real(...all);
+      first = false;
+      return Promise.reject(new TypeError("no answer"));
+    };"""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+    page = Page(browser, server)
+    try:
+        page.open("/runs/birds/explore")
+        page.wait("!document.getElementById('notice').hidden")
+        page.wait("document.getElementById('progress').hidden")
+        assert not page.one("#notice").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def test_what_went_wrong_is_said_in_the_dialog_that_covers_the_page(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    opened.do("window.addEventListener('unhandledrejection', (event) => event.preventDefault())")
+    row = opened.all("#gallery .picture")[1].get_attribute("data-row")
+    opened.silence(f"/explore/picture/{row}")
+    opened.press(Keys.ARROW_RIGHT)
+    opened.wait("document.getElementById('one').contains(document.getElementById('notice'))")
+    assert opened.one("#notice").is_displayed()
+    opened.silence("")
+    opened.press(Keys.ESCAPE)
+    opened.wait("document.getElementById('main').firstChild === document.getElementById('notice')")
+    opened.click("#gallery .picture")
+    opened.wait("document.getElementById('one').open && document.getElementById('notice').hidden")
+
+
+def test_the_map_says_which_picture_a_key_has_reached(page):
+    from selenium.webdriver.common.keys import Keys
+
+    assert page.one("#reached").get_attribute("role") == "status"
+    page.do("document.getElementById('canvas').focus()")
+    page.press(Keys.ARROW_RIGHT)
+    page.wait("document.getElementById('reached').textContent.startsWith('picture ')")

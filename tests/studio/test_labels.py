@@ -24,7 +24,8 @@ from tunit.files.atomic import UnwritableError
 from tunit.studio import labels as labels_module
 from tunit.studio import opened_labels
 from tunit.studio.action_log import ActionLog, StaleError
-from tunit.studio.labels import ModelOutput, RunLabels, split_in_two
+from tunit.studio.labels import ModelOutput, RunLabels
+from tunit.studio.opened_labels import split_in_two
 from tunit.training.run_folder import RunFolder
 
 NAMES = [f"{i}.png" for i in range(8)]
@@ -203,6 +204,16 @@ def test_an_action_on_an_old_state_is_refused_and_others_see_the_new_one(labels,
     assert other.state().assignment.given == {0: 1}
     do(other, "undo")
     assert labels.state().assignment.given == {}
+
+
+def test_the_first_action_is_refused_if_its_author_saw_another_models_domains(labels, tmp_path):
+    seen = labels.state()
+    newer = RunLabels(tmp_path, dataclasses.replace(LOOKED, found=[0] * 8, checksum="newer"))
+    with pytest.raises(StaleError, match="the run has a newer model"):
+        newer.act({"do": "give", "pictures": [0], "domain": 1}, seen.number, seen.model)
+    assert not (tmp_path / "studio" / "journal.jsonl").exists()
+    now = newer.act({"do": "give", "pictures": [0], "domain": 1}, 0, newer.state().model)
+    assert newer.act({"do": "undo"}, 1, now.model).number == 2
 
 
 def test_a_journal_keeps_the_domains_with_which_it_began(labels, tmp_path):

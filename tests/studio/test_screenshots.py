@@ -39,6 +39,7 @@ TRANSLATE = """
 const choose = (id, value) => { const e = document.getElementById(id); e.value = value;
   e.dispatchEvent(new Event("input")); e.dispatchEvent(new Event("change")); };
 choose("split", 45); choose("domain-add", document.querySelectorAll("#domain-add option")[2].value);
+document.querySelector("#domain-form button").click();
 document.getElementById("grid-draw").click();
 """
 # Names a domain after the folder of most of its pictures, and selects two pictures.

@@ -99,6 +99,16 @@ def test_actions_are_in_the_table_soon_with_existing_paths(own, root, runs):
     assert state["given"] == []
 
 
+def test_an_action_on_another_models_domains_is_refused_although_the_number_is_the_same(own, root):
+    model = looked(own)["now"]["model"]
+    fields = {"action": json.dumps({"do": "add", "name": "owl"}), "seen": "0"}
+    answer = own.post("/runs/birds/teach/act", data=fields | {"model": f"{model}0"})
+    assert answer.status_code == 409
+    assert "newer model" in answer.json()["error"]
+    answer = own.post("/runs/birds/teach/act", data=fields | {"model": model})
+    assert (answer.status_code, answer.json()["model"]) == (200, model)
+
+
 def test_a_split_divides_the_style_codes(own, root):
     found = looked(own)
     sizes = {domain["number"]: domain["size"] for domain in found["now"]["domains"]}

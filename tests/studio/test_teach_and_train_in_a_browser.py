@@ -341,11 +341,14 @@ def test_a_press_that_lasts_longer_than_the_time_between_updates_is_a_click(driv
 
 
 @pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)
-def test_a_log_that_was_closed_stays_closed(driver, address, root):
+def test_a_log_that_was_closed_stays_closed_and_keeps_the_focus(driver, address, root):
     driver.get(f"{address}/train?run=birds")
     until(lambda: driver.find_elements("css selector", "#logs details[open]"))
     driver.find_element("css selector", "#logs summary").click()
     until(lambda: driver.find_elements("css selector", "#logs details:not([open])"))
+    held = """const summary = document.querySelector('#logs summary'), live = document.getElementById('live');
+    return [document.activeElement === summary, live.firstChild === (window.said ??= live.firstChild)]"""
+    assert driver.execute_script(held) == [True, True]
     output = root / "birds" / "studio" / "train.log"
     output.parent.mkdir(exist_ok=True)
     with output.open("a") as file:
@@ -354,6 +357,7 @@ def test_a_log_that_was_closed_stays_closed(driver, address, root):
         lambda: "a new line" in driver.find_element("css selector", "#logs pre").get_property("textContent")
     )
     assert driver.find_elements("css selector", "#logs details:not([open])")
+    assert driver.execute_script(held) == [True, True]  # the focus; and the state was not read aloud again
 
 
 @pytest.mark.parametrize("width", [DESKTOP], ids=["desktop"], indirect=True)

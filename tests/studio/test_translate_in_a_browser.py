@@ -61,7 +61,7 @@ def test_a_source_is_shown_even_if_a_later_file_is_no_picture(page, files, held)
 
 def test_a_result_is_shown_and_saved_only_with_its_own_source(page, files, held):
     take(page, files / "first.png")
-    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.add_domain(page.do(f"return {FIRST}"))
     page.wait(DRAWN)
     before = page.one("#before").get_attribute("src")
     begun, may_end = held(redrawn.Source, "redrawn")
@@ -79,7 +79,7 @@ def test_a_result_is_shown_and_saved_only_with_its_own_source(page, files, held)
 def test_of_many_wishes_only_the_newest_is_drawn(page, files, held):
     take(page, files / "first.png")
     begun, may_end = held(redrawn.Source, "redrawn")
-    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.add_domain(page.do(f"return {FIRST}"))
     until(lambda: begun)
     for strength in (0.2, 0.4, 0.6, 0.8):
         page.choose("#strength", strength)
@@ -92,7 +92,7 @@ def test_of_many_wishes_only_the_newest_is_drawn(page, files, held):
 
 def test_a_sentence_about_a_file_stays_when_the_result_is_drawn_again(page, files):
     take(page, files / "first.png")
-    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.add_domain(page.do(f"return {FIRST}"))
     page.wait(DRAWN)
     page.one("#reference-file").send_keys(str(files / "broken.png"))
     page.wait("!document.getElementById('notice').hidden")
@@ -105,7 +105,7 @@ def test_a_sentence_about_a_file_stays_when_the_result_is_drawn_again(page, file
 
 def test_a_file_that_was_changed_must_be_chosen_again(page, files):
     take(page, files / "first.png")
-    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.add_domain(page.do(f"return {FIRST}"))
     page.wait(DRAWN)
     Image.fromarray(noise(9, 50, 50)).save(files / "first.png")
     page.click("#own-size")
@@ -116,7 +116,7 @@ def test_a_file_that_was_changed_must_be_chosen_again(page, files):
 
 def test_the_source_that_is_downloaded_is_the_one_shown_then(page, files):
     take(page, files / "first.png")
-    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.add_domain(page.do(f"return {FIRST}"))
     page.wait(DRAWN)
     page.click("#own-size")
     page.do(
@@ -138,7 +138,7 @@ def test_the_source_that_is_downloaded_is_the_one_shown_then(page, files):
 
 def test_everything_is_downloaded_even_if_no_style_has_a_weight(page, files):
     take(page, files / "first.png")
-    page.choose("#domain-add", page.do(f"return {FIRST}"))
+    page.add_domain(page.do(f"return {FIRST}"))
     page.wait(DRAWN)
     page.choose("#parts input[type=range]", 0)
     page.do("const save = HTMLAnchorElement.prototype.click; window.saved = [];"
@@ -146,3 +146,43 @@ def test_everything_is_downloaded_even_if_no_style_has_a_weight(page, files):
     page.click("#zip")
     page.wait("window.saved.length || !document.getElementById('notice').hidden")
     assert page.do("return window.saved") == ["first-all.zip"]
+
+
+def test_arrow_keys_choose_a_domain_and_the_button_adds_it(page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.do("document.getElementById('domain-add').focus()")
+    page.press(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    chosen = page.do("const one = document.getElementById('domain-add'); return one.selectedOptions[0].text")
+    assert not page.all(".part")
+    page.press(Keys.TAB, Keys.ENTER)
+    assert [part.text for part in page.all(".part-name")] == [chosen]
+    page.press(Keys.ENTER)
+    assert page.do("return document.activeElement.id") == "domain-add"
+
+
+def test_a_part_that_is_taken_away_leaves_the_focus_and_the_other_parts(page):
+    page.open("/runs/birds/translate?reference=3")
+    page.wait("document.querySelector('.part')")
+    slider = page.one(".part input")
+    page.do("arguments[0].focus()", slider)
+    for number in page.do("return [...document.querySelectorAll('#domain-add option')].map((o) => o.value)")[
+        1:3
+    ]:
+        page.choose("#domain-add", number)
+        page.do("document.getElementById('domain-form').requestSubmit()")
+    assert page.do("return document.activeElement === arguments[0]", slider)
+    label = "return document.activeElement.ariaLabel"
+    names = [part.text for part in page.all(".part-name")]
+    for taken, focused in ((1, 1), (1, 0)):
+        page.do("document.querySelectorAll('.away')[arguments[0]].click()", taken)
+        del names[taken]
+        assert page.do(label) == f"take {names[focused]} away"
+    page.click(".away")
+    assert page.do("return document.activeElement.id") == "domain-add"
+
+
+def test_the_hint_in_place_of_a_result_is_seen_in_dark_and_in_light(page):
+    for _ in page.in_schemes():
+        [hint] = page.contrasts(("at('#result-hint').color", "at('#compare').backgroundColor"))
+        assert hint >= 4.5

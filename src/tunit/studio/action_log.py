@@ -34,6 +34,18 @@ class StaleError(RunError):
         self.now = now
 
 
+class OtherModelError(StaleError):
+    """The author had seen the domains of another model."""
+
+    def __init__(self, now: int) -> None:
+        RunError.__init__(
+            self,
+            "the run has a newer model, with other domains than this page shows: look at the page as it is now, and "
+            "repeat what you did",
+        )
+        self.now = now
+
+
 class ActionLog:
     """The entries of a file, in order. Several threads and processes may each have an ActionLog of the same file."""
 

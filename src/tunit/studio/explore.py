@@ -153,6 +153,7 @@ _BODY = """
  aria-label="Map of styles. Arrow keys go from picture to picture, Enter opens one, L shows only the nearest
  pictures in the gallery, plus and minus zoom, Escape shows all."></canvas>
 <div id="tip" hidden><img alt="" id="tip-picture"><span id="tip-text"></span></div></div>
+<p id="reached" class="visually-hidden" role="status"></p>
 <p class="fine">Pictures near each other have similar styles. Draw around some to see only these.</p></div></section>
 <section class="gallery-side" aria-labelledby="gallery-title"><h2 id="gallery-title">Pictures</h2>
 <div class="tools"><span id="count" role="status"></span>

@@ -18,14 +18,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tunit.errors import ConfigError, RunError, TunitError
 from tunit.files.atomic import writable, write_text
 from tunit.files.destination import STUDIO
 from tunit.files.reading import Record, UnreadableError
-from tunit.studio.action_log import ActionLog, Entry, StaleError
+from tunit.studio.action_log import ActionLog, Entry, OtherModelError, StaleError
 from tunit.studio.actions import (
     Action,
     DomainAssignment,
@@ -76,6 +73,11 @@ class LabelState:
     done: list[Action]  # the actions in effect
     undone: list[Action]
 
+    @property
+    def model(self) -> str:
+        """The model that found these domains, in a word to compare."""
+        return f"{self.step} {self.checksum}"
+
 
 class RunLabels:
     """The labels of one run. Threads may share this object; other processes may have their own for the same run.
@@ -112,16 +114,20 @@ class RunLabels:
                 self._write_later()
             return now
 
-    def act(self, action: Action, seen: int) -> LabelState:
+    def act(self, action: Action, seen: int, model: str | None = None) -> LabelState:
         """Carry out an action whose author has seen `seen` actions, and write it to the disk; into the table, later.
 
-        Returns the new state. Raises StaleError if there are more actions, ConfigError if it is not possible,
-        UnwritableError.
+        model: the `LabelState.model` whose domains the author has seen; None for whichever it is now.
+        Returns the new state. Raises StaleError if there are more actions or another model, ConfigError if it is not
+        possible, UnwritableError.
         """
         with self._lock:
             now = self._state_of(self._log.refresh())
             if seen != now.number:
                 raise StaleError(seen, now.number)
+            # Until there is a journal, the number is 0 for every model.
+            if model not in (None, now.model):
+                raise OtherModelError(now.number)
             action = checked(with_composed_name(action), now.assignment, len(now.done), len(now.undone))
             self._begin()
             at = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -256,19 +262,6 @@ def rows_of(now: LabelState, names: Sequence[str], examples: int = EXAMPLES) -> 
         by = PERSON if i in assignment.given else MODEL if i in by_model else ""
         rows.append((name, assignment.label(assignment.domain_of(i)) if by else "", by))
     return rows
-
-
-def split_in_two(styles: NDArray[np.float32], seed: int = 0) -> NDArray[np.int64]:
-    """Which rows of style codes (n, width) form the smaller one of two groups (k-means).
-
-    Raises ConfigError if there are no two different codes.
-    """
-    from tunit.clustering.partition import k_means
-
-    if len(styles) < 2 or not np.ptp(styles, axis=0).any():
-        raise ConfigError("a domain of one picture, or of equal ones, cannot be split: choose another")
-    groups = k_means(styles, 2, seed).labels_
-    return np.flatnonzero(groups == int(2 * groups.sum() <= len(groups))).astype(np.int64)
 
 
 def _begin_of(entries: list[Entry], output: ModelOutput, path: Path) -> ModelOutput:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import DiskFile
 from tunit.data.finding.naming import INDEX
 from tunit.errors import ConfigError, TunitError
 from tunit.studio.actions import Action
 from tunit.studio.first_names import names_of_labels
-from tunit.studio.labels import ModelOutput, RunLabels, split_in_two
+from tunit.studio.labels import ModelOutput, RunLabels
 from tunit.studio.library import Library
 from tunit.studio.lru_cache import LRUCache, stamp_of
 from tunit.studio.output_thread import Known
@@ -76,3 +79,16 @@ def with_part(action: Action, labels: RunLabels, library: Library, run: Run) -> 
         return action | {"part": [0]}  # `checked` refuses it because of its domain
     part = split_in_two(_known_of(run, library).output.styles[members].numpy())
     return action | {"part": [members[i] for i in part]}
+
+
+def split_in_two(styles: NDArray[np.float32], seed: int = 0) -> NDArray[np.int64]:
+    """Which rows of style codes (n, width) form the smaller one of two groups (k-means).
+
+    Raises ConfigError if there are no two different codes.
+    """
+    from tunit.clustering.partition import k_means
+
+    if len(styles) < 2 or not np.ptp(styles, axis=0).any():
+        raise ConfigError("a domain of one picture, or of equal ones, cannot be split: choose another")
+    groups = k_means(styles, 2, seed).labels_
+    return np.flatnonzero(groups == int(2 * groups.sum() <= len(groups))).astype(np.int64)

@@ -77,7 +77,9 @@ def state(request: Request) -> Response:
 
 
 async def act(request: Request) -> Response:
-    """Carry out an action. Fields: `action`, as JSON (see actions.py); `seen`, how many actions the page shows."""
+    """Carry out an action. Fields: `action`, as JSON (see actions.py); `seen` and `model`: the state that the page
+    shows.
+    """
     form = await form_of(request)
     try:
         action: Any = parse_json(text_of(form, "action"))
@@ -86,13 +88,14 @@ async def act(request: Request) -> Response:
     if not isinstance(action, dict):
         raise ConfigError("the action is not a JSON object: load the page again")
     seen = whole_of(text_of(form, "seen"), "seen", 0, 10**9)
+    model = text_of(form, "model") if "model" in form else None
 
     def work() -> LabelState:
         """Carry out the action, in a thread."""
         run, library = run_of(request), library_of(request)
         labels = ready_labels(run, library)
         done = with_part(action, labels, library, run) if action.get("do") == "split" else action
-        return labels.act(done, seen)
+        return labels.act(done, seen, model)
 
     try:
         now = await run_in_threadpool(work)
@@ -177,6 +180,7 @@ def _state(now: LabelState) -> dict[str, Any]:
             domain[place] = number
     return {
         "number": now.number,
+        "model": now.model,
         "domains": [
             {"number": number, "name": assignment.names[number], "size": len(members[number])}
             for number in sorted(members)
@@ -223,9 +227,10 @@ _BODY = """
 <ul id="kinds"></ul>
 <form id="add" class="tools"><label class="visually-hidden" for="add-name">name of a new domain</label>
 <input id="add-name" maxlength="60" placeholder="a new domain" autocomplete="off"><button>Add</button></form>
-<details><summary>Keys</summary><p class="fine">In the pictures: arrow keys move, Space selects, Shift with an arrow
-key selects on the way, A selects all, Escape none. Digits give the selected pictures a domain, X leaves them out, F
-forgets their labels. N names the domain shown, S splits it, M merges it. U undoes, R redoes.</p></details>
+<details><summary>Keys</summary><p class="fine">They work in the pictures: click one, or go there by Tab. Arrow keys
+move, Space selects, Shift with an arrow key selects on the way, A selects all, Escape none. Digits give the selected
+pictures a domain, X leaves them out, F forgets their labels. N names the domain shown, S splits it, M merges it. U
+undoes, R redoes.</p></details>
 </section>
 <section class="shown" aria-labelledby="shown-title"><h2 id="shown-title">Pictures</h2>
 <form id="rename" class="tools"><label for="name">Name</label>
@@ -238,7 +243,8 @@ forgets their labels. N names the domain shown, S splits it, M merges it. U undo
 <label class="visually-hidden" for="to">domain to give</label><select id="to"></select>
 <button type="button" id="give" class="primary">Give domain</button>
 <button type="button" id="leave-out">Leave out</button><button type="button" id="forget">Forget</button></div>
-<div id="gallery" class="gallery" role="listbox" aria-multiselectable="true" aria-labelledby="shown-title"></div>
+<div id="gallery" class="gallery" role="listbox" tabindex="-1" aria-multiselectable="true"
+ aria-labelledby="shown-title"></div>
 <button type="button" id="more" hidden>Show more</button></section>
 <section class="done" aria-labelledby="done-title"><h2 id="done-title">Done so far</h2>
 <div class="tools"><button type="button" id="undo">Undo</button><button type="button" id="redo">Redo</button></div>

@@ -175,9 +175,9 @@ _BODY = """
 <div id="parts" class="parts"></div>
 <label class="drop small" id="reference-drop"><input type="file" id="reference-file" accept="image/*" multiple
  class="hidden-input"><span class="hint"><b>Add a reference</b> or drop one here</span></label>
-<div class="tools"><button type="button" id="reference-pick">From the run</button>
-<label><span class="visually-hidden">add a domain</span><select id="domain-add"><option value="">Add a domain</option>
-</select></label></div>
+<div class="tools"><button type="button" id="reference-pick">From the run</button></div>
+<form class="tools" id="domain-form"><label><span class="visually-hidden">domain to add</span>
+<select id="domain-add"><option value="">Choose a domain</option></select></label><button>Add domain</button></form>
 <label class="slider">Strength <output id="strength-shown">1.00</output>
 <input type="range" id="strength" aria-label="strength" min="0" max="1.5" step="0.05" value="1"></label></section>
 <section class="pane" id="result-pane" aria-labelledby="result-title"><h2 id="result-title">Result</h2>

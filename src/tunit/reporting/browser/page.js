@@ -145,6 +145,10 @@ try {
   listen();
   document.body.dataset.ready = "yes";
   say("Ready: choose a picture and a style.");
+  for (const name of ["source", "reference"]) {
+    const [file] = element(name).files; // chosen while the model was being loaded
+    if (file) choose(name, file);
+  }
 } catch (error) {
   console.debug(error);
   say(`The model cannot be loaded (${error.message}): put the whole folder on the server, and reload.`, true);

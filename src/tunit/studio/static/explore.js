@@ -2,13 +2,12 @@ import { colourOf, dot, onScheme } from "./colours.js";
 import { StyleMap } from "./map.js";
 import { released } from "./press.js";
 import { smallMap } from "./small-map.js";
-import { call, element, json, pageData } from "./studio.js";
+import { element, json, notice, pageData, pause, untilAnswered } from "./studio.js";
 
 const AT_ONCE = 60; // pictures that are added to the gallery at a time
 const RESTS = 60; // milliseconds that the pointer rests on a point before its picture is loaded
 const at = (id) => document.getElementById(id);
 
-const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 const many = (number) => number.toLocaleString("en");
 
 /** Show what E has found about the pictures, as soon as some have been looked at, until nothing new follows. */
@@ -17,9 +16,8 @@ async function start() {
   const base = `/runs/${page.run}`;
   let explorer = null;
   for (let stage = 0; stage !== null; ) {
-    const answer = await call(`${base}/explore/pictures?stage=${stage}`);
-    const found = await answer.json();
-    if (answer.status === 200) {
+    const found = await untilAnswered(`${base}/explore/pictures?stage=${stage}`);
+    if (found.rows) {
       stage = found.stage;
       at("explore").hidden = false;
       explorer ??= new Explorer(page, base);
@@ -90,6 +88,7 @@ class Explorer {
     }
     this.map = new StyleMap(at("canvas"), this.found, colourOf, {
       point: (place) => this.tip(place),
+      reached: (place) => (at("reached").textContent = this.spoken(place)), // a canvas says nothing by itself
       open: (place) => this.show(this.found.rows[place]),
       lasso: (mask) => this.lasso(mask),
     });
@@ -250,6 +249,7 @@ class Explorer {
   async show(row) {
     const dialog = at("one");
     const [number, wasOpen] = [(this.asked += 1), dialog.open];
+    notice(""); // about an earlier picture
     this.open = row; // at once: the next arrow key may come before the answer
     const about = await json(`${this.base}/explore/picture/${row}`);
     if (number !== this.asked || (wasOpen && !dialog.open)) return; // another one was opened, or this one closed

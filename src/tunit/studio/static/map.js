@@ -12,8 +12,8 @@ const FINEST = 2; // pixels of the canvas in a CSS pixel, at most: with 3 drawin
 export class StyleMap {
   /**
    * canvas: where to draw. points: {x, y, domain}, arrays of the same length, x and y from 0 to 10,000.
-   * on: functions to call: point(place or -1) when another point or none is pointed at, open(place) when a point is
-   * opened, lasso(Uint8Array or null) when the lasso changes.
+   * on: functions to call: point(place or -1) when another point or none is pointed at, reached(place) when a key has
+   * led to it, open(place) when a point is opened, lasso(Uint8Array or null) when the lasso changes.
    */
   constructor(canvas, points, colours, on) {
     Object.assign(this, { canvas, on });
@@ -242,7 +242,7 @@ export class StyleMap {
   #step([dx, dy]) {
     const { width, height } = this.view;
     if (this.cursor < 0) {
-      this.point(this.#nearest(width / 2, height / 2, Infinity));
+      this.#reach(this.#nearest(width / 2, height / 2, Infinity));
       return;
     }
     const from = this.at(this.cursor);
@@ -256,7 +256,12 @@ export class StyleMap {
       const cost = apart * (2 - along);
       if (cost < least) [best, least] = [i, cost];
     }
-    if (best >= 0) this.point(best);
+    if (best >= 0) this.#reach(best);
+  }
+
+  #reach(place) {
+    this.point(place);
+    if (place >= 0) this.on.reached(place);
   }
 
   #keepNear() {

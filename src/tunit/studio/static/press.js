@@ -5,7 +5,8 @@ const AFTER = 100; // milliseconds within which a click follows the release
 const OFTEN = 50; // milliseconds between looks
 let pressed = null; // what is below the pointer that is down
 
-addEventListener("pointerdown", (event) => (pressed = event.target), true);
+// Only the main button clicks; and after others, a menu may take the release.
+addEventListener("pointerdown", (event) => event.button === 0 && (pressed = event.target), true);
 for (const name of ["pointerup", "pointercancel"]) {
   addEventListener(
     name,

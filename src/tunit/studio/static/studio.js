@@ -1,26 +1,33 @@
 // What the scripts of all pages share: requests to the studio, the notice, and creating elements.
 
 const NOTICE = document.getElementById("notice");
+const PLACE = NOTICE.parentElement;
+const AGAIN = 2000; // milliseconds until the studio is asked again if it did not answer
+let unasked = ""; // what the last request in the background said if it failed
 
-/** Show a sentence at the top of the page, or remove it. */
+/** Show a sentence at the top of the page, or of the dialog that is open, or remove it. */
 export function notice(sentence) {
-  NOTICE.textContent = sentence || "";
-  NOTICE.hidden = !sentence;
+  put(sentence);
   if (sentence) NOTICE.scrollIntoView({ block: "nearest" });
 }
 
-/**
- * Call the studio; gives its Response. Whatever goes wrong is one sentence in the notice, and an Error with it.
- * @param {string} address
- * @param {RequestInit} [options]
- */
-export async function call(address, options = {}) {
+function put(sentence) {
+  const place = document.querySelector("dialog[open]") ?? PLACE; // an open dialog covers the page
+  if (NOTICE.parentElement !== place) place.prepend(NOTICE);
+  if (NOTICE.textContent !== (sentence || "")) NOTICE.textContent = sentence || ""; // the same one is not read again
+  NOTICE.hidden = !sentence;
+}
+
+// A dialog does not keep the notice to itself when it closes.
+document.addEventListener("close", () => NOTICE.parentElement === PLACE || PLACE.prepend(NOTICE), true);
+
+/** Call the studio; gives its Response. Raises an Error with one sentence; `unanswered` tells whether no answer came. */
+async function ask(address, options = {}) {
   let answer;
   try {
     answer = await fetch(address, { credentials: "same-origin", ...options });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw said("The studio does not answer: check that `tunit studio` is still running.");
+  } catch {
+    throw silence();
   }
   if (answer.ok) return answer;
   let sentence = `The studio answered ${answer.status}.`;
@@ -29,8 +36,58 @@ export async function call(address, options = {}) {
   } catch {
     // The answer is not JSON: show its status number.
   }
-  throw said(sentence);
+  throw failure(sentence);
 }
+
+const silence = () =>
+  Object.assign(failure("The studio does not answer: check that `tunit studio` is still running."), { unanswered: true });
+const failure = (sentence) => new Error(sentence[0].toUpperCase() + sentence.slice(1));
+
+/**
+ * Call the studio; gives its Response. Whatever goes wrong is one sentence in the notice, and an Error with it.
+ * @param {string} address
+ * @param {RequestInit} [options]
+ */
+export async function call(address, options) {
+  try {
+    return await ask(address, options);
+  } catch (error) {
+    notice(error.message);
+    throw error;
+  }
+}
+
+/**
+ * Request JSON that the user did not ask for. If that fails, the page does not scroll to the notice; another sentence
+ * stays there. The next success removes the sentence.
+ */
+export async function inBackground(address) {
+  try {
+    const answer = await ask(address);
+    const found = await answer.json().catch(() => Promise.reject(silence())); // it ended within its answer
+    if (unasked && NOTICE.textContent === unasked) put("");
+    unasked = "";
+    return found;
+  } catch (error) {
+    if (NOTICE.hidden || NOTICE.textContent === unasked) put(error.message);
+    unasked = error.message;
+    throw error;
+  }
+}
+
+/** Request JSON in the background, again and again until the studio answers. */
+export async function untilAnswered(address) {
+  for (;;) {
+    try {
+      return await inBackground(address);
+    } catch (error) {
+      if (!error.unanswered) throw error;
+      await pause(AGAIN);
+    }
+  }
+}
+
+export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 /** Request JSON from the studio. */
 export const json = async (address, options) => (await call(address, options)).json();
@@ -43,12 +100,6 @@ export function post(address, fields) {
     for (const [name, value] of Object.entries(fields)) body.append(name, value);
   }
   return json(address, { method: "POST", body });
-}
-
-function said(sentence) {
-  const whole = sentence[0].toUpperCase() + sentence.slice(1);
-  notice(whole);
-  return new Error(whole);
 }
 
 /** An element with its attributes (`on...` are listeners, `class`, `text`, `dataset`) and its children. */

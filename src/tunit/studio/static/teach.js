@@ -1,7 +1,7 @@
 // Teach: name, merge and split domains, assign pictures to them, and train with these labels.
 import { colourOf, dot, onScheme } from "./colours.js";
 import { released } from "./press.js";
-import { call, element, json, notice, pageData, post } from "./studio.js";
+import { element, inBackground, json, notice, pageData, pause, post, untilAnswered } from "./studio.js";
 
 const AT_ONCE = 120; // pictures that are added to the gallery at a time
 const EVERY = 4000; // milliseconds between requests for what other people have done
@@ -15,9 +15,8 @@ async function start() {
   const page = pageData("page-data");
   const base = `/runs/${page.run}`;
   for (;;) {
-    const answer = await call(`${base}/teach/pictures`);
-    const found = await answer.json();
-    if (answer.status === 200) {
+    const found = await untilAnswered(`${base}/teach/pictures`);
+    if (found.rows) {
       at("progress").hidden = true;
       at("teach").hidden = false;
       new Teacher(page, base, found);
@@ -25,7 +24,7 @@ async function start() {
     }
     at("progress").value = found.total ? found.done / found.total : 0;
     at("state").textContent = `Looking at the pictures: ${many(found.done)} of ${many(found.total)}.`;
-    await new Promise((done) => setTimeout(done, 400));
+    await pause(400);
   }
 }
 
@@ -42,12 +41,18 @@ class Teacher {
     this.busy = Promise.resolve(); // actions are sent one after the other
     const domains = this.now.domains.filter((one) => one.size);
     this.view = domains.length ? domains[0].number : ALL;
-    at("state").textContent = found.older === null
-      ? "Define the domains. Every action is saved at once."
-      : `The run has another model since: these are the domains of the one at step ${many(found.older)}.`;
+    this.origin();
     this.listen();
     this.show();
     setInterval(() => this.look(), EVERY);
+  }
+
+  /** Say which model found the domains. */
+  origin() {
+    const { older } = this.found;
+    at("state").textContent = older === null
+      ? "Define the domains. Every action is saved at once."
+      : `The run has another model since: these are the domains of the one at step ${many(older)}.`;
   }
 
   // ---- what the studio knows ----
@@ -64,7 +69,8 @@ class Teacher {
   async send(action) {
     notice("");
     try {
-      await this.take(await post(`${this.base}/teach/act`, { action: JSON.stringify(action), seen: this.now.number }));
+      const { number, model } = this.now;
+      await this.take(await post(`${this.base}/teach/act`, { action: JSON.stringify(action), seen: number, model }));
     } catch (error) {
       for (const place of action.pictures ?? []) this.selected.add(place); // so that it can be tried again
       await this.take(await json(`${this.base}/teach/state`).catch(() => this.now)); // somebody else may have changed something
@@ -76,12 +82,23 @@ class Teacher {
   async look() {
     if (document.hidden) return;
     await this.busy;
-    const before = this.now.number;
-    const now = await json(`${this.base}/teach/state`).catch(() => null);
-    if (now && now.number !== before && this.now.number === before) this.take(now);
+    const before = this.now;
+    const now = await inBackground(`${this.base}/teach/state`).catch(() => null);
+    const isNew = now && (now.number !== before.number || now.model !== before.model);
+    if (isNew && this.now === before) this.take(now);
   }
 
   async take(now) {
+    if (now.model !== this.now.model) {
+      // Another model is surer of other pictures. If this fails, the next look tries again.
+      const before = this.now;
+      const found = await inBackground(`${this.base}/teach/pictures`).catch(() => null);
+      if (!found?.rows || this.now !== before) return;
+      this.found = found;
+      this.tiles.clear();
+      this.origin();
+      now = found.now;
+    }
     this.now = now;
     await released(at("teach"));
     const there = this.view < 0 || this.now.domains.some((one) => one.number === this.view);
@@ -111,7 +128,8 @@ class Teacher {
     this.order = [...this.now.domain.keys()].filter(fits).sort((a, b) => sure[b] - sure[a] || a - b);
     const inView = new Set(this.order);
     for (const place of this.selected) if (!inView.has(place)) this.selected.delete(place);
-    this.focus = Math.min(this.focus, Math.max(this.order.length - 1, 0));
+    const last = Math.max(this.order.length - 1, 0);
+    [this.focus, this.anchor] = [Math.min(this.focus, last), Math.min(this.anchor, last)];
     this.kinds();
     this.gallery();
     this.tools();
@@ -167,7 +185,13 @@ class Teacher {
     if (kept.length !== tiles.length || kept.some((one, i) => one !== tiles[i])) at("gallery").replaceChildren(...tiles);
     shown.forEach((place, i) => this.mark(place, i));
     at("more").hidden = this.order.length <= this.limit;
-    if (had && tiles.length) tiles[Math.min(this.focus, tiles.length - 1)].focus();
+    if (had) this.toGallery();
+  }
+
+  /** Focus the current picture; the empty gallery if there is none, so that its keys go on. */
+  toGallery() {
+    const tile = this.tiles.get(this.order[this.focus]);
+    (tile?.isConnected ? tile : at("gallery")).focus();
   }
 
   tile(place) {
@@ -306,7 +330,7 @@ class Teacher {
     at("rename").onsubmit = (event) => {
       event.preventDefault();
       this.act({ do: "name", domain: this.view, name: at("name").value });
-      at("name").blur();
+      if (document.activeElement === at("name")) this.toGallery(); // where the key N was pressed
     };
     at("add").onsubmit = async (event) => {
       event.preventDefault();
@@ -318,6 +342,8 @@ class Teacher {
       this.goOn();
     };
     for (const id of ["into", "to"]) at(id).onblur = () => this.tools();
+    // Also when the page is shown again by the browser's button Back, as it was left.
+    addEventListener("pageshow", () => (at("go").querySelector("button").disabled = false));
     onScheme(() => this.order.slice(0, this.limit).forEach((place, i) => this.mark(place, i)));
     document.addEventListener("keydown", (event) => this.key(event));
   }
@@ -343,14 +369,13 @@ class Teacher {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, select, textarea")) {
-      if (event.key === "Escape") event.target.blur();
-      return;
-    }
+    if (event.target.closest("#rename") && event.key === "Escape") return this.toGallery();
+    // Elsewhere single letters belong to others, such as people who speak instead of typing (WCAG 2.1.4).
+    if (!at("gallery").contains(event.target)) return;
     const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns(), ArrowDown: this.columns(), Home: -this.focus, End: this.order.length - 1 - this.focus };
-    const inGallery = at("gallery").contains(event.target);
-    if (event.key in moves && inGallery) this.select(this.focus + moves[event.key], { extend: event.shiftKey });
-    else if (event.key === " " && inGallery) this.select(this.focus, { toggle: true });
+    if (event.key in moves) this.select(this.focus + moves[event.key], { extend: event.shiftKey });
+    else if (event.repeat) return; // a key that is held down does one thing once
+    else if (event.key === " ") this.select(this.focus, { toggle: true });
     else if (/^[0-9]$/.test(event.key)) {
       const domain = this.byDigit(Number(event.key));
       if (domain) this.onSelected({ do: "give", domain: domain.number });

@@ -1,6 +1,6 @@
 // Train: start, watch, stop and resume trainings; several side by side.
 import { isPressed } from "./press.js";
-import { element, json, notice, pageData, post } from "./studio.js";
+import { element, inBackground, json, notice, pageData, post } from "./studio.js";
 
 const at = (id) => document.getElementById(id);
 const EVERY = 2000; // milliseconds between requests for the state of trainings
@@ -152,10 +152,16 @@ function samples(run) {
 }
 
 function log(run) {
-  const text = run.log.join("\n") || "The studio has not started a training of this run.";
-  const part = element("details", { open: !closedLogs.has(run.key) }, element("summary", { text: run.name }), element("pre", { text }));
+  const part = element("details", { open: !closedLogs.has(run.key), dataset: { log: run.key } }, element("summary", { text: run.name }), element("pre"));
   part.ontoggle = () => (part.open ? closedLogs.delete(run.key) : closedLogs.add(run.key));
   return part;
+}
+
+/** Show new lines of a log in its place, so that the focus and what is marked in other logs stay. */
+function tell(run) {
+  const text = run.log.join("\n") || "The studio has not started a training of this run.";
+  const shown = at("logs").querySelector(`[data-log="${CSS.escape(run.key)}"] pre`);
+  if (shown && shown.textContent !== text) shown.textContent = text;
 }
 
 /** Whether somebody types into a part, or holds a button of it down. */
@@ -187,10 +193,11 @@ function forgetUnknown(asked, runs) {
   if (unknown.length) remember();
 }
 
-async function refresh() {
+/** Show the state of now. request: how to ask for it. */
+async function refresh(request = json) {
   const asked = [...chosen];
   const query = new URLSearchParams(asked.map((key) => ["run", key]));
-  const found = await json(`/train/runs?${query}`);
+  const found = await request(`/train/runs?${query}`);
   forgetUnknown(asked, found.runs);
   at("none").hidden = found.runs.length > 0;
   fill(at("runs"), JSON.stringify([found.runs, [...chosen]]), () => found.runs.map(card));
@@ -200,13 +207,15 @@ async function refresh() {
     drawn = found.charts;
   }
   const going = found.runs.some((run) => ["starting", "training", "stopping"].includes(run.state));
-  at("live").textContent = going ? "Live: updated every two seconds." : "Nothing is in training now.";
+  const said = going ? "Live: updated every two seconds." : "Nothing is in training now.";
+  if (at("live").textContent !== said) at("live").textContent = said; // a screen reader reads whatever is written there
   fill(at("alarms"), JSON.stringify([found.left_out, found.chosen.map((run) => run.alarms)]), () => [
     ...found.left_out.map((text) => element("p", { class: "notice", text })),
     ...found.chosen.flatMap((run) => run.alarms.map((one) => alarm(run, one))),
   ]);
   fill(at("samples"), JSON.stringify(found.chosen.map((run) => [run.key, run.samples])), () => found.chosen.map(samples));
-  fill(at("logs"), JSON.stringify(found.chosen.map((run) => [run.key, run.log])), () => found.chosen.map(log));
+  fill(at("logs"), JSON.stringify(found.chosen.map((run) => run.key)), () => found.chosen.map(log));
+  found.chosen.forEach(tell);
 }
 
 at("look").onclick = async () => {
@@ -244,7 +253,7 @@ at("order").onsubmit = async (event) => {
 };
 
 async function live() {
-  if (!document.hidden) await refresh().catch(() => undefined);
+  if (!document.hidden) await refresh(inBackground).catch(() => undefined);
   setTimeout(live, EVERY);
 }
 live();

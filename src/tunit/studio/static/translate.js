@@ -46,7 +46,7 @@ async function tried(button, work) {
   try {
     return await work();
   } catch (error) {
-    if (error.name !== "AbortError") console.info(error.message);
+    console.info(error.message);
     return undefined;
   } finally {
     if (button) button.disabled = false;
@@ -97,35 +97,50 @@ function addDomain(k) {
   showParts();
 }
 
-function showParts() {
-  const rows = parts.map((part) => {
-    const slider = element("input", {
-      type: "range",
-      min: 0,
-      max: 1,
-      step: 0.05,
-      value: part.weight,
-      "aria-label": `weight of ${part.name}`,
-      oninput: () => {
-        part.weight = Number(slider.value);
-        draw();
-      },
-    });
-    const away = element("button", {
-      type: "button",
-      class: "away",
-      text: "×",
-      "aria-label": `take ${part.name} away`,
-      onclick: () => {
-        parts = parts.filter((other) => other !== part);
-        showParts();
-      },
-    });
-    const sign = part.url ? element("img", { src: part.url, alt: "" }) : dot(part.domain);
-    const label = element("span", { text: part.name, class: "part-name" });
-    return element("div", { class: "part" }, sign, label, slider, away);
+function partRow(part) {
+  const slider = element("input", {
+    type: "range",
+    min: 0,
+    max: 1,
+    step: 0.05,
+    value: part.weight,
+    "aria-label": `weight of ${part.name}`,
+    oninput: () => {
+      part.weight = Number(slider.value);
+      draw();
+    },
   });
-  at("parts").replaceChildren(...rows);
+  const away = element("button", {
+    type: "button",
+    class: "away",
+    text: "×",
+    "aria-label": `take ${part.name} away`,
+    onclick: () => {
+      const next = row.nextElementSibling ?? row.previousElementSibling;
+      parts = parts.filter((other) => other !== part);
+      showParts();
+      (next?.querySelector(".away") ?? at("domain-add")).focus(); // the button that had it is gone
+    },
+  });
+  const sign = part.url ? element("img", { src: part.url, alt: "" }) : dot(part.domain);
+  const label = element("span", { text: part.name, class: "part-name" });
+  const row = element("div", { class: "part" }, sign, label, slider, away);
+  return row;
+}
+
+const rows = new Map(); // part -> its row; those that stay are not touched, as somebody may be moving their slider
+
+function showParts() {
+  for (const [part, row] of rows) {
+    if (parts.includes(part)) continue;
+    row.remove();
+    rows.delete(part);
+  }
+  for (const part of parts) {
+    if (rows.has(part)) continue;
+    rows.set(part, partRow(part));
+    at("parts").append(rows.get(part));
+  }
   fillWalk();
   draw();
 }
@@ -279,6 +294,7 @@ function stop(value) {
   return kind === "part" ? [{ ...told(parts[number]), weight: 1 }] : [{ domain: Number(number) }];
 }
 
+let walked = ""; // the address of the walk that is shown
 async function drawWalk() {
   const drawn = source;
   const kind = at("kind").value;
@@ -293,7 +309,8 @@ async function drawWalk() {
     throw error;
   }
   if (drawn !== source) return;
-  const src = URL.createObjectURL(blob);
+  URL.revokeObjectURL(walked);
+  const src = (walked = URL.createObjectURL(blob));
   const text = `${source.name} moving from style to style`;
   const shown =
     kind === "mp4"
@@ -365,8 +382,11 @@ function begin() {
   for (const { number } of page.domains) {
     at("domain-add").append(element("option", { value: number, text: nameOf(number) }));
   }
-  at("domain-add").onchange = () => {
-    if (at("domain-add").value !== "") addDomain(Number(at("domain-add").value));
+  // By a button, because arrow keys change the choice at every step.
+  at("domain-form").onsubmit = (event) => {
+    event.preventDefault();
+    if (at("domain-add").value === "") return at("domain-add").focus();
+    addDomain(Number(at("domain-add").value));
     at("domain-add").value = "";
   };
   for (const id of ["source-pick", "reference-pick"]) at(id).hidden = !page.pictures;
