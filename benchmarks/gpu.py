@@ -13,6 +13,7 @@ thread ends the process when the time is over.
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,20 +62,37 @@ def main(words: list[str] | None = None) -> int:
     except Exception as error:
         print(f"no GPU to work on: {error}", file=sys.stderr)
         return 2
+    seconds = args.seconds or float(os.environ.get("TUNIT_GPU_SECONDS") or SECONDS[args.part])
+    if args.part == "all":
+        return each_in_a_process(args, seconds)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", 0)
-    seconds = args.seconds or float(os.environ.get("TUNIT_GPU_SECONDS") or SECONDS[args.part])
-    whole = Clock(seconds)
-    guard = guarded(whole)
+    clock = Clock(seconds)
+    guard = guarded(clock)
     try:
-        for name in PARTS if args.part == "all" else (args.part,):
-            share = SHARES[name] * seconds if args.part == "all" else seconds
-            clock = Clock(whole.left() if name == "train" else min(share, whole.left()))
-            print(f"== {name}: {clock.seconds:.0f} s on {device}", flush=True)
-            PARTS[name](Setting(device, args.out, clock, args.tiny, args.runs, args.data))
+        print(f"== {args.part}: {seconds:.0f} s on {device}", flush=True)
+        PARTS[args.part](Setting(device, args.out, clock, args.tiny, args.runs, args.data))
     finally:
         guard.cancel()
     return 0
+
+
+def each_in_a_process(args: argparse.Namespace, seconds: float) -> int:
+    """All parts, each in a process of its own: if one is ended because its time is over, the next one still runs.
+
+    Returns the largest exit code.
+    """
+    whole, code = Clock(seconds), 0
+    for name, share in SHARES.items():
+        left = max(1.0, whole.left() if name == "train" else min(share * seconds, whole.left()))
+        words = ["--seconds", str(left), "--device", args.device]
+        words += ["--out", str(args.out), "--runs", str(args.runs)]
+        words += ["--data", str(args.data)] if args.data else []
+        words += ["--tiny"] if args.tiny else []
+        paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run([sys.executable, __file__, name, *words], env=os.environ | paths, check=False)
+        code = max(code, done.returncode)
+    return code
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def out_of_memory(setting: Setting, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder, little_memory(setting):
         write_creatures(Path(folder) / "set", 256, 128, 0)
         words = ["train", f"{folder}/set/pictures", "--out", f"{folder}/run", "--preset", "paper", "--quiet"]
-        words += ["--steps", "10", "--guide-only-until", "0", "--image-size", "128", "--batch-size", "256"]
-        words += ["--device", str(setting.device)]
+        words += ["--steps", "10", "--guide-only-until", "0", "--average-from", "0"]
+        words += ["--image-size", "128", "--batch-size", "256", "--device", str(setting.device)]
         words += [
             word for key, value in NARROW.items() for word in (f"--{key.replace('_', '-')}", str(value))
         ]

@@ -89,16 +89,19 @@ def of_phase(setting: Setting, bench: Steady, phase: Phase, rate: float, repeats
 
 
 def literal(setting: Setting, report: Report, title: str, config: Config, size: str) -> None:
-    """The literal float32 eager step, with PyTorch's defaults (TF32 in convolutions) and without TF32.
+    """The literal float32 eager step, with PyTorch's defaults (TF32 in convolutions, no search for the fastest
+    algorithm) and without TF32.
 
     size: the entry with our own times. R1 in the literal step has convolutions with huge kernels, which may be very
     slow; so it is repeated three times only.
     """
-    bench, found = Steady(config), dict[str, Any]()  # to make one sets TF32, so it is set below, afterwards
-    ours, before = report.found.get(size, {}), torch.backends.cudnn.allow_tf32
+    bench, found = Steady(config), dict[str, Any]()  # this sets TF32 and the search, so both are set below
+    cudnn = torch.backends.cudnn
+    ours, before = report.found.get(size, {}), (cudnn.allow_tf32, cudnn.benchmark)
     try:
+        cudnn.benchmark = False
         for way, tf32 in (("with TF32 convolutions, as by default", True), ("without TF32", False)):
-            torch.backends.cudnn.allow_tf32 = tf32
+            cudnn.allow_tf32 = tf32
             for name, phase, number in (("E alone", ALONE, 3), ("joint, R1 every step", JOINT, 1)):
                 setting.empty()
                 bench.theirs(phase)
@@ -106,12 +109,12 @@ def literal(setting: Setting, report: Report, title: str, config: Config, size: 
                 found[f"{name}, {way}"] = {
                     "seconds": seconds,
                     "ours, times as fast": seconds / ours[name]["seconds"] if name in ours else None,
-                    "TF32 in convolutions": torch.backends.cudnn.allow_tf32,
+                    "TF32 in convolutions": cudnn.allow_tf32,
                     "peak MiB": setting.peak_mib(),
                 }
                 report.put(title, found)
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        cudnn.allow_tf32, cudnn.benchmark = before
 
 
 def second_gradients(setting: Setting, report: Report, title: str) -> None:
@@ -225,7 +228,6 @@ def run(setting: Setting) -> None:
     works: list[tuple[str, float, Callable[[], Any]]] = [
         (main, 30, lambda: timed(setting, report, main, config, rate)),
         ("profile of a joint step, 128 px, batch 32", 15, lambda: profiled(setting)),
-        (of_r1, 40, lambda: second_gradients(setting, report, of_r1)),
         ("translating, 128 px", 10, lambda: translating(setting)),
         (f"literal, {main}", 40, lambda: literal(setting, report, f"literal, {main}", config, main)),
     ]
@@ -242,5 +244,7 @@ def run(setting: Setting) -> None:
             (f"literal, {size}", 40, lambda: literal(setting, report, f"literal, {size}", large, size))
         )
     works.append(("compiled, 128 px, batch 32", 100, lambda: compiled(setting, rate)))
+    # Last, because searching for the fastest algorithm with kernels as large as a picture may take minutes.
+    works.append((of_r1, 40, lambda: second_gradients(setting, report, of_r1)))
     for name, seconds, work in works:
         attempt(setting, report, name, seconds, work)

@@ -31,8 +31,13 @@ _REMEDIES = {
     errno.EBUSY: "wait until nobody uses it",
 }
 # What a RuntimeError says that is no OutOfMemoryError, although a GPU's memory ran out: cuDNN's if there is no room
-# for the workspace of any algorithm, and cuBLAS's.
-GPU_MEMORY = "unable to find an engine to execute this computation", "CUBLAS_STATUS_ALLOC_FAILED"
+# for the workspace of any algorithm, cuBLAS's, and the driver's.
+GPU_MEMORY = (
+    "unable to find an engine to execute this computation",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+)
 _MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "bad_alloc")
 _NO_THREAD = "can't start new thread"  # Python's message if memory or a limit prevents a new thread
 _WRITING = ("PytorchStreamWriter failed", "No space left on device", "File too large", "Disk quota exceeded")

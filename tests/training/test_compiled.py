@@ -1,5 +1,8 @@
 """Compiled networks learn the same as networks that are not compiled."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from tunit.methods.inference import for_whole_pictures
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT, tunit_step
+from tunit.training import trainer
 from tunit.training.initial_state import new_state
 from tunit.training.resources import compile_parts
 
@@ -96,6 +100,32 @@ def test_checks_with_whole_pictures_leave_the_compiled_graphs_of_training() -> N
                 guide(x[:3])
     assert len(graphs) == 2
     assert runs == graphs * 3
+
+
+# As above.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_with_checkpointed_activations_the_halves_of_g_are_compiled_too(monkeypatch) -> None:
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def compile_for_test(parts, device):
+        compile_parts(parts, device, backend=backend)
+
+    monkeypatch.setattr(trainer, "compile_parts", compile_for_test)
+    images = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8).numpy()
+    names = [str(i) for i in range(8)]
+    pictures = SimpleNamespace(images=images, labels=np.full(8, -1), names=names)
+    config = tiny_config(compile=True, checkpoint_activations=True).resolved_schedule()
+    networks = trainer.make_ready(config, pictures, None).state.networks
+    graphs.clear()
+    x, generator = torch.rand(4, 3, 32, 32), networks.generator
+    c = generator.encode(x)
+    generator.decode(c, torch.rand(4, networks.guide.style_width)).sum().backward()
+    assert len(graphs) == 2
+    assert all(weight.grad is not None for weight in generator.content_encoder.parameters())
 
 
 def test_without_a_compiler_the_error_is_one_sentence(tmp_path, monkeypatch, capsys) -> None:

@@ -132,7 +132,8 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
     except BaseException as error:
         failed = _reported_by_one_rank(error)
-        if not cuda:  # NCCL would wait for processes that are gone
+        # After a signal all processes end here together. After another error NCCL would wait for those that are gone.
+        if not cuda or _code_of_stop(error) is not None:
             dist.destroy_process_group()
         raise failed from error
     else:
@@ -167,6 +168,11 @@ def _meet(cuda: bool) -> "Store":
     return store
 
 
+def _code_of_stop(error: BaseException) -> int | None:
+    """The exit code if a signal has stopped all ranks, which each raise this error together; None otherwise."""
+    return None if isinstance(error, EndedInOtherProcesses) else getattr(error, "exit_code", None)
+
+
 def _reported_by_one_rank(error: BaseException) -> BaseException:
     """The error that this rank raises instead of `error`, so that only one rank prints it."""
     if isinstance(error, EndedInOtherProcesses):
@@ -180,9 +186,8 @@ def _reported_by_one_rank(error: BaseException) -> BaseException:
         return (
             error if is_rank_zero() else EndedInOtherProcesses(128 + getattr(error, "number", signal.SIGINT))
         )
-    stopped = getattr(error, "exit_code", None)
-    if stopped is not None:  # a signal has stopped all ranks
-        return error if is_rank_zero() else EndedInOtherProcesses(int(stopped))
+    if (stopped := _code_of_stop(error)) is not None:
+        return error if is_rank_zero() else EndedInOtherProcesses(stopped)
     if _is_lost_peer(error):
         return _after_a_death(known=isinstance(error, RankZeroGoneError))
     correctable = isinstance(error, TunitError)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import CounterStart
 from tunit.distributed.collectives import broadcast_from_rank_zero
+from tunit.machine import uncompiled
 from tunit.methods import losses
 from tunit.methods.inference import evaluating
 from tunit.methods.parts import guidance_of
@@ -30,7 +31,7 @@ def install_best_head(state: TrainingState, batches: Batches, batch_size: int) -
     guide = state.networks.guide_average
     views: list[tuple[Tensor, Tensor]] = []
     cursors: dict[str, int] = {}
-    with evaluating(guide):
+    with evaluating(guide), uncompiled():
         for i in range(-(-PICTURES_COMPARED // batch_size)):
             batch = batches.draw(CounterStart.CANDIDATES + i, batch_size, cursors)
             views.append((_probabilities(guide, batch.x), _probabilities(guide, batch.x_plus)))

@@ -149,7 +149,7 @@ def averaged_over_views(
     """
     heads = (guide.domain_head, *guide.candidate_heads)
     found: list[tuple[Tensor, ...]] = []
-    with evaluating(guide):
+    with evaluating(guide), uncompiled():
         for x in batches:
             features = [
                 guide.trunk_features(random_view(x, settings, generator)).float() for _ in range(VIEWS)

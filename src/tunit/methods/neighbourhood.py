@@ -13,6 +13,7 @@ from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed.collectives import tensor_from_rank_zero
 from tunit.distributed.process_group import on_rank_zero
+from tunit.machine import uncompiled
 from tunit.methods.findings import ENCODED, Findings, findings_of
 from tunit.methods.inference import evaluating, guidance_over, in_fitting_batches
 from tunit.methods.state import TrainingState
@@ -83,7 +84,7 @@ def _search(
         found.cues = reduced_cues(pictures.images)
     device = state.queue.device
     guide = state.networks.guide_average
-    with evaluating(guide):
+    with evaluating(guide), uncompiled():
         said = guidance_over(guide, in_fitting_batches(pictures.images, device, ENCODED))
     codes = F.normalize(said.style, dim=1).to(device)
     measures = {name: cue.to(device) for name, cue in found.cues.items()}

@@ -63,4 +63,4 @@ def compile_parts(parts: Iterable[nn.Module], device: torch.device, backend: str
         check_compiler(device)
     keep_out_of_compiled_code()
     for part in parts:
-        part.compile(backend=backend)
+        part.forward = torch.compile(part.forward, backend=backend)

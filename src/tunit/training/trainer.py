@@ -91,10 +91,11 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     device = prepare_machine(config)
     check_device(device)
     state = new_state(config, device, len(pictures.names))
-    if config.run.checkpoint_activations and method.recomputed_parts:
-        checkpoint_activations(method.recomputed_parts(state.networks))
     if config.run.compile and method.compiled_parts:
         compile_parts(method.compiled_parts(state.networks), device)
+    # After compiling: what is computed again is then compiled code. The compiler does not look into checkpointing.
+    if config.run.checkpoint_activations and method.recomputed_parts:
+        checkpoint_activations(method.recomputed_parts(state.networks))
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
         copy_guide(state, expand_home(config.method.guide_from), config, pictures)

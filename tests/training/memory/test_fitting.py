@@ -34,10 +34,12 @@ from tunit.training.memory.saved_tensors import SavedTensorBytes
 from tunit.training.preparation import bytes_of_pictures
 
 CPU = torch.device("cpu")
-# As cuDNN and cuBLAS say it.
+# As cuDNN, cuBLAS, and the driver say it.
 WITHOUT_ROOM = (
     "GET was unable to find an engine to execute this computation",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+    "CUDA driver error: out of memory",
 )
 pytestmark = pytest.mark.usefixtures("one_thread")
 
