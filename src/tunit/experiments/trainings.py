@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tunit.config import Config, all_fields
+from tunit.config import Config
 from tunit.errors import RunError
 from tunit.experiments.reuse import OF_THE_MACHINE
 from tunit.methods.model_file import load_model
@@ -24,9 +24,5 @@ def train_to_end(source: Path, out: Path, config: Config) -> None:
             return
     except RunError:
         pass  # the run stopped before its first model was saved
-    machine = {
-        name: str(getattr(config.section(section), name))
-        for name, (section, _) in all_fields().items()
-        if name in OF_THE_MACHINE
-    }
+    machine = {name: str(config.value(name)) for name in OF_THE_MACHINE}
     resume_run(out, overrides=machine, quiet=True)

@@ -11,9 +11,8 @@ from tunit.methods.registry import method_of
 
 MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
 LARGE_BATCH = 128
-FLAG = re.compile(
-    r"--([a-z][a-z0-9-]*)(?: ([\w.]+))?"
-)  # in an option: a flag and, unless "(now ...)" follows, its value
+# In an option: a flag and, unless "(now ...)" follows, its value.
+FLAG = re.compile(r"--([a-z][a-z0-9-]*)(?: ([\w.]+))?")
 
 
 def remedy_for(alarm: str, config: Config) -> str:
