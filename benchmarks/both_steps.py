@@ -14,7 +14,7 @@ from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT
 from tunit.training.initial_state import new_state
 from tunit.training.logs.speed import CountFlops
-from tunit.training.resources import compile_parts, prepare_machine
+from tunit.training.resources import begin_step, compile_parts, prepare_machine
 
 LAZY = 16
 ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
@@ -42,7 +42,9 @@ class Bench:
         if self.state is None:
             self.state = new_state(self.config, self.device)
             if self.config.run.compile:
-                compile_parts(TUNIT.compiled_parts(self.state.networks), self.device)
+                parts, graphs = TUNIT.compiled_parts(self.state.networks), self.config.run.cuda_graphs
+                compile_parts(parts, self.device, graphs=graphs)
+        begin_step(self.config)
         TUNIT.step(self.state, self.draw(), self.permutation, phase, self.config)
         self.wait()
 

@@ -22,9 +22,10 @@ from gpu_report import Report, Setting, attempt
 from gpu_runs import training, two_processes
 from gpu_state import CPU, WEIGHTS, batch_on, outcome, state_on, steps, weight_errors
 from tunit.methods.method import Phase
+from tunit.methods.tunit import TUNIT
 from tunit.training.checkpoint import load_newest, save_checkpoint, state_tensors
 from tunit.training.initial_state import new_state
-from tunit.training.resources import prepare_machine
+from tunit.training.resources import begin_step, compile_parts, prepare_machine
 
 FORWARD = {torch.float64: 1e-9, torch.float32: 1e-4}
 # In float32, mutual information is a small difference of large numbers, and rounding can flip a ReLU, which changes
@@ -137,6 +138,32 @@ def golden(setting: Setting, report: Report) -> None:
         report.row(f"golden {name}", error <= 1e-9, error, 1e-9)
 
 
+def compiled(setting: Setting, report: Report) -> None:
+    """The third of three joint steps with --compile and --cuda-graphs: the first compiles, the second records the
+    graphs, the third replays them.
+    """
+    if setting.tiny:
+        report.row("compiled step", None, "not compiled where all is tiny", LOSSES[torch.float32])
+        return
+    config = setting.narrow(64, 4, precision="float32")
+    graphs = setting.device.type == "cuda"
+    fast = config.with_overrides({"compile": True, "cuda_graphs": graphs})
+    ends = []
+    for one in (config, fast):
+        state = state_on(one, setting.device, torch.float32)
+        if one is fast:
+            compile_parts(TUNIT.compiled_parts(state.networks), setting.device, graphs=graphs)
+        for _ in range(3):
+            begin_step(one)
+            end = outcome(state, one, Phase(True, True, True))
+        ends.append(end)
+    for kind, bound in (("loss", LOSSES[torch.float32]), ("gradient", GRADIENTS[torch.float32])):
+        off = {k: distance(ends[1][kind][k], v) for k, v in ends[0][kind].items()}
+        worst = max(off, key=lambda k: off[k] if off[k] == off[k] else math.inf)
+        name = f"compiled step{', CUDA graphs' * graphs}, the {kind} that differs most"
+        report.row(name, off[worst] <= bound, {worst: off[worst]}, bound)
+
+
 @contextmanager
 def deterministic() -> Iterator[list[warnings.WarningMessage]]:
     """Inside, PyTorch repeats results bit for bit; yields the warnings of operators that cannot."""
@@ -199,6 +226,7 @@ def run(setting: Setting) -> None:
         (batch_auto, 10.0),
         (out_of_memory, 15.0),
         (two_processes, 30.0),
+        (compiled, 60.0),
     ):
         works.append((function.__name__, seconds, lambda function=function: function(setting, report)))  # type: ignore[misc]
     for name, seconds, work in works:

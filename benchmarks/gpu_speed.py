@@ -134,19 +134,24 @@ def second_gradients(setting: Setting, report: Report, title: str) -> None:
         report.put(title, found)
 
 
-def compiled(setting: Setting, rate: float) -> dict[str, Any] | str:
-    """The same with --compile (E's trunk and G), and the seconds until the first step is finished."""
+def compiled(setting: Setting, *, graphs: bool) -> dict[str, Any] | str:
+    """Steps with --compile (E's trunk and G), and the seconds until the first is finished.
+
+    graphs: with --cuda-graphs, too.
+    """
     if setting.tiny:
         return "not compiled where all is tiny"
+    setting.empty()
     began = time.perf_counter()
-    config = setting.config(128, 32, compile=1)
-    bench = Steady(config)
+    bench = Steady(setting.config(128, 32, compile=1, cuda_graphs=int(graphs)))
     bench.ours(JOINT)
     setting.wait()
-    first = time.perf_counter() - began
-    bench.ours(JOINT)
-    seconds = seconds_each(setting, lambda: bench.ours(JOINT), 5)
-    return {"first step, seconds": first, "joint, R1 every step, seconds": seconds}
+    found: dict[str, Any] = {"first step, seconds": time.perf_counter() - began}
+    for name, phase in PHASES.items():
+        for _ in range(3):  # CUDA graphs are recorded in the second step of a phase
+            bench.ours(phase)
+        found[f"{name}, seconds"] = seconds_each(setting, lambda phase=phase: bench.ours(phase), 5)  # type: ignore[misc]
+    return found | {"peak MiB": setting.peak_mib()}
 
 
 def kernels(events: Iterable[Any], *, cuda: bool) -> list[dict[str, Any]]:
@@ -243,7 +248,8 @@ def run(setting: Setting) -> None:
         works.append(
             (f"literal, {size}", 40, lambda: literal(setting, report, f"literal, {size}", large, size))
         )
-    works.append(("compiled, 128 px, batch 32", 100, lambda: compiled(setting, rate)))
+    works.append(("compiled, 128 px, batch 32", 100, lambda: compiled(setting, graphs=False)))
+    works.append(("compiled, CUDA graphs, 128 px, batch 32", 100, lambda: compiled(setting, graphs=True)))
     # Last, because searching for the fastest algorithm with kernels as large as a picture may take minutes.
     works.append((of_r1, 40, lambda: second_gradients(setting, report, of_r1)))
     for name, seconds, work in works:

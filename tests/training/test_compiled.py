@@ -13,9 +13,9 @@ from tunit.methods.inference import for_whole_pictures
 from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 from tunit.methods.tunit import TUNIT, tunit_step
-from tunit.training import trainer
+from tunit.training import resources, trainer
 from tunit.training.initial_state import new_state
-from tunit.training.resources import compile_parts
+from tunit.training.resources import begin_step, compile_parts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -111,7 +111,8 @@ def test_with_checkpointed_activations_the_halves_of_g_are_compiled_too(monkeypa
         graphs.append(graph)
         return graph.forward
 
-    def compile_for_test(parts, device):
+    def compile_for_test(parts, device, *, graphs):
+        assert not graphs
         compile_parts(parts, device, backend=backend)
 
     monkeypatch.setattr(trainer, "compile_parts", compile_for_test)
@@ -126,6 +127,33 @@ def test_with_checkpointed_activations_the_halves_of_g_are_compiled_too(monkeypa
     generator.decode(c, torch.rand(4, networks.guide.style_width)).sum().backward()
     assert len(graphs) == 2
     assert all(weight.grad is not None for weight in generator.content_encoder.parameters())
+
+
+def test_with_cuda_graphs_parts_are_compiled_for_them_and_each_step_is_announced(monkeypatch) -> None:
+    modes, begun = [], []
+    monkeypatch.setattr(resources, "check_compiler", lambda device: None)
+    monkeypatch.setattr(torch, "compile", lambda forward, **words: modes.append(words.get("mode")) or forward)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: begun.append(True))
+    parts = list(TUNIT.compiled_parts(new_state(tiny_config(), CPU).networks))
+    compile_parts(parts, torch.device("cuda"), graphs=True)
+    assert modes == ["reduce-overhead"] * len(parts)
+    begin_step(tiny_config(compile=True, cuda_graphs=True))
+    assert begun == [True]
+    modes.clear()
+    compile_parts(parts, torch.device("cuda"))
+    begin_step(tiny_config(compile=True))
+    assert modes == [None] * len(parts) and begun == [True]
+
+
+def test_cuda_graphs_without_an_nvidia_gpu_or_without_compile_are_refused_or_named(tmp_path, capsys) -> None:
+    words = ["train", str(write_pictures(tmp_path / "p")), "--quiet", "--preset", "paper", *flags()]
+    words += ["--device", "cpu", "--cuda-graphs", "true"]
+    assert main([*words, "--out", str(tmp_path / "run"), "--compile", "true"]) == 2
+    err = capsys.readouterr().err
+    assert "cuda_graphs is true, but the device is cpu: leave out --cuda-graphs" in err
+    assert len(err.splitlines()) == 1
+    assert main([*words, "--out", str(tmp_path / "other")]) == 0
+    assert "--cuda-graphs true has no effect: compile is false" in capsys.readouterr().err
 
 
 def test_without_a_compiler_the_error_is_one_sentence(tmp_path, monkeypatch, capsys) -> None:

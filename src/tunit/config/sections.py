@@ -261,6 +261,11 @@ class RunConfig:
         "compile E's trunk (method tunit) and G by torch.compile, which takes minutes before the first step; on a "
         "CPU steps are slower with it",
     )
+    cuda_graphs: bool = setting(
+        False,
+        "replay the parts that --compile compiles as CUDA graphs (its mode reduce-overhead), for an NVIDIA GPU that "
+        "waits for the CPU: a narrow E, small pictures; takes more memory",
+    )
     checkpoint_activations: bool = setting(
         False, "compute activations of G and D twice instead of keeping them: less memory, more time"
     )

@@ -24,6 +24,7 @@ NEEDS = {
     "lecam_decay": ("lecam_weight",),
     "discriminator_augment_pace": ("discriminator_augment_target",),
     "random_magnitude": ("random_operations",),
+    "cuda_graphs": ("compile",),
     "both_views": ("guide_only_until",),  # in joint steps G redraws x, so x is only flipped
 }
 FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label

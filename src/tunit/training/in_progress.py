@@ -31,6 +31,7 @@ from tunit.training.logs.log import MetricsLog, ProgressDisplay
 from tunit.training.logs.neighbours_found import NEIGHBOURS_BY, in_words
 from tunit.training.logs.speed import StepFlops
 from tunit.training.logs.window import LossWindow, non_finite
+from tunit.training.resources import begin_step
 from tunit.training.run_folder import RunFolder
 from tunit.training.samples import model_of
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
@@ -101,6 +102,7 @@ def before_step(training: Training) -> None:
         training.display.say(said)
     if method.before_step:
         method.before_step(state, training.batches, pictures, config)
+    begin_step(config)
     found = method.neighbours_by(state) if method.neighbours_by else []
     if found and found != training.watch.neighbours_by:
         tell_measures(training, found)

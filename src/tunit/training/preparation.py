@@ -135,6 +135,7 @@ RESUMABLE = (
     "precision",
     "micro_batch",
     "compile",
+    "cuda_graphs",
     "threads",
     "processes",
     "checkpoint_activations",

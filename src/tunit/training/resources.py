@@ -10,6 +10,7 @@ from tunit.data.decoding.workers import usable_cores
 from tunit.distributed.collectives import keep_out_of_compiled_code
 from tunit.distributed.gpus import own_gpu
 from tunit.distributed.process_group import ranks_of_machine
+from tunit.errors import ConfigError
 from tunit.machine import (
     check_compiler,
     check_threads,
@@ -53,14 +54,30 @@ def prepare_machine(config: Config) -> torch.device:
     return torch.device("cuda", own_gpu()) if device.type == "cuda" and ranks_of_machine() > 1 else device
 
 
-def compile_parts(parts: Iterable[nn.Module], device: torch.device, backend: str = "inductor") -> None:
+def compile_parts(
+    parts: Iterable[nn.Module], device: torch.device, backend: str = "inductor", *, graphs: bool = False
+) -> None:
     """Compile each of `parts`, which the method names, at its first forward pass.
 
-    The names of weights in checkpoints stay the same. Raises ConfigError if no compiler works here.
-    backend: as for torch.compile.
+    The names of weights in checkpoints stay the same. Raises ConfigError if no compiler works here, or if the device
+    has no CUDA graphs. backend: as for torch.compile. graphs: replay the kernels as CUDA graphs; then `begin_step`
+    must be called before each step.
     """
+    if graphs and device.type != "cuda":
+        raise ConfigError(f"cuda_graphs is true, but the device is {device}: leave out --cuda-graphs")
     if backend == "inductor":
         check_compiler(device)
     keep_out_of_compiled_code()
     for part in parts:
-        part.forward = torch.compile(part.forward, backend=backend)
+        # Without CUDA graphs no mode is given, because only inductor knows modes.
+        part.forward = (
+            torch.compile(part.forward, backend=backend, mode="reduce-overhead")
+            if graphs
+            else torch.compile(part.forward, backend=backend)
+        )
+
+
+def begin_step(config: Config) -> None:
+    """Tell CUDA graphs that nothing computed in earlier steps is needed, so that its memory may be used again."""
+    if config.run.compile and config.run.cuda_graphs:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

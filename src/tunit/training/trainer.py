@@ -92,7 +92,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     check_device(device)
     state = new_state(config, device, len(pictures.names))
     if config.run.compile and method.compiled_parts:
-        compile_parts(method.compiled_parts(state.networks), device)
+        compile_parts(method.compiled_parts(state.networks), device, graphs=config.run.cuda_graphs)
     # After compiling: what is computed again is then compiled code. The compiler does not look into checkpointing.
     if config.run.checkpoint_activations and method.recomputed_parts:
         checkpoint_activations(method.recomputed_parts(state.networks))
