@@ -3,8 +3,9 @@
   python benchmarks/domains.py grocery10/ gtsrb10/ --presets small paper --seconds 600 --seeds 5
 
 Each folder holds one folder of pictures for each class; training does not see the classes. E trains without G and D
-for the given seconds of CPU time in one thread, so that other work on the machine matters little. Two trainings run
-at a time (--jobs). Trivial baselines (k-means on pixels, colours, shapes, random features) are measured too.
+for the given seconds of CPU time in one thread, so that other work on the machine matters little. As many trainings run
+at a time as there are cores (--jobs). The number of domains is that of the classes; `--presets small,domains=auto` lets
+tunit find it. Trivial baselines (k-means on pixels, colours, shapes, random features) are measured too.
 `--presets small,guide_width=32,hue=0.1` changes settings of a preset. The final domains are measured, and (as
 "divisions") each clustering of E's outputs from which they are chosen, and the groups on which these clusterings
 agree. The result is one JSON in benchmarks/results/, written after every training.
@@ -26,6 +27,7 @@ import torch
 from machine import write
 from tunit.clustering.partition import agreed_groups, k_means_in_pieces, repeated_k_means
 from tunit.config import Config, read_config
+from tunit.data.decoding.workers import usable_cores
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
@@ -71,12 +73,16 @@ def best_f1(domains: np.ndarray, classes: np.ndarray) -> dict[str, float]:
 
 
 def config_of(preset: str, domains: int, seed: int) -> Config:
-    """The config of PRESET,NAME=VALUE,..., for E alone on one thread of the CPU."""
+    """The config of PRESET,NAME=VALUE,..., for E alone on one thread of the CPU.
+
+    domains: their number, unless the text sets it.
+    """
     name, *changes = preset.split(",")
     overrides: dict[str, Any] = dict(change.split("=", 1) for change in changes)
     config = read_config(name).with_overrides(overrides)
     size = config.data.image_size or 32
-    fixed = {"domains": domains, "seed": seed, "device": "cpu", "threads": 1, "image_size": size}
+    fixed = {"seed": seed, "device": "cpu", "threads": 1, "image_size": size}
+    fixed |= {} if "domains" in overrides else {"domains": domains}
     return resolve_machine(config.with_overrides(fixed))
 
 
@@ -115,9 +121,9 @@ def domains_of(training: Training) -> np.ndarray:
 
 def divisions(outputs: GuideOutput, classes: np.ndarray, seed: int) -> dict[str, Any]:
     """The accuracy of each clustering into the number of classes, of the groups on which all of them agree, and of
-    those that are joined from pieces.
+    those that are joined from pieces. Heads with another number of domains (auto) are measured as they are.
     """
-    number = outputs.heads.shape[2]
+    number = int(classes.max()) + 1
     heads = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
     codes = repeated_k_means(outputs.styles.numpy(), number, seed)
     features = repeated_k_means(outputs.features.numpy(), number, seed)
@@ -161,7 +167,9 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
             one_step(training)
             if step % (steps // MEASUREMENTS) == 0 or step == steps:
                 spent = time.process_time() - began - looking
-                row = {"step": step, "seconds": round(spent, 1), **figures(domains_of(training), classes)}
+                found = domains_of(training)
+                row = {"step": step, "seconds": round(spent, 1), "domains": len(np.unique(found))}
+                row |= figures(found, classes)
                 looks.append(row)
                 looking = time.process_time() - began - spent
                 print(Path(source).name, preset, f"seed {seed}", row, flush=True)
@@ -189,13 +197,13 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean, standard deviation and minimum of the last measurements, by data set and preset."""
     found = {}
     for key in sorted({(row["set"], row["preset"]) for row in rows}):
-        last = [row["looks"][-1]["accuracy"] for row in rows if (row["set"], row["preset"]) == key]
-        found[" ".join(key)] = {
-            "seeds": len(last),
-            "accuracy": float(np.mean(last)),
-            "std": float(np.std(last)),
-            "lowest": min(last),
-        }
+        last = [row["looks"][-1] for row in rows if (row["set"], row["preset"]) == key]
+        one: dict[str, float] = {"seeds": len(last)}
+        for name in ("accuracy", "NMI", "purity"):
+            values = [look[name] for look in last]
+            one |= {name: float(np.mean(values)), f"{name}, std": float(np.std(values))}
+            one[f"{name}, lowest"] = min(values)
+        found[" ".join(key)] = one
     return found
 
 
@@ -208,7 +216,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="trainings at a time")
     parser.add_argument("--name", default="domains", help="of the result file")
     parser.add_argument("--quick", action="store_true", help="a few seconds each, to try whether it runs")
     args = parser.parse_args()
