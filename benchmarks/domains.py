@@ -3,12 +3,12 @@
   python benchmarks/domains.py grocery10/ gtsrb10/ --presets small paper --seconds 600 --seeds 5
 
 Each folder holds one folder of pictures for each class; training does not see the classes. E trains without G and D
-for the given seconds of CPU time in one thread, so that other work on the machine matters little. As many trainings run
-at a time as there are cores (--jobs). The number of domains is that of the classes; `--presets small,domains=auto` lets
-tunit find it. Trivial baselines (k-means on pixels, colours, shapes, random features) are measured too.
-`--presets small,guide_width=32,hue=0.1` changes settings of a preset. The final domains are measured, and (as
-"divisions") each clustering of E's outputs from which they are chosen, and the groups on which these clusterings
-agree. The result is one JSON in benchmarks/results/, written after every training.
+for the given seconds of CPU time in one thread, so that other work on the machine matters little. As many trainings
+run at a time as there are cores (--jobs). The number of domains is that of the classes; with
+`--presets small,domains=auto` tunit finds it. Trivial baselines (k-means on pixels, colours, shapes, random features)
+are measured too. `--presets small,guide_width=32,hue=0.1` changes settings of a preset. The final domains are
+measured, and (as "divisions") each clustering of E's outputs from which they are chosen, and the groups on which
+these clusterings agree. The result is one JSON in benchmarks/results/, written after every training.
 """
 
 import argparse
