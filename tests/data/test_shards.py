@@ -304,6 +304,34 @@ def test_a_shard_that_a_store_lacks_is_written_again(source, memory):
     assert content(memory) == before
 
 
+def of_another_version(data):
+    return json.dumps(json.loads(data) | {"version": 7}).encode()
+
+
+@pytest.mark.parametrize("change", [of_another_version, lambda data: data[: len(data) // 2]])
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_a_set_without_a_usable_index_is_replaced_only_by_one_with_pictures(
+    source, tmp_path, memory, kind, change
+):
+    """The index is of another version, or damaged; each picture of the new source turns out to be damaged."""
+    where, other = memory if kind == "memory" else tmp_path / "set", tmp_path / "other"
+    shards_of(source, where)
+    finished, place = content(where), place_of(where)
+    place.write("index.json", change(finished["index.json"]))
+    before = content(where)
+    other.mkdir()
+    for number in range(3):
+        (other / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    with pytest.raises(DataError, match="holds no picture that can be used"):
+        shards_of(other, where)
+    assert content(where) == before
+    with pytest.raises(DataError, match="repair or remove them, or leave out --strict"):
+        shards_of(other, where, strict=True)
+    assert content(where) == before
+    shards_of(source, where)
+    assert content(where) == finished
+
+
 @pytest.mark.parametrize("method", ["take", "remove"])
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_shards_of_a_job_killed_at_any_moment_are_known_as_ours(source, memory, monkeypatch, method, after):

@@ -82,11 +82,13 @@ def test_what_cannot_be_downloaded_stops_only_rows_that_need_it(tmp_path, monkey
         check_networks(only_d, [ROWS["D"]])
 
 
-def test_a_row_without_a_feature_network_is_not_finished(plan, monkeypatch):
-    def trained(source, out, config):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.toml").write_text(config.to_toml())
+def trained(source, out, config):
+    """As a training that has ended."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.toml").write_text(config.to_toml())
 
+
+def test_a_row_without_a_feature_network_is_not_finished(plan, monkeypatch):
     found = Evaluation(features=NO_FEATURES, notes=["no network"])
     monkeypatch.setattr(driver, "train_to_end", trained)
     monkeypatch.setattr(driver, "evaluate_run", lambda *given, **named: found)
@@ -99,6 +101,43 @@ def test_a_row_without_a_feature_network_is_not_finished(plan, monkeypatch):
     found = Evaluation(features="inception (clean)", figures={"mFID": 3.0})
     assert run_row(TABLE1, ROWS["G"], plan, 0, print)["figures"] == {"mFID": 3.0}
     assert json.loads(done.read_text())["features"] == "inception (clean)"
+
+
+@pytest.mark.parametrize(
+    ("there", "work"),
+    [(True, "they are measured now"), (False, "its run is gone, so it is trained and measured again")],
+)
+def test_a_row_that_an_older_version_finished_without_mfid_is_measured_again(
+    plan, monkeypatch, capsys, there, work
+):
+    found = Evaluation(features="random-vgg16 (clean)", figures={"mFID": 3.0})
+    monkeypatch.setattr(driver, "evaluate_run", lambda *given, **named: found)
+    monkeypatch.setattr(driver, "train_to_end", trained)
+    assert reproduce(plan, "--only", "A,B", "--sources", "8") == 0
+    folder = plan.folder(TABLE1, ROWS["B"], 0)
+    done = folder / "outcome.json"
+    complete = done.read_text()
+    done.write_text(
+        json.dumps(json.loads(complete) | {"features": NO_FEATURES, "figures": {"accuracy": 0.5}})
+    )
+    capsys.readouterr()
+    assert reproduce(plan, "--only", "A", "--sources", "8") == 0
+    left_out = (
+        f"B is left out of the table: the translations in {folder} were not measured: ask for it by --only"
+    )
+    assert left_out in " ".join(capsys.readouterr().err.split())
+    if there:
+        (folder / "run" / "run.json").touch()
+    loaded, tried = [], []
+    monkeypatch.setattr(networks_needed, "load_feature_network", lambda name, **given: loaded.append(name))
+    monkeypatch.setattr(driver, "train_to_end", lambda *given: tried.append(given) or trained(*given))
+    assert reproduce(plan, "--only", "A,B", "--sources", "8") == 0
+    err = " ".join(capsys.readouterr().err.split())
+    assert f"B, seed 0: an earlier call could not measure its translations; {work}" in err
+    assert (loaded, len(tried), done.read_text()) == (["random-vgg16"], 1, complete)
+    assert reproduce(plan, "--only", "A,B", "--sources", "8") == 0
+    assert "earlier call" not in capsys.readouterr().err
+    assert len(tried) == 1
 
 
 def test_a_stopped_run_takes_the_settings_of_the_machine_of_now(tmp_path, monkeypatch):

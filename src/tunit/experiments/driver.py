@@ -21,7 +21,7 @@ from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
 from tunit.experiments.networks_needed import check_cluster_features, check_networks
 from tunit.experiments.outcome import ACCURACY_OF_LABELS, LABELS_OF_A_CLASS
-from tunit.experiments.outcome_file import OUTCOME, read_outcome
+from tunit.experiments.outcome_file import OUTCOME, is_finished, read_finished
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import NOTE, check_same_settings, compare_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, write_table
@@ -41,17 +41,22 @@ def run_row(
 ) -> dict[str, Any]:
     """Run a row for one seed. Returns its figures, which are also written to outcome.json in the row's folder.
 
-    If that file exists already, nothing is run, and the figures are read from the file. Raises RunError if the folder
-    was begun with other settings, or if its translations cannot be measured because there is no feature network.
-    split: the pictures; None lists them.
+    If that file exists already, with figures of the row's translations, nothing is run, and the figures are read from
+    the file. Raises RunError if the folder was begun with other settings, or if its translations cannot be measured
+    because there is no feature network. split: the pictures; None lists them.
     """
     folder = plan.folder(table, row, seed)
     split = split or split_of(table, plan)
     config = config_of(row, row.preset, plan, split, seed)
     check_same_settings(folder, row, plan, config, split)
     done = folder / OUTCOME
+    finished = read_finished(done, row)
+    if finished is not None:
+        return finished
     if done.is_file():
-        return read_outcome(done)
+        there = RunFolder(folder / "run").about.is_file()
+        work = "they are measured now" if there else "its run is gone, so it is trained and measured again"
+        say(f"{row.name}, seed {seed}: an earlier call could not measure its translations; {work}")
     train = write_table(folder / "train.csv", split.train)
     held = write_table(folder / "held.csv", split.held)
     if config.data.image_size == 0:
@@ -187,7 +192,7 @@ def run_table(
     split = split or split_of(table, plan)
     _check_begun(table, plan, tasks, split)
     check_networks(
-        plan, [row for row, seed in tasks if not (plan.folder(table, row, seed) / OUTCOME).is_file()]
+        plan, [row for row, seed in tasks if not is_finished(plan.folder(table, row, seed) / OUTCOME, row)]
     )
     if jobs <= 1:
         found = [_guarded(table, row, plan, seed, say, split) for row, seed in tasks]
@@ -205,14 +210,19 @@ def with_finished(
 ) -> list[dict[str, Any]]:
     """The outcomes of this call, and those of other rows and seeds that earlier calls have finished.
 
-    Other rows with other settings, or without a note of theirs, are left out, with a message. Writes nothing. split:
-    as for `run_table`.
+    Other rows with other settings, or without a note of theirs, are left out, with a message; so are those without
+    figures of their translations. Writes nothing. split: as for `run_table`.
     """
     known, found = {(o["row"], o["seed"]) for o in outcomes}, list(outcomes)
     split = split or split_of(table, plan)
     for row, folder in _finished(table, plan):
         try:
-            outcome = read_outcome(folder / OUTCOME)
+            outcome = read_finished(folder / OUTCOME, row)
+            if outcome is None:
+                raise RunError(
+                    f"the translations in {folder} were not measured: ask for it by --only and --seeds to have that "
+                    "done"
+                )
             if (row.name, outcome["seed"]) in known:
                 continue
             compare_settings(

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from tunit.errors import RunError
+from tunit.evaluation.result import NO_FEATURES
+from tunit.experiments.experiment import Experiment
 from tunit.experiments.outcome import LABELS_OF_A_CLASS
 from tunit.files.reading import LARGEST_WHOLE, Record, UnreadableError, read_json
 
@@ -12,6 +14,26 @@ LARGEST_OUTCOME = 1 << 24  # bytes
 # Settings that every outcome has, and those that outcomes of development versions before 0.1.0 may lack.
 NEEDED = ("image size", "steps", "batch size")
 COUNTED = ("domains", "candidate heads", "overclusters", LABELS_OF_A_CLASS)
+
+
+def read_finished(path: Path, row: Experiment) -> dict[str, Any] | None:
+    """What an earlier call measured; None if it measured nothing, or not the translations of a row that has some.
+
+    Without a feature network, development versions before 0.1.0 finished such a row all the same. Raises RunError if
+    the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    outcome = read_outcome(path)
+    return None if row.translates and outcome["features"] == NO_FEATURES else outcome
+
+
+def is_finished(path: Path, row: Experiment) -> bool:
+    """Whether a row has to be neither trained nor measured. A damaged file counts: reading it says what to do."""
+    try:
+        return read_finished(path, row) is not None
+    except RunError:
+        return True
 
 
 def read_outcome(path: Path) -> dict[str, Any]:

@@ -5,6 +5,9 @@ comes with a part file, which records the outcome of every picture up to the end
 both. The next job with the same source and settings continues after the last complete shard and produces the same
 bytes. The part files are removed once the index is written.
 
+What else is there, such as a set that is damaged or of another version of tunit, is removed as soon as a picture of
+the new set can be used: a source without such pictures replaces nothing.
+
 Other programs give their shards the same names. So wherever there are shards of tunit, there is a sign of it, too: a
 part file or the index.
 """
@@ -80,6 +83,7 @@ class UnfinishedShards:
         self._position_of_hash: dict[str, int] = {}  # hash of a picture's pixels -> position
         self._written = 0  # pictures in complete shards and in the current one
         self._parts = 0
+        self._old: list[str] = []  # files that are in the way, removed before the first picture is written
         self._begun = 0  # where the current part begins in `outcomes`
         self._file: IO[bytes] | None = None
         self._file_context = ExitStack()  # the file, as long as it is needed
@@ -101,6 +105,7 @@ class UnfinishedShards:
     def add(self, outcome: Outcome, square: NDArray[np.uint8] | None) -> None:
         """Add the outcome of the next picture, and its square (S, S, 3) unless it is left out."""
         if square is not None and self._note(outcome):
+            self._remove_old()
             if self._file is None:
                 self._file_context = ExitStack()
                 self._file = self._file_context.enter_context(partial_in(self._place.scratch())).open("wb")
@@ -154,7 +159,7 @@ class UnfinishedShards:
             self._place.take(shard_name(number), path)
 
     def _take_up(self) -> None:
-        """Continue after the last complete shard of a killed job; remove all other files that it left."""
+        """Continue after the last complete shard of a killed job."""
         clear_abandoned(self._place.scratch())
         there = self._place.names()
         while {shard_name(self._parts), part_name(self._parts)} <= there:
@@ -167,10 +172,16 @@ class UnfinishedShards:
                 self.outcomes.append(outcome)
             self._begun, self._parts = len(self.outcomes), self._parts + 1
         kept = {name(n) for n in range(self._parts) for name in (shard_name, part_name)}
-        old = [name for name in there - kept if name == INDEX or _OURS.fullmatch(name)]
+        self._old = [name for name in there - kept if name == INDEX or _OURS.fullmatch(name)]
+        if self._parts:  # every shard has at least one picture, so the source has one
+            self._remove_old()
+
+    def _remove_old(self) -> None:
+        """Remove files of earlier sets, and what a killed job left after its last complete shard."""
         # The JSON files last: if this job is killed here, the next one sees by them that the shards are of tunit.
-        for name in sorted(old, key=lambda name: (name.endswith(".json"), name)):
+        for name in sorted(self._old, key=lambda name: (name.endswith(".json"), name)):
             self._place.remove(name)
+        self._old = []
 
     def _outcomes_of(self, data: bytes | None) -> list[Outcome] | None:
         """The outcomes in a part file; None if it is not the next part of this set."""

@@ -1,14 +1,11 @@
 import { colourOf, dot, onScheme } from "./colours.js";
+import { OnePicture } from "./explore-picture.js";
 import { StyleMap } from "./map.js";
 import { released } from "./press.js";
-import { smallMap } from "./small-map.js";
-import { element, json, notice, pageData, pause, untilAnswered } from "./studio.js";
+import { at, element, many, pageData, pause, untilAnswered } from "./studio.js";
 
 const AT_ONCE = 60; // pictures that are added to the gallery at a time
 const RESTS = 60; // milliseconds that the pointer rests on a point before its picture is loaded
-const at = (id) => document.getElementById(id);
-
-const many = (number) => number.toLocaleString("en");
 
 /** Show what E has found about the pictures, as soon as some have been looked at, until nothing new follows. */
 async function start() {
@@ -53,8 +50,7 @@ class Explorer {
     this.lassoed = null; // Uint8Array
     this.limit = AT_ONCE;
     this.order = [];
-    this.open = -1; // the row of the picture that was opened last
-    this.asked = 0; // how many were opened
+    this.one = new OnePicture(this);
     this.tools();
   }
 
@@ -89,7 +85,7 @@ class Explorer {
     this.map = new StyleMap(at("canvas"), this.found, colourOf, {
       point: (place) => this.tip(place),
       reached: (place) => (at("reached").textContent = this.spoken(place)), // a canvas says nothing by itself
-      open: (place) => this.show(this.found.rows[place]),
+      open: (place) => this.one.show(this.found.rows[place]),
       lasso: (mask) => this.lasso(mask),
     });
     onScheme(() => this.map.recolour(colourOf));
@@ -142,7 +138,7 @@ class Explorer {
     const row = this.found.rows[place];
     const made = element(
       "button",
-      { type: "button", class: "picture", onclick: () => this.show(row), dataset: { place, row } },
+      { type: "button", class: "picture", onclick: () => this.one.show(row), dataset: { place, row } },
       image,
     );
     made.addEventListener("pointerenter", () => this.map?.point(this.placeOf.get(row)));
@@ -184,16 +180,6 @@ class Explorer {
       for (const pick of document.querySelectorAll(".pick")) pick.setAttribute("aria-pressed", "false");
       this.lasso(null);
     };
-    at("close").onclick = () => at("one").close();
-    at("previous").onclick = () => this.step(-1);
-    at("next").onclick = () => this.step(1);
-    at("one").addEventListener("keydown", (event) => {
-      if (event.key === "ArrowLeft") this.step(-1);
-      else if (event.key === "ArrowRight") this.step(1);
-      else return;
-      event.preventDefault();
-    });
-    at("one").addEventListener("click", (event) => event.target === at("one") && at("one").close());
   }
 
   /** Show the chosen pictures; at most `limit` at once. */
@@ -241,47 +227,6 @@ class Explorer {
     tip.style.top = `${y > at("canvas").clientHeight / 2 ? y - tip.offsetHeight - 10 : y + 14}px`;
   }
 
-  step(by) {
-    const row = this.found.rows[this.order[this.order.indexOf(this.placeOf.get(this.open)) + by]];
-    if (row !== undefined) this.show(row);
-  }
-
-  async show(row) {
-    const dialog = at("one");
-    const [number, wasOpen] = [(this.asked += 1), dialog.open];
-    notice(""); // about an earlier picture
-    this.open = row; // at once: the next arrow key may come before the answer
-    const about = await json(`${this.base}/explore/picture/${row}`);
-    if (number !== this.asked || (wasOpen && !dialog.open)) return; // another one was opened, or this one closed
-    const { found } = this;
-    const place = this.placeOf.get(row);
-    this.map?.point(place);
-    const k = about.domain;
-    at("one-picture").src = `${this.base}/picture/${about.row}?v=${this.page.version}`;
-    at("one-picture").alt = about.name;
-    at("one-name").textContent = about.name;
-    const facts = [
-      ["domain", this.nameOf(k)],
-      ...(about.confidence === null ? [] : [["confidence", `${(100 * about.confidence).toFixed(1)} %`]]),
-      ["off-topic", about.outlier < 0.5 ? `no (${about.outlier.toFixed(2)})` : `yes (${about.outlier.toFixed(2)})`],
-    ];
-    if (about.label) facts.splice(1, 0, ["label", about.label]);
-    at("one-facts").replaceChildren(
-      ...facts.flatMap(([name, value]) => [element("dt", { text: name }), element("dd", { text: value })]),
-    );
-    at("one-facts").querySelector("dd").prepend(dot(k), " ");
-    at("as-source").href = `${this.page.translate}?source=${about.row}`;
-    at("as-reference").href = `${this.page.translate}?reference=${about.row}`;
-    const near = about.neighbours.map((one) => this.placeOf.get(one.row)).filter((one) => one !== undefined);
-    at("neighbours").replaceChildren(...near.map((one) => this.button(one)));
-    const here = this.order.indexOf(place);
-    at("previous").disabled = here <= 0;
-    at("next").disabled = here < 0 || here + 1 >= this.order.length;
-    if (!dialog.open) dialog.showModal();
-    dialog.scrollTop = 0;
-    at("where-part").hidden = !found.x;
-    if (found.x) smallMap(at("where"), found, colourOf, place);
-  }
 }
 
 /** How to find the same picture or domain again after its element was replaced; "" for any other element. */

@@ -1,4 +1,4 @@
-// What the scripts of all pages share: requests to the studio, the notice, and creating elements.
+// What the scripts of all pages share: requests to the studio, the notice, finding and creating elements.
 
 const NOTICE = document.getElementById("notice");
 const PLACE = NOTICE.parentElement;
@@ -101,6 +101,12 @@ export function post(address, fields) {
   }
   return json(address, { method: "POST", body });
 }
+
+/** The element with this id. */
+export const at = (id) => document.getElementById(id);
+
+/** A number as people read it, such as "1,512". */
+export const many = (number) => number.toLocaleString("en");
 
 /** An element with its attributes (`on...` are listeners, `class`, `text`, `dataset`) and its children. */
 export function element(tag, attributes = {}, ...children) {

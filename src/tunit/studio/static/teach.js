@@ -1,15 +1,12 @@
 // Teach: name, merge and split domains, assign pictures to them, and train with these labels.
-import { colourOf, dot, onScheme } from "./colours.js";
+import { colourOf } from "./colours.js";
 import { released } from "./press.js";
-import { element, inBackground, json, notice, pageData, pause, post, untilAnswered } from "./studio.js";
+import { at, element, inBackground, json, many, notice, pageData, pause, post, untilAnswered } from "./studio.js";
+import { listen } from "./teach-input.js";
+import { ALL, GIVEN, LEFT_OUT, showHistory, showKinds, showTools } from "./teach-panels.js";
 
 const AT_ONCE = 120; // pictures that are added to the gallery at a time
 const EVERY = 4000; // milliseconds between requests for what other people have done
-const ALL = -2;
-const LEFT_OUT = -1;
-const GIVEN = -3;
-const at = (id) => document.getElementById(id);
-const many = (number) => number.toLocaleString("en");
 
 async function start() {
   const page = pageData("page-data");
@@ -42,7 +39,7 @@ class Teacher {
     const domains = this.now.domains.filter((one) => one.size);
     this.view = domains.length ? domains[0].number : ALL;
     this.origin();
-    this.listen();
+    listen(this);
     this.show();
     setInterval(() => this.look(), EVERY);
   }
@@ -130,41 +127,10 @@ class Teacher {
     for (const place of this.selected) if (!inView.has(place)) this.selected.delete(place);
     const last = Math.max(this.order.length - 1, 0);
     [this.focus, this.anchor] = [Math.min(this.focus, last), Math.min(this.anchor, last)];
-    this.kinds();
+    showKinds(this);
     this.gallery();
-    this.tools();
-    this.past();
-  }
-
-  kinds() {
-    const held = document.activeElement?.dataset?.view;
-    const rows = this.now.domains.map((one, i) => this.kind(one.number, this.label(one.number), one.size, i));
-    const size = this.now.domain.length;
-    rows.push(
-      this.kind(ALL, "All pictures", size),
-      this.kind(GIVEN, "Labelled", this.now.given.length),
-      this.kind(LEFT_OUT, "Left out", this.now.leftOut),
-    );
-    at("kinds").replaceChildren(...rows);
-    if (held) at("kinds").querySelector(`[data-view="${held}"]`)?.focus();
-  }
-
-  kind(number, text, size, i = 10) {
-    const button = element(
-      "button",
-      {
-        type: "button",
-        class: "pick",
-        "aria-pressed": String(number === this.view),
-        dataset: { view: number },
-        onclick: () => this.go(number),
-      },
-      element("b", { text }),
-      element("span", { class: "meta", text: many(size) }),
-    );
-    if (number >= 0) button.prepend(dot(number));
-    if (i < 10) button.append(element("kbd", { text: String((i + 1) % 10), title: "gives this domain" }));
-    return element("li", {}, button);
+    showTools(this);
+    showHistory(this);
   }
 
   go(number) {
@@ -186,6 +152,12 @@ class Teacher {
     shown.forEach((place, i) => this.mark(place, i));
     at("more").hidden = this.order.length <= this.limit;
     if (had) this.toGallery();
+  }
+
+  /** Show more pictures. */
+  more() {
+    this.limit += 2 * AT_ONCE;
+    this.gallery();
   }
 
   /** Focus the current picture; the empty gallery if there is none, so that its keys go on. */
@@ -219,42 +191,6 @@ class Teacher {
     const where = domain >= 0 ? this.label(domain) : "";
     tile.setAttribute("aria-label", [this.found.names[place], where, said].filter(Boolean).join(", "));
     tile.title = tile.getAttribute("aria-label");
-  }
-
-  tools() {
-    const { view, selected } = this;
-    at("shown-title").textContent =
-      view >= 0 ? this.label(view) : { [ALL]: "All pictures", [GIVEN]: "Labelled", [LEFT_OUT]: "Left out" }[view];
-    at("rename").hidden = view < 0;
-    const name = this.now.domains.find((one) => one.number === view)?.name ?? "";
-    const filled = JSON.stringify([view, name]);
-    if (document.activeElement !== at("name") && at("name").dataset.filled !== filled) {
-      at("name").value = name; // what somebody has typed since is kept
-      at("name").dataset.filled = filled;
-    }
-    at("name").placeholder = `Domain ${view}`;
-    const options = (part, numbers) => {
-      const offered = JSON.stringify(numbers.map((number) => [number, this.label(number)]));
-      if (part.dataset.offered === offered || part === document.activeElement) return; // it may be open
-      part.dataset.offered = offered;
-      const before = part.value;
-      part.replaceChildren(...numbers.map((number) => element("option", { value: number, text: this.label(number) })));
-      if ([...part.options].some((one) => one.value === before)) part.value = before;
-    };
-    const numbers = this.now.domains.map((one) => one.number);
-    options(at("into"), numbers.filter((number) => number !== view));
-    options(at("to"), numbers);
-    at("merge").disabled = numbers.length < 2;
-    at("count").textContent = `${many(selected.size)} of ${many(this.order.length)} selected`;
-    for (const id of ["give", "leave-out", "forget"]) at(id).disabled = !selected.size;
-  }
-
-  past() {
-    const { now } = this;
-    at("undo").disabled = !now.history.length;
-    at("redo").disabled = !now.undone.length;
-    at("saved").textContent = now.number ? `${many(now.number)} ${now.number === 1 ? "action" : "actions"}, all saved.` : "Nothing yet.";
-    at("history").replaceChildren(...now.history.map((text) => element("li", { text })));
   }
 
   // ---- what people do ----
@@ -292,110 +228,13 @@ class Teacher {
     shown(before);
     shown(i);
     this.tiles.get(this.order[i]).focus();
-    this.tools();
+    showTools(this);
   }
 
   selectAll(yes) {
     this.selected = new Set(yes ? this.order : []);
     this.order.slice(0, this.limit).forEach((place, i) => this.mark(place, i));
-    this.tools();
-  }
-
-  /** How many pictures are in a row of the gallery. */
-  columns() {
-    const tiles = at("gallery").children;
-    let number = 1;
-    while (number < tiles.length && tiles[number].offsetTop === tiles[0].offsetTop) number++;
-    return number;
-  }
-
-  listen() {
-    at("gallery").addEventListener("click", (event) => {
-      const tile = event.target.closest(".tile");
-      if (tile) this.select(this.order.indexOf(Number(tile.dataset.place)), { extend: event.shiftKey, toggle: !event.shiftKey });
-    });
-    at("all").onclick = () => this.selectAll(true);
-    at("none").onclick = () => this.selectAll(false);
-    at("give").onclick = () => this.onSelected({ do: "give", domain: Number(at("to").value) });
-    at("leave-out").onclick = () => this.onSelected({ do: "leave_out" });
-    at("forget").onclick = () => this.onSelected({ do: "forget" });
-    at("undo").onclick = () => this.act({ do: "undo" });
-    at("redo").onclick = () => this.act({ do: "redo" });
-    at("split").onclick = () => this.act({ do: "split", domain: this.view });
-    at("merge").onclick = () => this.merge();
-    at("more").onclick = () => {
-      this.limit += 2 * AT_ONCE;
-      this.gallery();
-    };
-    at("rename").onsubmit = (event) => {
-      event.preventDefault();
-      this.act({ do: "name", domain: this.view, name: at("name").value });
-      if (document.activeElement === at("name")) this.toGallery(); // where the key N was pressed
-    };
-    at("add").onsubmit = async (event) => {
-      event.preventDefault();
-      const name = at("add-name").value;
-      if ((await this.act({ do: "add", name })) && at("add-name").value === name) at("add-name").value = "";
-    };
-    at("go").onsubmit = (event) => {
-      event.preventDefault();
-      this.goOn();
-    };
-    for (const id of ["into", "to"]) at(id).onblur = () => this.tools();
-    // Also when the page is shown again by the browser's button Back, as it was left.
-    addEventListener("pageshow", () => (at("go").querySelector("button").disabled = false));
-    onScheme(() => this.order.slice(0, this.limit).forEach((place, i) => this.mark(place, i)));
-    document.addEventListener("keydown", (event) => this.key(event));
-  }
-
-  merge() {
-    const into = Number(at("into").value);
-    const from = this.view;
-    this.act({ do: "merge", domains: [from], into }).then(() => this.now.domains.some((one) => one.number === from) || this.go(into));
-  }
-
-  async goOn() {
-    notice("");
-    await this.busy;
-    const button = at("go").querySelector("button");
-    button.disabled = true;
-    try {
-      const { run } = await post(`${this.base}/teach/train`, new FormData(at("go")));
-      location.href = run ? `/train?run=${encodeURIComponent(run)}` : "/train";
-    } catch {
-      button.disabled = false; // the notice says why
-    }
-  }
-
-  key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("#rename") && event.key === "Escape") return this.toGallery();
-    // Elsewhere single letters belong to others, such as people who speak instead of typing (WCAG 2.1.4).
-    if (!at("gallery").contains(event.target)) return;
-    const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns(), ArrowDown: this.columns(), Home: -this.focus, End: this.order.length - 1 - this.focus };
-    if (event.key in moves) this.select(this.focus + moves[event.key], { extend: event.shiftKey });
-    else if (event.repeat) return; // a key that is held down does one thing once
-    else if (event.key === " ") this.select(this.focus, { toggle: true });
-    else if (/^[0-9]$/.test(event.key)) {
-      const domain = this.byDigit(Number(event.key));
-      if (domain) this.onSelected({ do: "give", domain: domain.number });
-    } else {
-      const name = event.key.toLowerCase();
-      const keys = {
-        a: () => this.selectAll(true),
-        escape: () => this.selectAll(false),
-        x: () => this.onSelected({ do: "leave_out" }),
-        f: () => this.onSelected({ do: "forget" }),
-        u: () => this.act({ do: "undo" }),
-        r: () => this.act({ do: "redo" }),
-        n: () => this.view >= 0 && at("name").select(),
-        s: () => this.view >= 0 && this.act({ do: "split", domain: this.view }),
-        m: () => this.view >= 0 && at("into").focus(),
-      };
-      if (!(name in keys)) return;
-      keys[name]();
-    }
-    event.preventDefault();
+    showTools(this);
   }
 }
 

@@ -1,8 +1,7 @@
 // Train: start, watch, stop and resume trainings; several side by side.
 import { isPressed } from "./press.js";
-import { element, inBackground, json, notice, pageData, post } from "./studio.js";
+import { at, element, inBackground, json, notice, pageData, post } from "./studio.js";
 
-const at = (id) => document.getElementById(id);
 const EVERY = 2000; // milliseconds between requests for the state of trainings
 const WORDS = {
   starting: "starting",
