@@ -35,6 +35,9 @@ MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pi
 # Two measures are about equally good if the sum of eigenvalues of one is at most a tenth larger than that of the
 # other. LEAST_TIE covers rounding errors if the sums are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
+# Up to this sum for each group, codes are nearly as separate as can be. A cue with a smaller sum may then only see
+# fewer kinds: those that share their colours, say, are one part of the graph of colours.
+NEARLY_SEPARATE = 0.005
 # For the search for eigenvalues [3]: how many more vectors it uses than eigenvalues are wanted; its tolerance; its
 # largest number of iterations; and how many pictures there must be for each vector. If there are fewer, all
 # eigenvalues are computed.
@@ -171,7 +174,8 @@ def choose_measures(
     the result of `distance_from_separate_groups` for every measure and for "codes and" the best cue.
     If codes and the cue are about equally good, both are chosen if together they are about as good, because each has
     information that the other lacks; if not, codes, because they tell apart kinds that share the cue. If one is
-    clearly better, both are chosen only if they are at least as good as that one, because the other may spoil it.
+    clearly better, both are chosen only if they are at least as good as that one, because the other may spoil it; if
+    not, the better one, or codes where the difference is less than NEARLY_SEPARATE for each group.
     Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
     Raises ValueError if `groups` is less than 1.
     """
@@ -193,4 +197,5 @@ def choose_measures(
     tie = max(TIE * best, LEAST_TIE)
     if scores[both] <= best + (tie if worse <= best + tie else LEAST_TIE):
         return ["codes", cue], scores
-    return ["codes"] if scores["codes"] <= best + tie else [cue], scores
+    near = max(tie, NEARLY_SEPARATE * min(groups, len(measures["codes"]) - 2))
+    return ["codes"] if scores["codes"] <= best + near else [cue], scores
