@@ -39,7 +39,7 @@ def _against_collapse(config: Config) -> str:
     options = [
         option
         for option, wanted in (
-            ("--normalise-style true --temperature 0.2", not networks.normalise_style),
+            ("--normalise-style true --temperature 0.1", not networks.normalise_style),
             ("--overclusters 50 --overcluster-weight 5", networks.overclusters == 0),
             ("--head-std 0.3", networks.head_std < 0.1),
             (f"--guide-only-batch-size {LARGE_BATCH}", batch < LARGE_BATCH),
@@ -77,7 +77,7 @@ def _against_chance(config: Config) -> str:
 def _against_growth(config: Config) -> str:
     options = _usable(
         config,
-        "--normalise-style true --temperature 0.2",
+        "--normalise-style true --temperature 0.1",
         f"a lower {_rate(config)}",
         "a lower --guide-style-weight",
     )
