@@ -202,6 +202,33 @@ def test_off_topic_pictures_are_scored_and_left_out(run, pictures, tmp_path, cap
     assert not (out / "kept.txt").exists()  # from the earlier call
 
 
+def write_alike(folder, number=NUMBER):
+    """Pictures that hardly differ, and a plain red one."""
+    folder.mkdir()
+    base = noise(0).astype(float)
+    for seed in range(number):
+        pixels = (0.9 * base + 0.1 * noise(seed)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed}.png")
+    Image.new("RGB", (32, 32), (250, 0, 0)).save(folder / "red.png")
+    return folder
+
+
+def test_it_says_how_many_pictures_may_be_off_topic_and_where_they_are(run, pictures, tmp_path, capsys):
+    folder = write_alike(tmp_path / "pictures")
+    assert domains(run, folder, "--out", tmp_path / "out") == 0
+    high = [row for row in rows_of(tmp_path / "out" / "domains.csv") if float(row["outlier"]) >= 0.5]
+    assert [row["picture"] for row in high] == ["red.png"]
+    said = capsys.readouterr().out
+    assert (
+        f"1 of {NUMBER + 1} pictures may be off-topic: it has 0.5 or more in the column outlier of domains.csv\n"
+        in said
+    )
+    (folder / "red.png").unlink()
+    assert domains(run, folder, "--out", tmp_path / "without") == 0
+    assert all(float(row["outlier"]) < 0.5 for row in rows_of(tmp_path / "without" / "domains.csv"))
+    assert "off-topic" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("score", ["2", "0", "-0.1", "high", "nan"])
 def test_a_score_is_above_0(run, pictures, score, capsys):
     assert domains(run, pictures, f"--leave-out-outliers={score}") == 2

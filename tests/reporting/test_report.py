@@ -12,6 +12,7 @@ from browser import Elements, headless_chromium
 from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import RunError
+from tunit.reporting import off_topic
 from tunit.reporting.write import write_report
 from tunit.training.launch import start_run
 
@@ -83,6 +84,17 @@ def test_every_section_is_there(page):
     assert "random-vgg16" in page
     assert "12.5" in page
     assert "11 to 14" in page
+
+
+def test_pictures_that_may_be_off_topic_are_shown_with_the_domains(run, tmp_path, monkeypatch):
+    """With a limit of 0 every picture is one of them, and with one above 1 none is."""
+    for limit, shown in ((0.0, True), (1.1, False)):
+        monkeypatch.setattr(off_topic, "OFF_TOPIC", limit)
+        page = write_report(run, tmp_path / f"{limit}.html").read_text("utf-8")
+        domains = re.search(r'<section id="domains">.*?</section>', page, re.S).group()
+        assert ("Perhaps off-topic" in domains) is shown
+        assert ("29 of 29 pictures have an outlier score" in domains) is shown
+        assert "<img src=x" not in page
 
 
 def test_figures_of_an_older_model_are_said_to_be_so(page):

@@ -21,6 +21,7 @@ NEIGHBOURS = 10
 MOST_COMPARED = 5_000  # pictures are compared with at most this many others, evenly spread
 DEVIATION = 1.4826  # a normal distribution's standard deviation divided by its median absolute deviation
 CERTAIN = 8.0  # this many robust deviations above the median get a score of 1
+OFF_TOPIC = 0.5  # pictures with this score or more may be off-topic (four of those deviations)
 LEAST = 1e-9  # keeps logarithms and quotients finite if all distances are 0
 
 
@@ -30,7 +31,7 @@ def outlier_scores(styles: NDArray[np.floating]) -> Scores:
     Each code's mean distance from its nearest codes is divided by the mean distance of these from their own nearest
     codes [1]. The score tells how many robust deviations the logarithm of that ratio is above its median [2]: at the
     median or below it is 0, so at least half of the different codes get 0; from CERTAIN deviations on it is 1.
-    Pictures with 0.5 or more may be off-topic. With fewer than 12 different codes, all scores are 0.
+    Pictures with OFF_TOPIC or more may be off-topic. With fewer than 12 different codes, all scores are 0.
 
     Equal codes, of copies of a picture, count as one: if most pictures had ten copies, all distances would be 0, and
     every other picture would be an outlier.

@@ -5,9 +5,9 @@
 
 Writes domains.csv (a row for each picture: its domain, the confidence, and an outlier score from 0 to 1: from 0.5 on
 it may be off-topic), domain_0.png and so on with the pictures that belong most clearly to each domain, and
-overview.png. Labels and names of folders are not used. If the run found the number of its domains by itself
-(--domains auto), the reasons and other likely numbers are printed. To train again without off-topic pictures, use
-`--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
+overview.png. Labels and names of folders are not used. It prints how many pictures may be off-topic. If the run found
+the number of its domains by itself (--domains auto), the reasons and other likely numbers are printed. To train again
+without off-topic pictures, use `--leave-out-outliers 0.5`, then `tunit train DIR/kept.txt`.
 """
 
 import argparse
@@ -33,6 +33,9 @@ from tunit.files.result_names import DOMAINS, KEPT, OVERVIEW, TABLE, gallery_of
 from tunit.printing import remark, show, show_table
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tunit.data.finding.found import PictureSource
     from tunit.translation.inputs import Report
     from tunit.translation.translator import Translator
@@ -112,12 +115,14 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"no picture of {args.source} could be read: {summarise_left_out(left_out)}")
         _print_table(tally)
         _tell_number(args.model, translator.number_of_domains)
+        scores = tally.outliers()
+        _tell_outliers(scores)
         for problem in remarks(tally.sizes):
             remark(problem)
         with results.staged() as stage:
-            _write(stage, tally)
+            _write(stage, tally, scores)
             if args.leave_out_outliers is not None:
-                write_kept(stage / KEPT, paths, tally, args.leave_out_outliers)
+                write_kept(stage / KEPT, paths, tally, scores, args.leave_out_outliers)
             written = {path.name for path in stage.iterdir()}
             others = [name for name in written if (stage / name).read_bytes() != results.read(name)]
             results.claim(others, overwrite=args.overwrite)
@@ -135,6 +140,18 @@ def _tell_number(model: Path, domains: int) -> None:
     choice = read_choice_file(model if model.is_dir() else model.parent)
     if choice is not None and choice.domains == domains:
         show(choice.headline, *(f"  {reason}" for reason in choice.reasons))
+
+
+def _tell_outliers(scores: "NDArray[np.float64]") -> None:
+    """Print how many pictures may be off-topic, if any, and where to see which. scores: of all pictures."""
+    from tunit.clustering.outliers import OFF_TOPIC
+
+    if number := int((scores >= OFF_TOPIC).sum()):
+        verb = "has" if number == 1 else "have"
+        show(
+            f"{number:,} of {len(scores):,} pictures may be off-topic: {'it' if number == 1 else 'they'} {verb} "
+            f"{OFF_TOPIC:g} or more in the column outlier of {TABLE}"
+        )
 
 
 def remarks(sizes: list[int]) -> list[str]:
@@ -226,7 +243,7 @@ def _tally_of(
     return tally
 
 
-def _write(out: Path, tally: Tally) -> None:
+def _write(out: Path, tally: Tally, scores: "NDArray[np.float64]") -> None:
     """Write the table, the galleries and the overview."""
     import csv
     import io
@@ -237,7 +254,7 @@ def _write(out: Path, tally: Tally) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(("picture", "domain", "confidence", "outlier"))
-    rated = sorted((*row, score) for row, score in zip(tally.rows, tally.outliers(), strict=True))
+    rated = sorted((*row, score) for row, score in zip(tally.rows, scores, strict=True))
     writer.writerows((name, domain, f"{sure:.4f}", f"{score:.3f}") for name, domain, sure, score in rated)
     write_result(out / TABLE, text.getvalue().encode("utf-8", "surrogateescape"))
     rows = []

@@ -8,6 +8,9 @@ from tunit.files.result_names import KEPT
 from tunit.printing import remark, show
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tunit.data.finding.found import PictureSource
 
 
@@ -27,14 +30,16 @@ def paths_of(pictures: "list[PictureSource]", source: Path | str) -> dict[str, P
     return paths
 
 
-def write_kept(path: Path, paths: dict[str, Path], tally: Tally, limit: float) -> None:
+def write_kept(
+    path: Path, paths: dict[str, Path], tally: Tally, scores: "NDArray[np.float64]", limit: float
+) -> None:
     """Write the paths of the pictures whose outlier score is below a limit, as a list for `tunit train`.
 
-    paths: of each picture, by its name.
+    paths: of each picture, by its name. scores: in the order of the tally's rows.
     """
     from tunit.translation.result_files import write_result
 
-    pairs = zip(tally.rows, tally.outliers(), strict=True)
+    pairs = zip(tally.rows, scores, strict=True)
     below = [str(paths[name]) for name in sorted(row[0] for row, score in pairs if score < limit)]
     # A list is read by lines, without the spaces around them.
     kept = [name for name in below if name == name.strip() and not {"\n", "\r"} & set(name)]

@@ -6,7 +6,9 @@ from importlib.resources import files
 from typing import Any
 
 from tunit._version import __version__
-from tunit.printing import escape
+from tunit.printing import escape, printable
+
+SHOWN_NAMES = 60  # characters of a picture's name
 
 
 def document(title: str, body: str, *, style: str = "", script: str = "") -> str:
@@ -58,6 +60,12 @@ def table_of_cells(head: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]
         f'<div class="scroll"><table{_class(kind)}><thead><tr>{"".join(head)}</tr></thead>'
         f"<tbody>{lines}</tbody></table></div>"
     )
+
+
+def short_name(name: str) -> str:
+    """A picture's name in printable characters; of a long one, the end."""
+    name = printable(name)
+    return name if len(name) <= SHOWN_NAMES else "..." + name[3 - SHOWN_NAMES :]
 
 
 def data_script(identity: str, data: Any) -> str:

@@ -21,6 +21,7 @@ from tunit.methods.inference import in_batches, redraw
 from tunit.methods.model_file import Model
 from tunit.reporting.evaluation_file import evaluation_of
 from tunit.reporting.guided import GuidedPictures, Integers, Pictures, guide_pictures
+from tunit.reporting.off_topic import OffTopic, off_topic
 from tunit.reporting.remarks import Finding, findings, typical_rows
 from tunit.reporting.style_map import laid_out
 from tunit.training.alarms.guide_alarms import Alarm
@@ -96,6 +97,7 @@ class Contents:
     evaluation: dict[str, Any] | None
     beside: TrivialComparison  # the domains compared with trivial baselines
     choice: Choice | None  # how the number of domains was found; None if it was given
+    off_topic: OffTopic  # pictures that are very different from all others
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -151,6 +153,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         evaluation=evaluation_of(run, figures),
         choice=read_choice_file(run.path),
         beside=_beside_trivial(guided, seed),
+        off_topic=off_topic(guided),
     )
     contents.findings = _findings(model, guided, cases, config, seed)
     return contents

@@ -6,14 +6,14 @@ from typing import Any
 
 from tunit.evaluation.against_trivial import COLUMNS
 from tunit.pages.charts import Series, line_chart, number
-from tunit.pages.document import bullets, data_script, document, section, table, table_of_cells
+from tunit.pages.document import bullets, data_script, document, section, short_name, table, table_of_cells
 from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
 from tunit.printing import escape, printable
 from tunit.reporting.contents import Case, Contents, DomainShown
 from tunit.reporting.figure_rows import figure_rows
+from tunit.reporting.off_topic import rendered
 from tunit.training.logs.neighbours_found import sentence_of_measures
 
-SHOWN_NAMES = 60  # characters of a picture's name
 _TITLE = ": what tunit found"  # the end of the page's title
 _HEAD = 1 << 13  # the title ends within this many bytes
 
@@ -138,6 +138,7 @@ def _domains(c: Contents) -> str:
     body += "".join(_domain(domain, c) for domain in c.domains)
     if c.hidden_domains:
         body += f"<p>{c.hidden_domains} smaller domains are not shown.</p>"
+    body += rendered(c.off_topic, c.looked)
     lead = "Typical pictures of every domain, and the same few sources redrawn in the domain's average style."
     return section("domains", "Domains", lead, body)
 
@@ -146,7 +147,7 @@ def _domain(domain: DomainShown, c: Contents) -> str:
     share = domain.size / c.looked
     title = f"Domain {domain.number}" + (f": mostly {domain.name}" if domain.name else "")
     typical = "".join(
-        img(pixels, f"typical picture of domain {domain.number}: {_short(name)}")
+        img(pixels, f"typical picture of domain {domain.number}: {short_name(name)}")
         for name, pixels in domain.typical
     )
     redrawn = "".join(
@@ -164,11 +165,6 @@ def _domain(domain: DomainShown, c: Contents) -> str:
 
 def _dot(k: int) -> str:
     return f'<i class="dot" data-domain="{k}"></i>'
-
-
-def _short(name: str) -> str:
-    name = printable(name)
-    return name if len(name) <= SHOWN_NAMES else "..." + name[3 - SHOWN_NAMES :]
 
 
 def _grid(heads: list[str], rows: list[tuple[str, list[str]]]) -> str:
@@ -217,7 +213,7 @@ def _map(c: Contents) -> str:
     classes = sorted(set(c.point_classes))
     data: dict[str, Any] = {
         "points": [[round(float(x), 4), round(float(y), 4)] for x, y in c.points],
-        "names": [_short(name) for name in c.point_names],
+        "names": [short_name(name) for name in c.point_names],
         "domains": c.point_domains,
         "classes": [classes.index(name) for name in c.point_classes],
         "classNames": [printable(name) for name in classes],
