@@ -73,20 +73,33 @@ def test_all_processes_are_waited_for_and_not_only_the_first():
     assert not gpu_runs.all_end(Context(True), 0.0)  # no time
 
 
-def test_on_one_cpu_float32_is_as_near_to_float64_as_a_gpu_must_be_to_the_cpu(tmp_path):
+def test_on_one_cpu_float32_is_as_near_to_float64_as_a_gpu_must_be(tmp_path):
     import gpu_correct as correct
-    from gpu_report import Clock, Setting
+    from gpu_report import Clock, Report, Setting
 
-    setting = Setting(correct.CPU, tmp_path, Clock(60))
-    config = setting.narrow(32, 4, precision="float32")
-    for phase in (correct.Phase(False, True, False), correct.Phase(True, True, True)):
-        exact, rounded = (
-            correct.outcome(correct.state_on(config, correct.CPU, dtype), config, phase)
-            for dtype in (correct.torch.float64, correct.torch.float32)
-        )
-        for kind, bounds in (("loss", correct.LOSSES), ("gradient", correct.GRADIENTS)):
-            off = [correct.distance(rounded[kind][name], value) for name, value in exact[kind].items()]
-            assert 0 < max(off) < bounds[correct.torch.float32]
+    setting, report = Setting(CPU, tmp_path, Clock(60), tiny=True), Report(tmp_path, "correct")
+    for dtype in (torch.float64, torch.float32):
+        correct.step(setting, report, dtype)
+    rows = {row["name"]: row for row in report.found["rows"]}
+    assert len(rows) == 10
+    assert {row["ok"] for row in rows.values()} == {True}
+    for name, row in rows.items():
+        (error,) = row["measured"].values()
+        assert error == 0 if "float64" in name else 0 < error < row["bound"] <= 1e-2
+    # As it must be where kinks are what differs.
+    assert rows["joint without kinks, the gradient that differs most, torch.float32"]["bound"] == 1e-4
+
+
+def test_values_that_are_no_number_are_the_worst():
+    import gpu_correct as correct
+
+    rows = []
+    report = SimpleNamespace(row=lambda *cells: rows.append(cells))
+    correct.worst(report, "a", {"x": 0.5, "y": float("nan"), "z": 3.0}, 1.0)
+    correct.worst(report, "b", {"guide": 5e-3, "discriminator": 2e-3}, correct.WITH_KINKS)
+    assert rows[0][:2] == ("a", False) and list(rows[0][2]) == ["y"]
+    assert rows[1] == ("b", False, {"discriminator": 2e-3}, 1e-3)
+    assert correct.largest_of({"x": [1.0, float("nan")]})["x"] != 1.0
 
 
 def test_an_error_loses_nothing_that_was_reported_before_it(tmp_path, monkeypatch):
