@@ -31,11 +31,11 @@ from tunit.training.resources import begin_step, compile_parts, prepare_machine
 # Everything is compared with the CPU in float64, so only the device rounds. The bounds in float64 are from runs on a
 # CPU in which the output of every layer was changed by noise of 1e-14, more than a GPU's order of summation changes
 # it: outputs, losses and gradients then differed by at most 5e-13. The bounds in float32 are from the CPU's own
-# float32: outputs differed by at most 3e-5, and losses, over 100 batches, by 4e-5.
+# float32: outputs differed by at most 3e-5, and losses, over 14 batches, by 1e-5.
 FORWARD = LOSSES = {torch.float64: 1e-11, torch.float32: 1e-4}
 # Rounding can flip a ReLU, or the winner of a max-pool, and that changes gradients by far more than rounding does. So
 # in float32 there is a strict bound without these (`gpu_state.without_kinks`; the CPU's float32 differed by at most
-# 6e-6), and for the networks as they are a bound on the median over BATCHES batches. A tenth of single batches
+# 3e-6), and for the networks as they are a bound on the median over BATCHES batches. A tenth of single batches
 # exceeded it on the CPU; one differed by 8e-2.
 GRADIENTS = {torch.float64: 1e-11, torch.float32: 1e-4}
 WITH_KINKS = {"guide": 1e-2, "generator": 1e-2, "discriminator": 1e-3}
