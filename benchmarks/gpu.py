@@ -24,7 +24,7 @@ import torch
 import gpu_correct
 import gpu_speed
 import gpu_train
-from gpu_report import Clock, Setting, guarded
+from gpu_report import Clock, Setting, guarded, leave_out_large
 from tunit.machine import choose_device
 
 SECONDS = {"correct": 180.0, "speed": 360.0, "train": 500.0, "all": 570.0}
@@ -68,12 +68,13 @@ def main(words: list[str] | None = None) -> int:
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", 0)
     clock = Clock(seconds)
-    guard = guarded(clock)
+    guard = guarded(clock, lambda: leave_out_large(args.out, args.part))
     try:
         print(f"== {args.part}: {seconds:.0f} s on {device}", flush=True)
         PARTS[args.part](Setting(device, args.out, clock, args.tiny, args.runs, args.data))
     finally:
         guard.cancel()
+        leave_out_large(args.out, args.part)
     return 0
 
 

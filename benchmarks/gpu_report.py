@@ -4,6 +4,7 @@ import gc
 import json
 import math
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from tunit.config import Config
 from tunit.training.resources import resolve_machine
 
 RESERVE = 5.0  # seconds kept for the end
+MOST_BYTES = 16_000_000  # of a result: machines lent for an hour may give nothing larger back
 NARROW = {"guide_width": 4, "generator_width": 4, "discriminator_width": 4, "queue_length": 16}
 
 
@@ -61,6 +63,28 @@ class Report:
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(_plain(self.found), indent=1) + "\n")
         partial.replace(self.path)
+
+
+def copied(report: Report, source: Path, name: str) -> None:
+    """Copy a file into the report's folder, unless it is too large: then the report names it."""
+    size = source.stat().st_size
+    if size > MOST_BYTES:
+        report.put(f"{name}, left out", f"{size} bytes")
+    else:
+        shutil.copyfile(source, report.folder / name)
+
+
+def leave_out_large(folder: Path, part: str) -> None:
+    """Remove results that are too large to be brought back from the machine, and name them in the part's report."""
+    sizes = {path.name: path.stat().st_size for path in folder.glob("gpu*") if path.is_file()}
+    large = {name: size for name, size in sizes.items() if size > MOST_BYTES}
+    for name in large:
+        (folder / name).unlink()
+    if large:
+        path = folder / f"gpu-{part}.json"
+        found = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(found | {"left out": large}, indent=1) + "\n")
+        print(f"left out, because larger than {MOST_BYTES} bytes: {large}", flush=True)
 
 
 def _plain(value: Any) -> Any:

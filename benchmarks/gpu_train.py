@@ -1,131 +1,111 @@
-"""gpu.py train: whole trainings with the preset for one's own pictures; each continues where the call before
-stopped.
+"""gpu.py train: whole trainings with the preset for one's own pictures, then rows of table 1; each continues where
+the call before stopped.
+
+A fifth of every class is held back from the trainings. On these pictures the domains are compared with the best
+trivial baseline, and translations by mFID, density and coverage; those of creatures also with the exact translations.
 """
 
-import csv
-import os
-import shutil
-import signal
-import threading
+import json
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from gpu_report import NARROW, Report, Setting, attempt
+from gpu_report import NARROW, Report, Setting, attempt, copied
+from gpu_rows import run_rows
+from gpu_split import SIDE, Pictures, measured, pictures_of
+from gpu_stopping import stopped_after
 from tunit.config import read_config
-from tunit.data.creatures.picture_set import TABLE, write_creatures
-from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import StopNow
-from tunit.evaluation.clusters import clustering_accuracy
-from tunit.methods.inference import guidance_over, in_batches
 from tunit.methods.model_file import load_model
 from tunit.training.interrupt import Interrupted
 from tunit.training.launch import resume_run, start_run
 
-SIDE, CREATURES, STEPS = 128, 3000, 6000
-ENDING = 40.0  # seconds to finish a step and write the last checkpoint, for the accuracy and the pictures
-DATA = os.environ.get("TUNIT_TEST_DATA", Path(__file__).parent.parent / "shared" / "data")
+STEPS = 6000
+ENDING = 100.0  # seconds to finish a step, write the last checkpoint, and measure
+FEWEST_SECONDS = 20.0  # with less time, nothing is measured
+FIGURES = "held-back pictures.json"  # in the folder of a run: what was measured, and at which step
 
 
-def pictures_of(setting: Setting) -> dict[str, Path]:
-    """The folders to train on, by name: creatures, drawn here if necessary, and other folders that exist."""
-    drawn = setting.runs / "creatures-pictures"
-    if not (drawn / TABLE).is_file():  # an earlier call may have been ended while it drew
-        shutil.rmtree(drawn, ignore_errors=True)
-        write_creatures(drawn, 24 if setting.tiny else CREATURES, 32 if setting.tiny else SIDE, 0)
-    found = {"creatures": drawn / "pictures"}
-    other = setting.data or Path(DATA) / "grocery10"
-    if not setting.tiny and other.exists():
-        found[other.stem] = other
-    return found
-
-
-def trained(setting: Setting, source: Path, run: Path, seconds: float) -> str:
+def trained(setting: Setting, pictures: Pictures, run: Path, seconds: float) -> str:
     """Train or resume until the end or until the time is over; returns "done" or why it stopped."""
-    quiet, timer = True, threading.Timer(max(seconds, 1.0), lambda: os.kill(os.getpid(), signal.SIGTERM))
-    timer.daemon = True
-    timer.start()
     try:
-        if (run / "config.toml").is_file():
-            resume_run(run, quiet=quiet)
+        with stopped_after(seconds):
+            if (run / "config.toml").is_file():
+                resume_run(run, quiet=True)
+                return "done"
+            config = read_config("default").with_overrides(
+                {"device": str(setting.device), "image_size": SIDE, "steps": STEPS, "sample_every": 500}
+                | {"domains": len(pictures.split.classes)}
+            )
+            if setting.tiny:
+                tiny = {"image_size": 32, "steps": 4, "batch_size": 4, "threads": 1, "workers": 1}
+                config = config.with_overrides(NARROW | tiny | {"guide_only_batch_size": 4})
+            start_run(pictures.train, run, config, quiet=True)
             return "done"
-        config = read_config("default").with_overrides(
-            {"device": str(setting.device), "image_size": SIDE, "steps": STEPS, "sample_every": 500}
-        )
-        if setting.tiny:
-            tiny = {"image_size": 32, "steps": 4, "batch_size": 4, "threads": 1, "workers": 1, "domains": 3}
-            config = config.with_overrides(NARROW | tiny | {"guide_only_batch_size": 4})
-        start_run(source, run, config, quiet=quiet)
-        return "done"
     except (Interrupted, StopNow) as error:
         return str(error) or "stopped"
-    finally:
-        timer.cancel()
 
 
-def kinds_of(source: Path, pictures: PackedPictures) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The true kind of every picture: from the creatures' table, or from its folder."""
-    table = source.parent / TABLE
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8") as lines:
-            known = {Path(row["picture"]).name: row["label"] for row in csv.DictReader(lines)}
-        names = [known[Path(name).name] for name in pictures.names]
-    else:
-        names = [Path(name).parts[0] for name in pictures.names]
-    numbers = {name: i for i, name in enumerate(sorted(set(names)))}
-    return np.array([numbers[name] for name in names], np.int64)
+def figures_of(
+    setting: Setting, report: Report, name: str, run: Path, pictures: Pictures, found: dict[str, Any]
+) -> None:
+    """Add the figures of a run to `found` and report them: first the quick ones, because the process may be ended.
+
+    They are kept in the run's folder, so that a finished run is measured only once.
+    """
+    kept, step = run / FIGURES, load_model(run).step
+    known: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    if known.get("step") != step:
+        known = {"step": step}
+    for part, translates in (("domains", False), ("translations", True)):
+        if part not in known and setting.clock.has(0 if setting.tiny else FEWEST_SECONDS):
+            try:
+                with stopped_after(setting.clock.left() - FEWEST_SECONDS / 2):
+                    known[part] = measured(setting, run, pictures, translates=translates)
+            except StopNow:
+                report.put(name, found | known | {part: "not measured: no time left"})
+                return
+            kept.write_text(json.dumps(known, indent=1) + "\n")
+        report.put(name, found | known)
+    found |= known
 
 
-@torch.inference_mode()
-def accuracy_of(setting: Setting, source: Path, run: Path) -> dict[str, Any]:
-    """How well the domains match the kinds, for the training pictures."""
-    model, pictures = load_model(run, setting.device), open_packed(run / "data")
-    guide = model.guide.eval()
-    domains = guidance_over(guide, in_batches(pictures.images, setting.device)).logits.argmax(1).numpy()
-    kinds = kinds_of(source, pictures)
-    return {
-        "step": model.step,
-        "pictures": len(kinds),
-        "kinds": int(kinds.max()) + 1,
-        "domains": model.settings.domains,
-        "clustering accuracy": clustering_accuracy(domains, kinds),
-    }
-
-
-def one(setting: Setting, report: Report, name: str, source: Path, seconds: float) -> dict[str, Any]:
+def one(setting: Setting, report: Report, name: str, pictures: Pictures, seconds: float) -> dict[str, Any]:
     """Train for some seconds; what is known at each moment is reported, because the process may be ended."""
     run, began = setting.runs / f"{name}-run", time.monotonic()
-    report.put(name, {"ended": "not yet"})
+    numbers = {"pictures": [len(pictures.split.train), len(pictures.split.held)]}
+    report.put(name, {"ended": "not yet"} | numbers)
     try:
-        found: dict[str, Any] = {"ended": trained(setting, source, run, seconds)}
+        found: dict[str, Any] = {"ended": trained(setting, pictures, run, seconds)} | numbers
     finally:
         lines = run / "metrics.jsonl"
         if lines.is_file():
-            shutil.copyfile(lines, setting.out / f"gpu-{name}-metrics.jsonl")
+            copied(report, lines, f"gpu-{name}-metrics.jsonl")
     found["seconds of this call"] = time.monotonic() - began
     if lines.is_file():
         found["last line of metrics"] = lines.read_text().splitlines()[-1:]
     grids = sorted((run / "samples").glob("step_*.png"))
     if grids:
-        shutil.copyfile(grids[-1], setting.out / f"gpu-{name}.png")
+        copied(report, grids[-1], f"gpu-{name}.png")
     report.put(name, found)
     if (run / "model.safetensors").is_file():
-        found |= accuracy_of(setting, source, run)
+        figures_of(setting, report, name, run, pictures, found)
     return found
 
 
 def run(setting: Setting) -> None:
-    """Every data set gets its share of the remaining time."""
+    """Every data set gets its share of the remaining time. When their trainings are done, the rows get it."""
     report = Report(setting.out, "train")
     setting.runs.mkdir(parents=True, exist_ok=True)
-    sources = pictures_of(setting)
-    for i, (name, source) in enumerate(sources.items()):
-        seconds = setting.clock.left() / (len(sources) - i) - ENDING
+    sets = pictures_of(setting)
+    for i, (name, pictures) in enumerate(sets.items()):
+        share = setting.clock.left() / (len(sets) - i)
+        seconds = max(
+            share - ENDING, 0.4 * share
+        )  # if there is little time, it is for training rather than measuring
 
-        def work(name: str = name, source: Path = source, seconds: float = seconds) -> dict[str, Any]:
-            return one(setting, report, name, source, seconds)
+        def work(name: str = name, pictures: Pictures = pictures, seconds: float = seconds) -> dict[str, Any]:
+            return one(setting, report, name, pictures, seconds)
 
-        attempt(setting, report, name, 2 * ENDING, work)
+        attempt(setting, report, name, FEWEST_SECONDS, work)
+    run_rows(setting, report, list(sets.values())[-1])

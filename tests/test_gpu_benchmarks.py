@@ -44,7 +44,10 @@ def test_gpu_measurements_run_and_never_lose_results(tmp_path):
     assert both["ours"]["seconds"] > 0 and both["PyTorch's"]["seconds"] > 0
     assert found["speed"]["profile of a joint step, 128 px, batch 32"]["top"]
     assert "error" not in json.dumps(found)
-    assert found["train"]["creatures"]["step"] == 4
+    creatures = found["train"]["creatures"]
+    assert creatures["step"] == 4
+    assert sum(creatures["pictures"]) == 120
+    assert sum(name.startswith("table 1, row ") for name in found["train"]) == 3
     assert (out / "gpu-creatures.png").is_file()
     # With no time left, nothing is measured, and the report says so.
     clock = gpu.Clock(0.0)
@@ -73,20 +76,33 @@ def test_all_processes_are_waited_for_and_not_only_the_first():
     assert not gpu_runs.all_end(Context(True), 0.0)  # no time
 
 
-def test_on_one_cpu_float32_is_as_near_to_float64_as_a_gpu_must_be_to_the_cpu(tmp_path):
+def test_on_one_cpu_float32_is_as_near_to_float64_as_a_gpu_must_be(tmp_path):
     import gpu_correct as correct
-    from gpu_report import Clock, Setting
+    from gpu_report import Clock, Report, Setting
 
-    setting = Setting(correct.CPU, tmp_path, Clock(60))
-    config = setting.narrow(32, 4, precision="float32")
-    for phase in (correct.Phase(False, True, False), correct.Phase(True, True, True)):
-        exact, rounded = (
-            correct.outcome(correct.state_on(config, correct.CPU, dtype), config, phase)
-            for dtype in (correct.torch.float64, correct.torch.float32)
-        )
-        for kind, bounds in (("loss", correct.LOSSES), ("gradient", correct.GRADIENTS)):
-            off = [correct.distance(rounded[kind][name], value) for name, value in exact[kind].items()]
-            assert 0 < max(off) < bounds[correct.torch.float32]
+    setting, report = Setting(CPU, tmp_path, Clock(60), tiny=True), Report(tmp_path, "correct")
+    for dtype in (torch.float64, torch.float32):
+        correct.step(setting, report, dtype)
+    rows = {row["name"]: row for row in report.found["rows"]}
+    assert len(rows) == 10
+    assert {row["ok"] for row in rows.values()} == {True}
+    for name, row in rows.items():
+        (error,) = row["measured"].values()
+        assert error == 0 if "float64" in name else 0 < error < row["bound"] <= 1e-2
+    # As it must be where kinks are what differs.
+    assert rows["joint without kinks, the gradient that differs most, torch.float32"]["bound"] == 1e-4
+
+
+def test_values_that_are_no_number_are_the_worst():
+    import gpu_correct as correct
+
+    rows = []
+    report = SimpleNamespace(row=lambda *cells: rows.append(cells))
+    correct.worst(report, "a", {"x": 0.5, "y": float("nan"), "z": 3.0}, 1.0)
+    correct.worst(report, "b", {"guide": 5e-3, "discriminator": 2e-3}, correct.WITH_KINKS)
+    assert rows[0][:2] == ("a", False) and list(rows[0][2]) == ["y"]
+    assert rows[1] == ("b", False, {"discriminator": 2e-3}, 1e-3)
+    assert correct.largest_of({"x": [1.0, float("nan")]})["x"] != 1.0
 
 
 def test_an_error_loses_nothing_that_was_reported_before_it(tmp_path, monkeypatch):
@@ -135,7 +151,10 @@ def test_a_training_that_ends_early_leaves_metrics_and_pictures_are_drawn_comple
     setting = Setting(CPU, tmp_path / "out", Clock(60), tiny=True, runs=tmp_path / "runs")
     (setting.runs / "creatures-pictures" / ".unfinished").mkdir(parents=True)  # drawing was interrupted
     pictures = gpu_train.pictures_of(setting)["creatures"]
-    assert len(list(pictures.iterdir())) == 24
+    train, held = pictures.split.train, pictures.split.held
+    assert {name for name, _ in train}.isdisjoint(name for name, _ in held)
+    assert (len(train), len(held)) == (96, 24)
+    assert gpu_train.pictures_of(setting)["creatures"] == pictures  # in the next call
 
     def ended(setting, source, run, seconds):
         run.mkdir()
@@ -146,4 +165,68 @@ def test_a_training_that_ends_early_leaves_metrics_and_pictures_are_drawn_comple
     with pytest.raises(KeyboardInterrupt):
         gpu_train.one(setting, Report(setting.out, "train"), "creatures", pictures, 9)
     assert (setting.out / "gpu-creatures-metrics.jsonl").read_text() == '{"step": 1}\n'
-    assert json.loads((setting.out / "gpu-train.json").read_text())["creatures"] == {"ended": "not yet"}
+    assert json.loads((setting.out / "gpu-train.json").read_text())["creatures"]["ended"] == "not yet"
+
+
+def test_what_ends_a_row_is_reported_and_later_calls_continue(tmp_path, monkeypatch):
+    import gpu_rows
+    from gpu_report import Clock, Report, Setting
+
+    setting = Setting(CPU, tmp_path / "out", Clock(60), tiny=True, runs=tmp_path / "runs")
+    pictures = SimpleNamespace(source=tmp_path / "pictures", split=None)
+    tried = []
+
+    def row(table, row, plan, seed, split):
+        tried.append(row.name)
+        if row.name == "G":
+            raise gpu_rows.StopNow(15)
+        if row.name == "B":
+            raise ValueError("no such picture")
+        folder = plan.folder(table, row, seed)
+        folder.mkdir(parents=True)
+        (folder / "outcome.json").write_text('{"figures": {"mFID": 1.0}}')
+        return {"figures": {"mFID": 1.0}}
+
+    monkeypatch.setattr(gpu_rows, "run_row", row)
+    for call in (["G", "B", "D"], ["G", "B"]):
+        report = Report(setting.out, "train")
+        gpu_rows.run_rows(setting, report, pictures)
+        g, b, d = (value for name, value in report.found.items() if name.startswith("table 1"))
+        assert g["continued by"] == "the next call"
+        assert b == {"error": "ValueError: no such picture"}
+        assert d["figures"] == {"mFID": 1.0}
+        assert tried == call
+        tried.clear()
+
+
+def test_work_is_stopped_when_its_time_is_over_and_signals_are_as_before():
+    import signal
+    import time
+
+    import gpu_stopping
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(gpu_stopping.StopNow), gpu_stopping.stopped_after(0):
+        time.sleep(60)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_results_that_are_too_large_are_left_out_and_named(tmp_path, monkeypatch):
+    import gpu_report
+
+    monkeypatch.setattr(gpu_report, "MOST_BYTES", 2000)
+    (tmp_path / "large.png").write_bytes(bytes(2001))
+    (tmp_path / "small.png").write_bytes(bytes(2000))
+    report = gpu_report.Report(tmp_path / "out", "train")
+    gpu_report.copied(report, tmp_path / "large.png", "gpu-large.png")
+    gpu_report.copied(report, tmp_path / "small.png", "gpu-small.png")
+    report.put("x", 1)
+    (tmp_path / "out" / "gpu-metrics.jsonl").write_bytes(bytes(2001))
+    (tmp_path / "out" / "other.bin").write_bytes(bytes(2001))  # not one of the results
+    gpu_report.leave_out_large(tmp_path / "out", "train")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"gpu-small.png", "gpu-train.json", "other.bin"}
+    stored = json.loads((tmp_path / "out" / "gpu-train.json").read_text())
+    assert stored["gpu-large.png, left out"] == "2001 bytes"
+    assert stored["left out"] == {"gpu-metrics.jsonl": 2001}
+    assert stored["x"] == 1

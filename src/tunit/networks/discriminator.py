@@ -5,10 +5,12 @@ Source: TUNIT's appendix; the idea is from Mescheder et al. 2018 and FUNIT; the 
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from tunit.networks.filter_response import FilterResponseNorm
 from tunit.networks.generator import default_width
@@ -49,12 +51,52 @@ class ActivationFirstBlock(nn.Module):
         if self.halve:
             # A 1 x 1 convolution and averaging can be swapped; with averaging first, the convolution of the shortcut
             # takes a quarter of the time.
-            residual, x = F.avg_pool2d(residual, 2), F.avg_pool2d(x, 2)
+            residual, x = halved(residual), halved(x)
         residual = self.conv2(self.norm2(residual))
         if self.shortcut is not None:
             x = self.shortcut(x)
         out: Tensor = (x + residual) / math.sqrt(2)
         return out
+
+
+def halved(x: Tensor) -> Tensor:
+    """The means of 2 x 2 pixels: (B, C, H, W) to (B, C, H / 2, W / 2). H, W: even.
+
+    The result is F.avg_pool2d's. But if its gradient is differentiated, as for R1, PyTorch adds a picture of zeros to
+    the gradient of x, and this picture does not have the channels last.
+    """
+    y: Tensor = Halved.apply(x)  # type: ignore[no-untyped-call]
+    return y
+
+
+class Halved(Function):
+    """The operation of `halved`. It is linear, so its gradient needs no tensor from the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """PyTorch's pooling."""
+        return F.avg_pool2d(x, 2)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        """A quarter of the gradient for each of the four pixels."""
+        dx: Tensor = Spread.apply(dy)  # type: ignore[no-untyped-call]
+        return dx
+
+
+class Spread(Function):
+    """The gradient of `Halved`: (B, C, H, W) to (B, C, 2 H, 2 W)."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor) -> Tensor:
+        """Divide before the pixels are repeated, while there are fewer of them."""
+        return F.interpolate(dy / 4, scale_factor=2, mode="nearest")
+
+    @staticmethod
+    def backward(ctx: Any, ddx: Tensor) -> Tensor:
+        """The sum of four quarters is their mean."""
+        dy: Tensor = Halved.apply(ddx)  # type: ignore[no-untyped-call]
+        return dy
 
 
 def _as_matrix(convolution: nn.Conv2d, x: Tensor) -> Tensor:

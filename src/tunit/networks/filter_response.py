@@ -51,7 +51,10 @@ def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
     """
     gamma, shift, tau = (p.view(1, -1, 1, 1) for p in (gamma, shift, tau))
     high = torch.promote_types(x.dtype, torch.float32)
-    nu = torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True, dtype=high) + EPS)
+    # The mean is taken over a view with the channels last. The gradient of a mean lies in memory in the order of the
+    # axes, so it then has the layout of x, and so have all gradients that are computed from it.
+    mean = x.permute(0, 2, 3, 1).square().mean(dim=(1, 2), dtype=high)
+    nu = torch.rsqrt(mean + EPS)[:, :, None, None]
     # Convert the factors to x's dtype. With float32 factors, pictures in bfloat16 would be read and written as
     # float32, and a GPU is limited by memory traffic here.
     scale, shift, tau = (value.to(x.dtype) for value in (gamma * nu, shift, tau))
