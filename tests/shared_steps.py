@@ -53,6 +53,16 @@ CASES = {
         (-1,) * BATCH,
         0,
     ),
+    "another clustering": (
+        {
+            "clustering_objective": "swapped-assignments",
+            "overclusters": 5,
+            "overcluster_weight": 2.0,
+            "candidate_heads": 2,
+        },
+        (-1, 2, -1, 0, -1, -1),
+        0,
+    ),
     "beyond the paper": (
         {
             "adversarial_loss": "relativistic",

@@ -29,6 +29,8 @@ class SlowTraining(LiteralNetworks):
         self.G, self.G_bar, self.D = networks.generator, networks.generator_average, networks.discriminator
         self.queue = [key.clone() for key in state.queue]
         self.w, o = config.losses, config.optimisers
+        objectives = {"mutual-information": self.information, "swapped-assignments": self.swapped}
+        self.objective = objectives[config.clustering.clustering_objective]
         self.decay = o.average_decay
         self.adam_E = torch.optim.Adam(
             self.E.parameters(), o.guide_rate, o.guide_betas, weight_decay=o.guide_weight_decay, foreach=False
@@ -63,6 +65,23 @@ class SlowTraining(LiteralNetworks):
         independent = torch.outer(joint.sum(1), joint.sum(0))
         return (joint * torch.log(joint)).sum() - balance * (joint * torch.log(independent)).sum()
 
+    @staticmethod
+    def swapped(logits: Tensor, logits_plus: Tensor, balance: float) -> Tensor:
+        """SwAV's objective as its authors write it: a matrix of domains and pictures, scaled in turn by row sums and
+        column sums.
+        """
+
+        def assigned(scores: Tensor) -> Tensor:
+            matrix = torch.exp(scores.detach() / 0.5).T
+            for _ in range(3):
+                matrix = matrix / matrix.sum(1, keepdim=True) / len(matrix)
+                matrix = matrix / matrix.sum(0, keepdim=True) / matrix.shape[1]
+            return matrix.T * len(scores)
+
+        return -(
+            F.cross_entropy(logits, assigned(logits_plus)) + F.cross_entropy(logits_plus, assigned(logits))
+        )
+
     def contrast(self, query: Tensor, key: Tensor) -> Tensor:
         positive = torch.stack([torch.dot(a, b) for a, b in zip(query, key, strict=True)])
         negatives = query @ torch.stack(self.queue).T
@@ -89,7 +108,7 @@ class SlowTraining(LiteralNetworks):
             style, shares = style + share * contrast, shares + share
             loss = loss + share * w.guide_style_weight * contrast
             if not labelled:
-                # The mutual information is reported; E maximises the version with balanced marginals.
+                # The mutual information is reported; E maximises the objective.
                 clusterings = [(here.logits, plus.logits, "mutual", w.mutual_information_weight)]
                 if here.overcluster_logits is not None:
                     pair = (here.overcluster_logits, plus.overcluster_logits)
@@ -97,12 +116,12 @@ class SlowTraining(LiteralNetworks):
                 for logits, logits_plus, name, weight in clusterings:
                     views = (logits[rows], logits_plus[rows])
                     terms[f"guide/{name}_information"] = self.information(*views, 1.0)
-                    objective = self.information(*views, w.marginal_balance)
+                    objective = self.objective(*views, w.marginal_balance)
                     if name == "mutual" and here.candidate_logits is not None:
                         heads = len(here.candidate_logits)
                         for h in range(heads):
                             views = (here.candidate_logits[h][rows], plus.candidate_logits[h][rows])
-                            objective = objective + self.information(*views, w.marginal_balance)
+                            objective = objective + self.objective(*views, w.marginal_balance)
                         objective = objective / (1 + heads)
                     loss = loss - share * weight * objective
             elif w.classification_weight:

@@ -6,6 +6,7 @@ import pytest
 from tunit.config import all_fields, read_config
 from tunit.errors import ConfigError
 from tunit.methods.checks import check_config, warnings_of
+from tunit.methods.clustering_objectives import clustering_objectives
 from tunit.methods.idle_settings import FOR_LABELLED, NEEDS, idle_settings
 from tunit.methods.registry import methods
 
@@ -71,6 +72,12 @@ def test_a_method_that_does_not_read_what_learns_from_d_refuses_to_change_it(pre
     check_config(read_config("paper").with_overrides({"adversarial_trains": "generator"}))
 
 
+SWAPPED, SWAPPED_FLAG = (
+    {"clustering_objective": "swapped-assignments"},
+    "--clustering-objective 'swapped-assignments'",
+)
+
+
 def idle(preset, **settings):
     return idle_settings(read_config(preset).with_overrides(settings), list(settings))
 
@@ -133,6 +140,13 @@ def idle(preset, **settings):
                 ("labelled_guide_factor", "--labelled-guide-factor"),
             )
         ),
+        ("table1-a", SWAPPED, f"{SWAPPED_FLAG} has no effect: method is funit, which does not use it"),
+        ("semit", SWAPPED, f"{SWAPPED_FLAG} has no effect: method is semit, which does not use it"),
+        (
+            "paper",
+            SWAPPED | {"mutual_information_weight": 0},
+            f"{SWAPPED_FLAG} has no effect: mutual_information_weight is 0, and no overclustering head",
+        ),
         (
             "paper",
             {"discriminator_augment_colours": True},
@@ -145,6 +159,17 @@ def test_a_given_setting_without_an_effect_is_named(preset, settings, sentence):
     assert said.startswith(sentence)
 
 
+def test_what_another_clustering_does_not_use_is_named():
+    (said,) = idle("paper", **SWAPPED, marginal_balance=1.5)
+    assert said.startswith(
+        "--marginal-balance 1.5 has no effect: clustering_objective is swapped-assignments, which does not"
+    )
+    config = read_config("paper").with_overrides(SWAPPED | {"labels": "csv"})
+    assert idle_settings(config, list(SWAPPED)) == []  # few labels
+    (said,) = idle_settings(config, list(SWAPPED), all_labelled=True)
+    assert said.startswith(f"{SWAPPED_FLAG} has no effect: every picture has a label, and it acts only on")
+
+
 def test_settings_with_an_effect_or_of_a_preset_are_not_named():
     assert idle("paper", overclusters=50, overcluster_weight=5.0, lecam_weight=0.1, lecam_decay=0.9) == []
     assert idle("default", most_domains=20, style_size=0.5, neighbours=3, neighbours_every=10) == []
@@ -155,13 +180,17 @@ def test_settings_with_an_effect_or_of_a_preset_are_not_named():
     assert idle("semit", labels="csv", classification_weight=2.0, discriminator_rate=1e-3) == []
     assert idle("paper", labels="csv", classification_weight=2.0, labelled_guide_factor=3.0) == []
     assert idle("paper", both_views=True) == []
+    assert idle("paper", **SWAPPED) == []
+    heads = {"overclusters": 50, "overcluster_weight": 5.0}
+    assert idle("paper", **SWAPPED, **heads, mutual_information_weight=0) == []
     assert idle("semit", octave_share=0.3, funit_adversarial_factor=0.4) == []
 
 
 def test_every_setting_in_the_tables_exists():
     names = [*NEEDS, *(name for others in NEEDS.values() for name in others)]
     names += FOR_LABELLED
-    names += [name for method in methods() for name in method.unused_settings]
+    both = *methods(), *clustering_objectives()
+    names += [name for each in both for name in each.unused_settings]
     assert set(names) <= set(all_fields())
 
 

@@ -50,7 +50,7 @@ def test_the_loss_is_the_cross_entropy_of_both_views_in_place_of_the_mutual_info
     batch, _ = random_batch(0, [-1] * 4)
     found = torch.tensor([2, 0, 0, 1])
     view, view_plus = (guidance_of(state.networks.guide, x) for x in (batch.x, batch.x_plus))
-    loss, terms = domain_loss(view, view_plus, batch, JOINT, config.losses, found)
+    loss, terms = domain_loss(view, view_plus, batch, JOINT, config, found)
     expected: Tensor = torch.zeros((), dtype=torch.float64)
     for logits in (view.logits, view_plus.logits):
         for row, domain in zip(logits, found, strict=True):

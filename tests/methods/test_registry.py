@@ -206,7 +206,9 @@ def test_an_installed_method_that_fails_to_import_is_named(monkeypatch):
         raise ImportError("No module named 'nothing'")
 
     installed(monkeypatch, broken)
-    with pytest.raises(ConfigError, match=r"method 'mine' of the package package\.of_mine cannot be loaded"):
+    with pytest.raises(
+        ConfigError, match=r"objective 'mine' of the package package\.of_mine cannot be loaded"
+    ):
         all_fields()
 
 

@@ -35,6 +35,16 @@ CASES = {
     "overclusters, few labels": Case({"overclusters": 5, "overcluster_weight": 2.0}, y=MIXED),
     "candidate heads": Case({"candidate_heads": 2, "marginal_balance": 1.3}, y=UNLABELLED_6),
     "candidate heads, few labels": Case({"candidate_heads": 3}, y=MIXED),
+    "swapped assignments": Case({"clustering_objective": "swapped-assignments"}),
+    "swapped assignments, all heads, few labels": Case(
+        {
+            "clustering_objective": "swapped-assignments",
+            "overclusters": 5,
+            "overcluster_weight": 2.0,
+            "candidate_heads": 2,
+        },
+        y=MIXED,
+    ),
     "other weights": Case(
         {
             "mutual_information_weight": 2.0,

@@ -41,6 +41,7 @@ def test_it_resumes_and_learns_the_same_as_the_earlier_version(run):
     assert table["method"]["method"] == "tunit"
     assert table["run"]["compile"] is False
     assert "architecture" not in table["networks"]
+    assert table["clustering"]["clustering_objective"] == "mutual-information"
 
 
 def test_its_model_is_read(run):

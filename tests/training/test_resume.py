@@ -50,6 +50,7 @@ CASES = {
     },
     "beyond the paper": {
         "sample_every": 0,
+        "clustering_objective": "swapped-assignments",
         "r1_weight": "auto",
         "lecam_weight": 0.3,
         "perceptual_weight": 1.0,

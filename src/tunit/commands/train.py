@@ -26,7 +26,7 @@ from tunit.files.paths import path_or_url
 from tunit.printing import command, remark, show, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from tunit.config import Config
     from tunit.data.packing.packed import PackedPictures
@@ -169,7 +169,6 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     """Train a new run. shared: arguments for both `start_run` and `resume_run`."""
     from tunit.data.layouts import layout_config
     from tunit.data.layouts.selection import chosen_settings, explicit_settings
-    from tunit.methods.idle_settings import idle_settings
     from tunit.training.fine_tuning import config_like
     from tunit.training.launch import start_run
     from tunit.training.run_folder import given_run
@@ -181,7 +180,7 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     if args.start_from:
         config = config_like(config, given_run(args.start_from), given, with_training=args.preset is None)
     _check_restarts(args.max_restarts, config)
-    idle = idle_settings(config, chosen_settings(preset, settings))
+    announce = _with_warnings(shared["announce"], config, chosen_settings(preset, settings))
     return start_run(
         args.source,
         args.out,
@@ -190,22 +189,23 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
         strict=args.strict,
         fit_batch=args.batch == "auto",
         start_from=args.start_from,
-        **shared | {"announce": _with_warnings(shared["announce"], idle)},
+        **shared | {"announce": announce},
     )
 
 
 def _with_warnings(
-    announce: "Callable[[PackedPictures], None]", warnings: list[str]
+    announce: "Callable[[PackedPictures], None]", config: "Config", chosen: "Collection[str]"
 ) -> "Callable[[PackedPictures], None]":
-    """The function to call after packing, which also prints these warnings.
+    """The function to call after packing, which also warns of settings among the `chosen` ones that have no effect.
 
-    They are not printed earlier, because then every process would print them; only one process calls this function.
+    It does not warn earlier, because then every process would; only one process calls this function.
     """
+    from tunit.methods.idle_settings import idle_settings
 
     def announce_and_warn(pictures: "PackedPictures") -> None:
         """Print what was packed, and the warnings."""
         announce(pictures)
-        for warning in warnings:
+        for warning in idle_settings(config, chosen, all_labelled=bool((pictures.labels >= 0).all())):
             remark(f"warning: {warning}")
 
     return announce_and_warn

@@ -15,11 +15,11 @@ from functools import cache
 from typing import Any
 
 from tunit.config.adversarial import AdversarialConfig
+from tunit.config.clustering import ClusteringConfig
 from tunit.config.fields import check_range, check_type, read_value, suggestion, toml_value, word_of
 from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections
 from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.sections import (
-    ClusteringConfig,
     LossConfig,
     NetworkConfig,
     OptimiserConfig,

@@ -8,7 +8,8 @@ from tunit.config.fields import setting
 from tunit.errors import ConfigError
 from tunit.printing import shown
 
-# The group of entry points by which other packages name modules that register a method when they are imported.
+# The group of entry points by which other packages name modules that register a method or a clustering objective when
+# they are imported.
 ENTRY_POINTS = "tunit.methods"
 PLUGINS = "TUNIT_PLUGINS"  # environment variable: names of such modules, with commas between them
 # In files written by development versions before 0.1.0, some settings have other names (old: new), or are in other
@@ -118,13 +119,13 @@ def _import_installed_methods() -> None:
         except Exception as error:  # code from other packages may raise anything
             package = point.dist.name if point.dist else point.value
             raise ConfigError(
-                f"the method {point.name!r} of the package {package} cannot be loaded ({error}): "
-                "repair the package, or uninstall it"
+                f"the method or clustering objective {point.name!r} of the package {package} cannot be loaded "
+                f"({error}): repair the package, or uninstall it"
             ) from None
     for module in filter(None, (name.strip() for name in os.environ.get(PLUGINS, "").split(","))):
         try:
             importlib.import_module(module)
-        except ConfigError as error:  # its method cannot be registered
+        except ConfigError as error:  # what it holds cannot be registered
             raise ConfigError(f"{PLUGINS} names the module {module!r}: {error}") from None
         except Exception as error:
             missing = isinstance(error, ModuleNotFoundError) and module.split(".")[0] == error.name

@@ -4,6 +4,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from tunit.config.clustering import check_clustering_objective
 from tunit.config.config import Config, find_field, section_types
 from tunit.config.fields import suggestion
 from tunit.config.methods import check_method
@@ -76,6 +77,8 @@ def _read_chain(preset: str, seen: tuple[str, ...]) -> Config:
     config = Config() if base is None else _read_chain(base, (*seen, preset))
     if isinstance(method := table.get("method"), dict):
         check_method(method.get("method"), preset)  # first, because its sections are unknown, too
+    if isinstance(clustering := table.get("clustering"), dict):
+        check_clustering_objective(clustering.get("clustering_objective"), preset)
     overrides: dict[str, Any] = {}
     sections = section_types()
     for section, values in table.items():

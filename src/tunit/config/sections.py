@@ -179,37 +179,6 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True)
-class ClusteringConfig:
-    """Settings beyond the paper that help E, while it trains alone, to find domains of photographs
-    (docs/domains.md).
-    """
-
-    domains_from: float = setting(
-        0.0,
-        "share (0 to 1) of the steps of E alone in which it learns only styles; after that it also learns domains",
-        low=0,
-        high=1,
-    )
-    neighbours: int = setting(
-        0,
-        "while E trains alone, x+ is a view of one of this many nearest neighbours of x, if x has no label; 0: x+ is "
-        "always a view of x itself",
-        low=0,
-        high=1000,
-    )
-    neighbours_from: float = setting(
-        0.1,
-        "when E's neighbours are first looked for, as a share (0 to 1) of the steps of E alone; 1: before the "
-        "last step of E alone",
-        low=0,
-        high=1,
-    )
-    neighbours_every: int = setting(
-        0, "steps between searches for neighbours; 0: a single search", low=0, high=10**12
-    )
-
-
-@dataclass(frozen=True)
 class ScheduleConfig:
     """Lengths of the phases of a training, in steps; a number with a decimal point is a share of all steps."""
 

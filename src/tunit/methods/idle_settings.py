@@ -5,6 +5,7 @@ from collections.abc import Collection
 from tunit.config import AUTO, Config, find_field
 from tunit.config.fields import word_of
 from tunit.config.methods import method_sections
+from tunit.methods.clustering_objectives import objective_of
 from tunit.methods.registry import method_of
 from tunit.printing import shown
 
@@ -30,28 +31,36 @@ NEEDS = {
 FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label
 
 
-def idle_settings(config: Config, given: Collection[str]) -> list[str]:
+def idle_settings(config: Config, given: Collection[str], *, all_labelled: bool = False) -> list[str]:
     """A sentence for each setting among the `given` ones that has no effect on this run.
 
     given: names of settings that the user gave. Those of a preset do not count, because a preset is made for several
-    methods. Settings that have the paper's value are not named: nobody expects anything of them.
+    methods. Settings that have the paper's value are not named: nobody expects anything of them. all_labelled: every
+    picture has a label.
     """
     found = []
     for name in given:
-        value, why = _shown_value(config, name), why_idle(config, name)
+        value, why = _shown_value(config, name), why_idle(config, name, all_labelled=all_labelled)
         if why and value != find_field(name)[1].default:
             flag = f"--{name.replace('_', '-')} {str(shown(value)).lower()}"
             found.append(f"{flag} has no effect: {why}: leave it out, or change that")
     return sorted(found)
 
 
-def why_idle(config: Config, name: str) -> str:
-    """Why a setting has no effect; an empty text if it has one."""
+def why_idle(config: Config, name: str, *, all_labelled: bool = False) -> str:
+    """Why a setting has no effect; an empty text if it has one. all_labelled: every picture has a label."""
     method = method_of(config)
     section = find_field(name)[0]
     of_others = section in method_sections() and section not in method.settings
     if of_others or name in method.unused_settings:
         return f"method is {method.name}, which does not use it"
+    objective = objective_of(config)
+    if name in objective.unused_settings:
+        return f"clustering_objective is {objective.name}, which does not use it"
+    if name == "clustering_objective" and all_labelled:
+        return "every picture has a label, and it acts only on pictures without one"
+    if name == "clustering_objective" and not _learns_by_clustering(config):
+        return "mutual_information_weight is 0, and no overclustering head has a weight"
     if name == "most_domains" and config.networks.domains != AUTO:
         return f"domains is {config.networks.domains}, and only with auto is their number found"
     if name == "found_domains_weight" and config.data.labels != "none":
@@ -63,6 +72,14 @@ def why_idle(config: Config, name: str) -> str:
         return f"{' and '.join(augment)} are 0"
     off = next((each for each in NEEDS.get(name, ()) if not _shown_value(config, each)), None)
     return "" if off is None else f"{off} is {str(_shown_value(config, off)).lower()}"
+
+
+def _learns_by_clustering(config: Config) -> bool:
+    """Whether a clustering objective of the domain heads or of the overclustering head has a weight in E's loss."""
+    weights = config.losses
+    return bool(
+        weights.mutual_information_weight or (weights.overcluster_weight and config.networks.overclusters)
+    )
 
 
 def _shown_value(config: Config, name: str) -> object:

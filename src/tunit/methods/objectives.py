@@ -16,6 +16,7 @@ from tunit.config import AUTO_WEIGHT, Config, LossConfig
 from tunit.data.batching.batches import Batch
 from tunit.methods import losses
 from tunit.methods.adversarial_memory import FAKE_ANSWER, REAL_ANSWER, SIGN, AdversarialMemory
+from tunit.methods.clustering_objectives import MUTUAL_INFORMATION, objective_of
 from tunit.methods.differentiable_augment import InputKind
 from tunit.methods.inference import evaluating
 from tunit.methods.losses import Terms, without_autocast
@@ -38,29 +39,31 @@ def domain_loss(
     view_plus: Guidance,
     batch: Batch,
     phase: Phase,
-    weights: LossConfig,
+    config: Config,
     found: Tensor | None = None,
 ) -> tuple[Tensor, Terms]:
     """E's loss on domains. Unlabelled pictures: -5 I(P) of equation 1; labelled ones: 5 times the cross-entropy.
 
-    (5 is the default weight.) Each of the two terms is multiplied by the share of its pictures in the batch, and by a
-    factor: `joint_guide_factor` in joint steps (otherwise 1) for unlabelled pictures, `labelled_guide_factor` for
-    labelled ones. The mutual information of the domain head is averaged with that of the candidate heads; the one of
-    the overclustering head is added, with its own weight. Unlabelled pictures count only if `phase.learns_domains`.
+    (5 is the default weight; `clustering_objective` may name another objective than I(P).) Each of the two terms is
+    multiplied by the share of its pictures in the batch, and by a factor: `joint_guide_factor` in joint steps
+    (otherwise 1) for unlabelled pictures, `labelled_guide_factor` for labelled ones. The objective of the domain head
+    is averaged with that of the candidate heads; the one of the overclustering head is added, with its own weight.
+    Unlabelled pictures count only if `phase.learns_domains`.
 
     found: (B,), the domains that were found for the pictures before G and D began to train; none has a label. If
     given, E only learns to keep them.
     """
     if found is not None:
-        return _loss_of_found_domains(view, view_plus, found, weights)
+        return _loss_of_found_domains(view, view_plus, found, config.losses)
+    weights = config.losses
     unlabelled, factor = (batch.y < 0).to(view.style.dtype), _unlabelled_factor(phase, weights)
     loss, terms = view.style.new_zeros(()), Terms()
     if batch.any_unlabelled and phase.learns_domains:
-        objective, information = _clustering(view.logits, view_plus.logits, unlabelled, weights)
+        objective, information = _clustering(view.logits, view_plus.logits, unlabelled, config)
         terms["guide/mutual_information"] = information
         if view.candidate_logits is not None and view_plus.candidate_logits is not None:
             others = [
-                _clustering(*pair, unlabelled, weights)[0]
+                _clustering(*pair, unlabelled, config)[0]
                 for pair in zip(view.candidate_logits, view_plus.candidate_logits, strict=True)
             ]
             objective = torch.stack([objective, *others]).mean()
@@ -68,7 +71,7 @@ def domain_loss(
         unsupervised = -weight * _without_graph_at_0(weight * factor, objective)
         if view.overcluster_logits is not None and view_plus.overcluster_logits is not None:
             pair = view.overcluster_logits, view_plus.overcluster_logits
-            objective, information = _clustering(*pair, unlabelled, weights)
+            objective, information = _clustering(*pair, unlabelled, config)
             terms["guide/overcluster_information"] = information
             weight = weights.overcluster_weight
             unsupervised = unsupervised - weight * _without_graph_at_0(weight * factor, objective)
@@ -277,13 +280,11 @@ def _unlabelled_factor(phase: Phase, weights: LossConfig) -> float:
     return weights.joint_guide_factor if phase.joint else 1.0
 
 
-def _clustering(
-    logits: Tensor, logits_plus: Tensor, weight: Tensor, weights: LossConfig
-) -> tuple[Tensor, Tensor]:
-    """The objective that E maximises, and the mutual information. They differ only if `marginal_balance` is not 1."""
-    p, p_plus = logits.softmax(1), logits_plus.softmax(1)
-    objective = losses.mutual_information(p, p_plus, weight, weights.marginal_balance)
-    if weights.marginal_balance == 1:
+def _clustering(logits: Tensor, logits_plus: Tensor, weight: Tensor, config: Config) -> tuple[Tensor, Tensor]:
+    """The objective that E maximises, and the mutual information, which is logged whatever the objective is."""
+    chosen, balance = objective_of(config), config.losses.marginal_balance
+    objective = chosen.value(logits, logits_plus, weight, balance)
+    if chosen is MUTUAL_INFORMATION and balance == 1:
         return objective, objective
     with torch.no_grad():
-        return objective, losses.mutual_information(p, p_plus, weight)
+        return objective, MUTUAL_INFORMATION.value(logits, logits_plus, weight, 1.0)

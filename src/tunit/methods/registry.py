@@ -10,6 +10,7 @@ from dataclasses import fields
 from tunit.config import Config, all_fields
 from tunit.config.config import section_types
 from tunit.config.methods import METHODS, PLUGINS, add_method, load_installed_methods
+from tunit.methods.clustering_objectives import clustering_objectives
 from tunit.methods.funit import FUNIT
 from tunit.methods.method import Method
 from tunit.methods.semit import SEMIT
@@ -36,11 +37,13 @@ def unregister(name: str) -> None:
 
 
 def modules_of_methods() -> list[str]:
-    """The modules other than tunit's own in which something of a method is defined; importing them registers it.
+    """The modules other than tunit's own in which something of a method, or a clustering objective, is defined;
+    importing them registers it.
 
     A method may share parts, such as its step, with those of tunit.
     """
     parts = [getattr(method, part.name) for method in _methods.values() for part in fields(method)]
+    parts += [objective.value for objective in clustering_objectives()]
     functions = [getattr(part, "func", part) for part in parts if callable(part)]  # a partial has `func`
     sections = [section for method in _methods.values() for section in method.settings.values()]
     modules = {defined.__module__ for defined in (*functions, *sections)}

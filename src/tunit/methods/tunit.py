@@ -72,12 +72,12 @@ def tunit_step(
 
 def guide_step(state: TrainingState, batch: Batch, phase: Phase, config: Config) -> tuple[Tensor, Terms]:
     """E learns domains and styles from two views of every picture. Returns keys (B, style width) and losses."""
-    guide, weights = state.networks.guide, config.losses
+    guide = state.networks.guide
     with record_function("E"), descent(state.optimisers.guide):
         keys = keys_of(state.networks.guide_average, batch.x_plus)
         view, view_plus = (guidance_of(guide, each) for each in (batch.x, batch.x_plus))
         found = found_domains(state, batch, phase)
-        of_domains, terms = domain_loss(view, view_plus, batch, phase, weights, found)  # equation 1
+        of_domains, terms = domain_loss(view, view_plus, batch, phase, config, found)  # equation 1
         of_styles, more = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
         backward(of_domains + of_styles)
     if phase.joint:  # to compare with the gradient that comes from G

@@ -142,8 +142,8 @@ def _of_methods() -> dict[str, str]:
     modules = modules_of_methods()
     if "__main__" in modules:
         raise ConfigError(
-            "a method is registered in the program that was started, which other processes do not import: put it "
-            "into a module of its own, or set --processes 1"
+            "a method or clustering objective is registered in the program that was started, which other processes "
+            "do not import: put it into a module of its own, or set --processes 1"
         )
     if not modules:
         return {}

@@ -1,0 +1,75 @@
+"""Settings of how E learns domains, and the clustering objectives that a config may name: tunit's own, and installed
+ones.
+"""
+
+from dataclasses import dataclass
+
+from tunit.config.fields import setting
+from tunit.config.methods import PLUGINS, load_installed_methods
+from tunit.errors import ConfigError
+from tunit.printing import shown
+
+# Every clustering objective by name, with the settings that it does not read. The objectives themselves are in
+# tunit.methods.clustering_objectives; their names are here, because `tunit train --help` must not wait for the import
+# of torch.
+CLUSTERING_OBJECTIVES: dict[str, tuple[str, ...]] = {
+    "mutual-information": (),
+    "swapped-assignments": ("marginal_balance",),
+}
+
+
+@dataclass(frozen=True)
+class ClusteringConfig:
+    """What E maximises to learn domains, and settings beyond the paper that help it, while it trains alone, to find
+    domains of photographs (docs/domains.md).
+    """
+
+    clustering_objective: str = setting(
+        "mutual-information",
+        "what E maximises on pictures without a label, to learn domains: the mutual information of equation 1, or "
+        "SwAV's swapped prediction of balanced assignments; other packages can add more (docs/methods.md)",
+        choices=CLUSTERING_OBJECTIVES,
+    )
+    domains_from: float = setting(
+        0.0,
+        "share (0 to 1) of the steps of E alone in which it learns only styles; after that it also learns domains",
+        low=0,
+        high=1,
+    )
+    neighbours: int = setting(
+        0,
+        "while E trains alone, x+ is a view of one of this many nearest neighbours of x, if x has no label; 0: x+ is "
+        "always a view of x itself",
+        low=0,
+        high=1000,
+    )
+    neighbours_from: float = setting(
+        0.1,
+        "when E's neighbours are first looked for, as a share (0 to 1) of the steps of E alone; 1: before the "
+        "last step of E alone",
+        low=0,
+        high=1,
+    )
+    neighbours_every: int = setting(
+        0, "steps between searches for neighbours; 0: a single search", low=0, high=10**12
+    )
+
+
+def check_clustering_objective(name: object, file: str) -> None:
+    """Raises ConfigError if `name`, the clustering objective that a file names, is that of no package here."""
+    load_installed_methods()
+    if isinstance(name, str) and name not in CLUSTERING_OBJECTIVES:
+        raise ConfigError(
+            f"{file}: its clustering_objective is {shown(name)}, which is not known here: take one of "
+            f"{', '.join(CLUSTERING_OBJECTIVES)}, or, if another package has this objective, install that package or "
+            f"name its module in {PLUGINS}"
+        )
+
+
+def add_clustering_objective(name: str, unused_settings: tuple[str, ...]) -> None:
+    """Let configs name a clustering objective, which does not read some settings. Raises ConfigError if its name is
+    taken.
+    """
+    if name in CLUSTERING_OBJECTIVES:
+        raise ConfigError(f"the name {name!r} is taken already: give the clustering objective another")
+    CLUSTERING_OBJECTIVES[name] = unused_settings
