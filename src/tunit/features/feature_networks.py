@@ -41,7 +41,12 @@ DINOV2 = "facebook/dinov2-small"
 DINOV2_SIDE = 224
 PREPROCESSINGS = ("clean", "legacy")
 DEFAULT = "random-vgg16"
+NAMES = (DEFAULT, "inception", "dinov2")  # the networks that need no path
 HASH_SHOWN = 8  # characters of a file's SHA-256 in the network's name
+
+
+class UntrustedNetworkError(ConfigError):
+    """A file is a program, and the user has not said that it may be run."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def load_feature_network(
     preprocessing: str = "clean",
     device: torch.device | str = "cpu",
     trust: bool = False,
+    flag: str = "--features",
 ) -> FeatureNetwork:
     """The feature network `name`: "random-vgg16", "inception", "dinov2", or the path of a file: TorchScript, .pt2, or
     MoCo v2's checkpoint of ResNet-50 (.pth.tar) [4].
@@ -77,9 +83,10 @@ def load_feature_network(
     paper's figures (ImageNet normalisation, nearest-neighbour resize), which another TorchScript file cannot have.
     trust: whether to load a TorchScript or .pt2 file. Loading a .pt2 file can run any code, a TorchScript file can
     write files. Only the published file of the FID Inception network is loaded without it, because its SHA-256 is
-    known.
+    known. flag: the option that names the network, for error messages.
 
-    Raises ConfigError for what is missing or cannot be read, UnreachableError for what cannot be downloaded.
+    Raises ConfigError for what is missing or cannot be read (UntrustedNetworkError for a program that is not
+    trusted), UnreachableError for what cannot be downloaded.
     """
     device = torch.device(device)
     if preprocessing not in PREPROCESSINGS:
@@ -91,11 +98,10 @@ def load_feature_network(
         return FeatureNetwork(name, _dinov2(device), device)
     if name == "moco-v2":
         raise ConfigError(
-            f"moco-v2 is not downloaded, because no hash of it is known: download {MOCO_ADDRESS} and give "
-            "--features FILE"
+            f"moco-v2 is not downloaded, because no hash of it is known: download {MOCO_ADDRESS} and give {flag} FILE"
         )
     if name == "inception":
-        path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, "--features FILE, or --features random-vgg16")
+        path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, f"{flag} FILE, or {flag} random-vgg16")
     else:
         path = Path() if name == "" else expand_home(name)
         if not path.is_file():
@@ -109,7 +115,7 @@ def load_feature_network(
         return FeatureNetwork(f"moco-v2 ({label})", _moco(path, device), device)
     published = digest == INCEPTION_SHA256
     if not published and not trust:
-        raise ConfigError(
+        raise UntrustedNetworkError(
             f"{path} is a program that can do anything on this machine: give --trust-features, too, if you know who "
             "made it, or take random-vgg16, inception or dinov2"
         )

@@ -168,7 +168,7 @@ UNUSED = (
     *("generator_style_weight", "temperature"),
     *("guide_rate", "guide_only_rate", "joint_guide_rate"),
     *("guide_warm_up", "guide_betas", "guide_weight_decay"),
-    *("domains_from", "neighbours", "neighbours_from", "neighbours_every"),
+    *("domains_from", "neighbours", "neighbours_from", "neighbours_every", "feature_cue"),
     *("whole_statistics", "queue_length", "both_views"),
 )
 
