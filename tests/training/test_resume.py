@@ -51,7 +51,6 @@ CASES = {
     "a feature network": {
         "sample_every": 0,
         "neighbours": 3,
-        "neighbours_every": 2,
         "neighbours_from": 0.3,
         "found_domains_weight": 0.5,
         "feature_cue": "random-vgg16",
