@@ -9,9 +9,9 @@ from typing import Any
 from gpu_report import Setting
 from tunit.data.creatures.picture_set import TABLE, write_creatures
 from tunit.evaluation.against_trivial import OURS
-from tunit.evaluation.feature_networks import DEFAULT
 from tunit.evaluation.of_run import evaluate_run
 from tunit.experiments.split import CLASS, Split, split_pictures, write_table
+from tunit.features.feature_networks import DEFAULT
 
 SIDE, CREATURES = 128, 3000
 TINY_SIDE, TINY_CREATURES = 32, 120

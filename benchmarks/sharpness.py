@@ -33,8 +33,8 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.demo import FEWEST_AVERAGED, MOST_AVERAGED, PICTURES, TEST_PAIRS, TEST_SEED
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import Labelled, evaluate_model
-from tunit.evaluation.feature_networks import load_feature_network
 from tunit.evaluation.truth import make_truth_test, translation_error
+from tunit.features.feature_networks import load_feature_network
 from tunit.methods.findings import note_domains
 from tunit.training.resources import resolve_machine
 from tunit.training.samples import model_of, write_samples

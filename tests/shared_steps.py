@@ -30,7 +30,8 @@ from tunit.data.batching.batches import Batches
 from tunit.distributed.collectives import rank
 from tunit.distributed.process_group import process_group
 from tunit.errors import StoreError, TrainingError
-from tunit.methods import candidates, final_domains
+from tunit.features.feature_networks import FeatureNetwork
+from tunit.methods import candidates, feature_cue, final_domains
 from tunit.methods.findings import Findings, note_domains
 from tunit.methods.method import Phase
 from tunit.methods.neighbourhood import look_for_neighbours, measures_just_chosen
@@ -157,19 +158,34 @@ def chosen_head():
     return {"information": information, "head": state.networks.guide.domain_head.weight.detach()}
 
 
-def found_neighbours():
-    """The neighbours of 12 pictures, and the measures of which the user is told, if every rank's E differs a little,
+def found_neighbours(number=12, **more):
+    """The neighbours of pictures, and the measures of which the user is told, if every rank's E differs a little,
     as it may by rounding.
     """
     settings = {"neighbours": 3, "neighbours_from": 0.2, "guide_only_until": 10, "steps": 20}
-    config = config_of(**settings)
-    state = new_state(config, torch.device("cpu"), 12)
+    config = config_of(**settings | more)
+    state = new_state(config, torch.device("cpu"), number)
     with torch.no_grad():
         state.networks.guide_average.style_head.weight.mul_(1 + rank() * torch.randn(16, 32))
-    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
     state.step = 2
-    look_for_neighbours(state, SimpleNamespace(images=images, labels=np.full(12, -1)), config)
+    look_for_neighbours(state, SimpleNamespace(images=images, labels=np.full(number, -1)), config)
     return state.own.table, measures_just_chosen(state)
+
+
+def neighbours_by_features():
+    """The neighbours of 45 pictures, and the measures, if a feature network of rank 0 sees their kinds."""
+
+    def kinds(x):
+        return torch.nn.functional.one_hot((255 * x[:, 0, 0, 0]).round().long() % 3, 3) + 0.01 * x[:, :, 1, 1]
+
+    def load(name, **named):
+        if rank():
+            raise AssertionError("only rank 0 needs the network")
+        return FeatureNetwork(name, kinds, torch.device("cpu"))
+
+    with patch.object(feature_cue, "load_feature_network", load):
+        return found_neighbours(45, feature_cue="dinov2")  # of fewer, most are neighbours of most
 
 
 def kept_domains():
@@ -262,6 +278,7 @@ def share_the_steps(rank, number, port, folder):
     with process_group(torch.device("cpu")):
         found = {name: three_steps(name) for name in (*CASES, *BASELINES)} | {"chosen head": chosen_head()}
         found["neighbours"], found["kept domains"] = found_neighbours(), kept_domains()
+        found["neighbours by features"] = neighbours_by_features()
         if number == 2:  # three processes would test nothing more
             found["compiled"] = three_steps("no labels", compiled=True)
             found["first weights"] = first_weights()

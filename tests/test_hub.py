@@ -322,6 +322,31 @@ def test_the_card_of_a_model_without_its_run(tmp_path):
     assert "![" not in card
 
 
+@pytest.mark.parametrize(
+    ("given", "shown", "tagged"),
+    [
+        ("", None, True),
+        ("random-vgg16", "random-vgg16", True),
+        ("inception", "inception", False),
+        ("/home/me/secret.pth.tar", "one from a file", False),
+    ],
+)
+def test_the_card_says_which_network_helped_to_find_domains(tmp_path, given, shown, tagged):
+    source, run = write_pictures(tmp_path / "pictures", number=10), tmp_path / "run"
+    config = tiny_config(style_width=8, neighbours=3, feature_cue=given)
+    pictures = pack_pictures(source, run / "data", pack_settings(config), workers=1)
+    begin_run(RunFolder(run), config, source, pictures, torch.device("cpu"))
+    save_tiny(run)
+    assert main(["push", str(run), "me/kinds", "--dry-run", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    sentence = f"a feature network helped to find what belongs together: {shown}."
+    assert (sentence in card) == ("a feature network helped" in card) == (shown is not None)
+    assert ('"unsupervised"' in card) == tagged
+    assert "secret" not in "".join(
+        f.read_text("utf-8") for f in (tmp_path / "out").iterdir() if f.suffix in (".md", ".json")
+    )
+
+
 def test_text_from_users_is_not_markup():
     assert plain("a|b\n[x](y) <b>") == "a\\|b\\\\n\\[x\\](y) \\<b\\>"
 

@@ -1,7 +1,7 @@
 """The rule for loaders that may run code, checked in the source.
 
 - Only `tunit.files.pickles` reads a pickle, by `torch.load` with an explicit `weights_only=True`.
-- Only `tunit.evaluation.feature_networks` loads a program (TorchScript, .pt2), and only if the user trusts it.
+- Only `tunit.features.feature_networks` loads a program (TorchScript, .pt2), and only if the user trusts it.
 - `tunit.translation.export` loads, from memory, the .pt2 program that it has just saved, to compare it.
 - `data/decoding/worker_process.py` receives pickles from tunit's own processes through pipes, never from a file, as
   Python's multiprocessing does.
@@ -21,9 +21,9 @@ SOURCE = Path(tunit.__file__).parent
 ALLOWED = {
     "pickle.load": (("data/decoding/worker_process.py",), {}),
     "torch.load": (("files/pickles.py",), {"weights_only": True}),
-    "torch.jit.load": (("evaluation/feature_networks.py",), {}),
-    "torch.export.load": (("evaluation/feature_networks.py", "translation/export.py"), {}),
-    "from_pretrained": (("evaluation/feature_networks.py",), {"use_safetensors": True}),
+    "torch.jit.load": (("features/feature_networks.py",), {}),
+    "torch.export.load": (("features/feature_networks.py", "translation/export.py"), {}),
+    "from_pretrained": (("features/feature_networks.py",), {"use_safetensors": True}),
     "np.load": ((), {"allow_pickle": False}),
     "numpy.load": ((), {"allow_pickle": False}),
 }

@@ -125,7 +125,7 @@ def test_halves_that_differ_by_a_continuous_brightness_are_one_kind():
     codes, classes, halves, colours, noise = shades()
     without, found = choose_number(codes, MOST, seed=0)
     assert without.domains == 8 and adjusted_rand_score(halves, found) > 0.95
-    choice, found = choose_number(codes, MOST, seed=0, cues=[noise, colours])
+    choice, found = choose_number(codes, MOST, seed=0, cues={"noise": noise, "colours": colours})
     assert choice.domains == 4 and adjusted_rand_score(classes, found) > 0.95
     assert choice.candidates[0].domains == 4 and any("4 of 8 groups" in reason for reason in choice.reasons)
     assert len(np.unique(found)) == 4 and sorted(np.bincount(found)) == [80] * 4
@@ -133,7 +133,7 @@ def test_halves_that_differ_by_a_continuous_brightness_are_one_kind():
 
 def test_cues_that_separate_nothing_are_ignored():
     codes, _, _, _, noise = shades()
-    assert choose_number(codes, MOST, seed=0, cues=[noise])[0].domains == 8
+    assert choose_number(codes, MOST, seed=0, cues={"noise": noise})[0].domains == 8
 
 
 def test_a_tiny_group_does_not_make_useless_cues_count():

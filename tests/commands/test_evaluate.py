@@ -7,9 +7,9 @@ import pytest
 from tiny_model import save_tiny, write
 from tunit.cli import main
 from tunit.data.creatures.picture_set import write_creatures
-from tunit.evaluation import feature_networks
 from tunit.evaluation.labelled import pack_held, square_settings
 from tunit.evaluation.truth import truth_test_beside
+from tunit.features import feature_networks
 from tunit.methods.model_file import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")

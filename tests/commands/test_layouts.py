@@ -15,8 +15,8 @@ from tunit.data.layouts import layout_config
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.packed import open_packed
 from tunit.evaluation.during_training import Evaluator
-from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.labelled import square_settings
+from tunit.features.feature_networks import FeatureNetwork
 from tunit.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,7 +9,7 @@ from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.commands import train
 from tunit.config.run_file import write_run_config
-from tunit.evaluation import feature_networks
+from tunit.features import feature_networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

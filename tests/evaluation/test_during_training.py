@@ -18,9 +18,9 @@ from tunit.data.packing.shards import pack_shards
 from tunit.errors import RunError
 from tunit.evaluation import during_training
 from tunit.evaluation.during_training import Evaluator
-from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.labelled import evenly_chosen, labelled
 from tunit.evaluation.result import Labelled
+from tunit.features.feature_networks import FeatureNetwork
 from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import load_model
 from tunit.networks.tensor_file import read_tensors

@@ -16,11 +16,11 @@ from tunit.errors import DataError
 from tunit.evaluation import evaluate
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import compare_sets, evaluate_model, mean_of
-from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
 from tunit.evaluation.protocol import class_pairings
 from tunit.evaluation.result import Evaluation, Labelled
 from tunit.evaluation.truth import EXACT_ERROR, truth_test_of
+from tunit.features.feature_networks import FeatureNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUMBER = 36

@@ -13,9 +13,9 @@ from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.errors import DataError
 from tunit.evaluation.during_training import Evaluator
-from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.labelled import labelled, pack_held, training_pictures
 from tunit.evaluation.of_run import evaluate_run
+from tunit.features.feature_networks import FeatureNetwork
 from tunit.training.launch import start_run
 from tunit.training.run_folder import RunFolder
 

@@ -9,7 +9,6 @@ from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.errors import ConfigError, RunError
-from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.result import NO_FEATURES, Evaluation
 from tunit.experiments import driver, networks_needed, trainings
 from tunit.experiments.driver import run_row, run_table
@@ -17,6 +16,7 @@ from tunit.experiments.networks_needed import check_networks
 from tunit.experiments.paper_tables import CLUSTERING, TABLE1
 from tunit.experiments.plan import Plan, smoke
 from tunit.experiments.trainings import train_to_end
+from tunit.files.download import UnreachableError
 from tunit.training.preparation import resumed_config
 
 ROWS = {row.name: row for row in TABLE1.rows}

@@ -122,7 +122,19 @@ def idle(preset, **settings):
                 ("table1-a", "funit", "whole_statistics", True, "--whole-statistics true"),
                 ("semit", "semit", "queue_length", 2048, "--queue-length 2048"),
                 ("semit", "semit", "both_views", True, "--both-views true"),
+                ("semit", "semit", "feature_cue", "dinov2", "--feature-cue 'dinov2'"),
+                ("table1-a", "funit", "feature_cue", "dinov2", "--feature-cue 'dinov2'"),
             )
+        ),
+        (
+            "paper",
+            {"feature_cue": "/Data/MoCo.pth.tar"},
+            "--feature-cue '/Data/MoCo.pth.tar' has no effect: neighbours is 0 and domains is 10, and it only ",
+        ),
+        (
+            "default",
+            {"guide_only_until": 0, "feature_cue": "random-vgg16"},
+            "--feature-cue 'random-vgg16' has no effect: guide_only_until is 0",
         ),
         (
             "paper",
@@ -183,6 +195,8 @@ def test_settings_with_an_effect_or_of_a_preset_are_not_named():
     assert idle("paper", **SWAPPED) == []
     heads = {"overclusters": 50, "overcluster_weight": 5.0}
     assert idle("paper", **SWAPPED, **heads, mutual_information_weight=0) == []
+    assert idle("paper", neighbours=3, feature_cue="dinov2") == idle("default", feature_cue="dinov2") == []
+    assert idle("paper", domains="auto", feature_cue="dinov2") == []
     assert idle("semit", octave_share=0.3, funit_adversarial_factor=0.4) == []
 
 

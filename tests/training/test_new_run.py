@@ -79,6 +79,12 @@ CANNOT_TRAIN = {
         {},
         ConfigError,
     ),
+    "a feature network that is not there": (
+        write_pictures,
+        {"feature_cue": "/nowhere", "neighbours": 3},
+        {},
+        ConfigError,
+    ),
     "an E that is not there": (write_pictures, {"guide_from": "/nowhere"}, {}, RunError),
 }
 

@@ -22,6 +22,7 @@ from shared_steps import (
     chosen_head,
     found_neighbours,
     kept_domains,
+    neighbours_by_features,
     share_the_steps,
     three_steps,
     three_steps_of_each_phase,
@@ -100,6 +101,14 @@ def test_all_ranks_take_the_neighbours_that_rank_0_finds(shared):
     expected, measures = found_neighbours()
     assert [torch.equal(each["neighbours"][0], expected) for each in shared] == [True] * len(shared)
     assert measures and [each["neighbours"][1] for each in shared] == [measures] + [[]] * (len(shared) - 1)
+
+
+def test_only_rank_0_loads_the_feature_network_and_all_take_its_neighbours(shared):
+    expected, measures = neighbours_by_features()
+    assert "features" in measures
+    found = [each["neighbours by features"] for each in shared]
+    assert [torch.equal(table, expected) for table, _ in found] == [True] * len(shared)
+    assert [names for _, names in found] == [measures] + [[]] * (len(shared) - 1)
 
 
 def test_all_ranks_keep_the_domains_that_e_has_on_rank_0(shared):

@@ -48,6 +48,13 @@ CASES = {
         "guide_only_rate": 1e-3,
         "guide_warm_up": 2,
     },
+    "a feature network": {
+        "sample_every": 0,
+        "neighbours": 3,
+        "neighbours_from": 0.3,
+        "found_domains_weight": 0.5,
+        "feature_cue": "random-vgg16",
+    },
     "beyond the paper": {
         "sample_every": 0,
         "clustering_objective": "swapped-assignments",

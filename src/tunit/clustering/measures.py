@@ -64,15 +64,16 @@ def reduction(vectors: Tensor, width: int = REDUCED) -> Callable[[Tensor], Tenso
 
 
 def reduced_cues(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
-    """Every cue by name, `reduced`: (N, at most REDUCED) float32, of pictures (N, S, S, 3).
+    """Every cue that needs no training by name, as `reduced_cue` gives it."""
+    return {name: reduced_cue(cue, images, rows) for name, cue in CUES.items()}
 
-    rows: indices of the pictures to use; None for all. Of a large set, a cue is held in full only for the pictures to
-    which its principal components are fitted.
+
+def reduced_cue(cue: Callable[[Pictures], Vectors], images: Pictures, rows: Integers | None = None) -> Tensor:
+    """A cue, `reduced`: (N, at most REDUCED) float32, of pictures (N, S, S, 3). cue: gives (n, any width).
+
+    rows: indices of the pictures to use; None for all. Of a large set, the cue is held in full only for the pictures
+    to which its principal components are fitted.
     """
-    return {name: _reduced_cue(cue, images, rows) for name, cue in CUES.items()}
-
-
-def _reduced_cue(cue: Callable[[Pictures], Vectors], images: Pictures, rows: Integers | None) -> Tensor:
     every = np.arange(len(images)) if rows is None else rows
     fitted = every[:: _step_of_fitted(len(every))]
     vectors = torch.from_numpy(by_chunks(cue, images, fitted))

@@ -98,6 +98,14 @@ def merge_unconfirmed(cues: Sequence[Points], groups: Integers, seed: int) -> In
     return merge_pairs(groups, apart, lambda smaller, left: np.full(len(smaller), CONFIRMED), found)
 
 
+def none_separates(cues: Sequence[str]) -> str:
+    """Why groups were merged, in words: "neither a nor b, c or d separate them". cues: the names of one or more."""
+    if len(cues) == 1:
+        return f"{cues[0]} do not separate them"
+    first, *others, last = cues
+    return f"neither {first} nor {' or '.join([', '.join(others), last] if others else [last])} separate them"
+
+
 def merge_pairs(
     groups: Integers,
     apart: Callable[[Rows, Rows], float],

@@ -16,7 +16,7 @@ References:
     2012. [5] Rousseeuw. Silhouettes, 1987.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -29,7 +29,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from tunit.clustering.choice import Candidate, Choice
 from tunit.clustering.cues import Integers, Vectors
 from tunit.clustering.measures import GRAPH_NEIGHBOURS, edges_of, normalised_cut
-from tunit.clustering.merging import merge_unconfirmed, merge_unseparated
+from tunit.clustering.merging import merge_unconfirmed, merge_unseparated, none_separates
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.partition import agreed_groups, k_means, k_means_in_pieces
 from tunit.clustering.separation import Points, separation
@@ -65,13 +65,13 @@ class Level:
 
 
 def choose_number(
-    styles: Vectors, most: int, seed: int, cues: Sequence[Vectors] = ()
+    styles: Vectors, most: int, seed: int, cues: Mapping[str, Vectors] | None = None
 ) -> tuple[Choice, Integers]:
     """The number of domains among N pictures, and the domain of each, (N,): 0 is the largest domain.
 
     styles: (N, width), one code per picture. most: the largest number that may be chosen; it is also limited to a
-    fifth of the pictures, and to the number of different codes. cues: (N, any width) each, simple descriptors of the
-    pictures. Groups that no cue separates are merged, if cues separate enough others (merge_unconfirmed).
+    fifth of the pictures, and to the number of different codes. cues: (N, any width) by name, simple descriptors of
+    the pictures. Groups that no cue separates are merged, if cues separate enough others (merge_unconfirmed).
     """
     points = components_of_variance(styles)
     rng = np.random.default_rng(seed)
@@ -99,17 +99,15 @@ def choose_number(
     split = best_groups(points, whole[chosen].groups, edges, seed)
     usual = float(np.median([whole[k].apart for k in range(2, chosen + 1)])) if chosen > 1 else 0.0
     separated = merge_unseparated(points, split, usual, needed, edges)
-    confirmed = (
-        merge_unconfirmed([components_of_variance(cue) for cue in cues], separated, seed)
-        if cues
-        else separated
-    )
+    confirmed = separated
+    if cues:
+        confirmed = merge_unconfirmed([components_of_variance(cue) for cue in cues.values()], separated, seed)
     assignment = _by_size(confirmed)
     number = int(assignment.max()) + 1
     scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks}
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
-    reasons = _reasons(chosen, whole, votes, assignment, len(np.unique(separated)))
+    reasons = _reasons(chosen, whole, votes, assignment, len(np.unique(separated)), list(cues or ()))
     if 1 < chosen == most:
         reasons.insert(0, _ceiling(chosen, asked, len(points)))
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
@@ -266,8 +264,9 @@ def _reasons(
     votes: dict[int, dict[str, float]],
     assignment: Integers,
     separated: int,
+    cues: Sequence[str],
 ) -> list[str]:
-    """Plain sentences, the most important first. separated: how many groups the style codes tell apart."""
+    """Plain sentences, the most important first. separated: how many groups the codes tell apart; cues: names."""
     sizes = np.bincount(assignment)
     said = [
         f"the separation of the two nearest of {k} groups is {whole[k].apart:.1f} times what chance gives "
@@ -292,7 +291,7 @@ def _reasons(
     if len(sizes) < separated:
         said.append(
             f"{separated - len(sizes)} of {separated} groups differ from another one only gradually "
-            "(neither colours nor shapes, outlines or textures separate them), and were merged"
+            f"({none_separates(cues)}), and were merged"
         )
     if chosen > 1:
         agreement = votes[chosen]["stability"]

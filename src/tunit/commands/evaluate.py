@@ -174,11 +174,11 @@ def _compare_folders(args: argparse.Namespace) -> int:
 
     from tunit.errors import DataError
     from tunit.evaluation.comparison import check_enough, compare_sets
-    from tunit.evaluation.feature_networks import load_feature_network
-    from tunit.evaluation.features import features_of
     from tunit.evaluation.labelled import check_there, pack_held, square_settings
     from tunit.evaluation.of_run import check_result_file, save_evaluation, say_what_is_missing
     from tunit.evaluation.result import Evaluation
+    from tunit.features.feature_networks import load_feature_network
+    from tunit.features.of_pictures import features_of
     from tunit.machine import choose_device
 
     if args.out:

@@ -281,7 +281,7 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
         return None
     from tunit.data.layouts import layout_config
     from tunit.evaluation.during_training import Evaluator, check_held
-    from tunit.evaluation.feature_networks import load_feature_network
+    from tunit.features.feature_networks import load_feature_network
     from tunit.machine import choose_device
     from tunit.training.run_folder import RunFolder
 

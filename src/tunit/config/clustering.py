@@ -53,6 +53,12 @@ class ClusteringConfig:
     neighbours_every: int = setting(
         0, "steps between searches for neighbours; 0: a single search", low=0, high=10**12
     )
+    feature_cue: str = setting(
+        "",
+        "a feature network that helps E to find neighbours and domains, as colours, shapes, outlines and textures "
+        "do: random-vgg16, inception, dinov2, or the path of MoCo v2's checkpoint; with a network that was trained "
+        "with labels the training is no longer truly unsupervised",
+    )
 
 
 def check_clustering_objective(name: object, file: str) -> None:

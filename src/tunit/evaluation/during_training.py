@@ -16,7 +16,6 @@ from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.errors import DataError, TunitError
 from tunit.evaluation.comparison import FEWEST
 from tunit.evaluation.evaluate import evaluate_model
-from tunit.evaluation.feature_networks import FeatureNetwork
 from tunit.evaluation.intervals import Figure
 from tunit.evaluation.labelled import (
     evenly_chosen,
@@ -26,6 +25,7 @@ from tunit.evaluation.labelled import (
     training_pictures,
 )
 from tunit.evaluation.result import Evaluation, Labelled
+from tunit.features.feature_networks import FeatureNetwork
 from tunit.files.atomic import reason_of, writable, write_text
 from tunit.files.reading import Record, UnreadableError, is_number, read_json
 from tunit.machine import is_out_of_memory

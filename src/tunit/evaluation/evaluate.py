@@ -17,8 +17,6 @@ from tunit.clustering.cues import Integers
 from tunit.evaluation import clusters
 from tunit.evaluation.against_trivial import compare_with_trivial
 from tunit.evaluation.comparison import compare_group, compare_sets, mean_of
-from tunit.evaluation.feature_networks import FeatureNetwork
-from tunit.evaluation.features import features_of
 from tunit.evaluation.intervals import mean_figure
 from tunit.evaluation.protocol import (
     Pairing,
@@ -30,6 +28,8 @@ from tunit.evaluation.protocol import (
 from tunit.evaluation.result import NO_FEATURES, Evaluation, Labelled
 from tunit.evaluation.trivial import BASELINES
 from tunit.evaluation.truth import ERROR_RATIO, EXACT_ERROR, TruthTest, translation_error
+from tunit.features.feature_networks import FeatureNetwork
+from tunit.features.of_pictures import features_of
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 

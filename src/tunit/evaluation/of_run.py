@@ -14,9 +14,7 @@ from tunit.data.layouts import Part
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError
-from tunit.evaluation.download import UnreachableError
 from tunit.evaluation.evaluate import Say, evaluate_model
-from tunit.evaluation.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
 from tunit.evaluation.labelled import (
     AUTO,
     check_there,
@@ -28,8 +26,10 @@ from tunit.evaluation.labelled import (
 )
 from tunit.evaluation.result import UNFAIR, Evaluation, Labelled
 from tunit.evaluation.truth import truth_test_beside
+from tunit.features.feature_networks import DEFAULT, FeatureNetwork, load_feature_network
 from tunit.files.atomic import writable, write_text
 from tunit.files.destination import check_earlier, check_file, workplace
+from tunit.files.download import UnreachableError
 from tunit.files.paths import expand_home
 from tunit.files.reading import Record, UnreadableError, read_json
 from tunit.given import given_seed, whole_number

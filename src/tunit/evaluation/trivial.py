@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from tunit.clustering import cues
 from tunit.clustering.cues import Integers, Pictures, Vectors
 from tunit.clustering.partition import k_means
-from tunit.evaluation.feature_networks import RandomVGG16, imagenet_normalised
+from tunit.features.imagenet import imagenet_normalised
+from tunit.features.random_vgg16 import RandomVGG16
 
 MOST_FITTED = 10_000  # centres are found from at most this many pictures; all others go to the nearest centre
 

@@ -11,11 +11,11 @@ from tunit.config import Config
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import pack_settings
 from tunit.errors import ConfigError
-from tunit.evaluation.feature_networks import load_feature_network
-from tunit.evaluation.features import features_of
 from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, NONE, Experiment
 from tunit.experiments.split import CLASS, Split, path_of_names
+from tunit.features.feature_networks import load_feature_network
+from tunit.features.of_pictures import features_of
 from tunit.machine import choose_device
 from tunit.methods.model_file import load_model
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from tunit.errors import ConfigError
-from tunit.evaluation.download import UnreachableError
-from tunit.evaluation.feature_networks import load_feature_network
 from tunit.experiments.experiment import FEATURES, Experiment, Table
 from tunit.experiments.plan import Plan
+from tunit.features.feature_networks import load_feature_network
+from tunit.files.download import UnreachableError
 
 
 def check_cluster_features(table: Table, plan: Plan, rows: Sequence[Experiment]) -> None:

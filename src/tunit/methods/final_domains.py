@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tunit.clustering.choice import Choice, read_choice
 from tunit.clustering.cues import Integers, Vectors
-from tunit.clustering.measures import GRAPH_NEIGHBOURS, reduced_cues
+from tunit.clustering.measures import GRAPH_NEIGHBOURS
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import (
@@ -38,6 +38,7 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.distributed.collectives import broadcast_from_rank_zero, copy_from_rank_zero, tensor_from_rank_zero
 from tunit.distributed.process_group import on_rank_zero
 from tunit.files.reading import Record, parse_json
+from tunit.methods.feature_cue import all_cues
 from tunit.methods.findings import ENCODED, findings_of
 from tunit.methods.inference import (
     averaged_over_views,
@@ -71,7 +72,7 @@ class GuideOutput:
     styles: Tensor  # (N, style width), of length 1
     features: Tensor  # (N, features), the input of all heads
     heads: Tensor  # (1 + candidates, N, domains): probabilities
-    cues: dict[str, Tensor]  # by name, (N, at most 64): descriptors that need no training
+    cues: dict[str, Tensor]  # by name, (N, at most 64): descriptors that E's training does not change
 
 
 def find_number(state: TrainingState, pictures: PackedPictures, config: Config) -> None:
@@ -84,8 +85,8 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
     def found() -> tuple[Choice, list[Head]]:
         """The choice, and the new domain heads; rank 0 calls this."""
         outputs = outputs_of(state, pictures, config)
-        simple = [cue.numpy() for cue in outputs.cues.values()]
-        choice, groups = choose_number(outputs.styles.numpy(), config.networks.most_domains, seed, simple)
+        cues = {name: cue.numpy() for name, cue in outputs.cues.items()}
+        choice, groups = choose_number(outputs.styles.numpy(), config.networks.most_domains, seed, cues)
         choice = replace(choice, step=state.step)
         if choice.domains > 1:
             groups = partition(outputs, choice.domains, groups, state, pictures, seed)
@@ -231,8 +232,7 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     )
     batches = in_fitting_batches(pictures.images, state.queue.device, ENCODED, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
-    simple = reduced_cues(pictures.images, rows)
-    return GuideOutput(rows, styles, features, heads, simple)
+    return GuideOutput(rows, styles, features, heads, all_cues(state, pictures, config, rows))
 
 
 def softened(head: Head, features: Tensor, confidence: float) -> Head:

@@ -168,7 +168,8 @@ UNUSED = (
     *("generator_style_weight", "temperature"),
     *("guide_rate", "guide_only_rate", "joint_guide_rate"),
     *("guide_warm_up", "guide_betas", "guide_weight_decay"),
-    *("clustering_objective", "domains_from", "neighbours", "neighbours_from", "neighbours_every"),
+    *("clustering_objective", "domains_from", "feature_cue"),
+    *("neighbours", "neighbours_from", "neighbours_every"),
     *("whole_statistics", "queue_length", "both_views"),
 )
 

@@ -22,6 +22,7 @@ NEEDS = {
     "neighbours": ("guide_only_until",),
     "neighbours_from": ("neighbours", "guide_only_until"),
     "neighbours_every": ("neighbours", "guide_only_until"),
+    "feature_cue": ("guide_only_until",),
     "lecam_decay": ("lecam_weight",),
     "discriminator_augment_pace": ("discriminator_augment_target",),
     "random_magnitude": ("random_operations",),
@@ -42,7 +43,8 @@ def idle_settings(config: Config, given: Collection[str], *, all_labelled: bool 
     for name in given:
         value, why = _shown_value(config, name), why_idle(config, name, all_labelled=all_labelled)
         if why and value != find_field(name)[1].default:
-            flag = f"--{name.replace('_', '-')} {str(shown(value)).lower()}"
+            text = shown(value) if isinstance(value, str) else shown(value).lower()
+            flag = f"--{name.replace('_', '-')} {text}"
             found.append(f"{flag} has no effect: {why}: leave it out, or change that")
     return sorted(found)
 
@@ -63,6 +65,8 @@ def why_idle(config: Config, name: str, *, all_labelled: bool = False) -> str:
         return "mutual_information_weight is 0, and no overclustering head has a weight"
     if name == "most_domains" and config.networks.domains != AUTO:
         return f"domains is {config.networks.domains}, and only with auto is their number found"
+    if name == "feature_cue" and not config.clustering.neighbours and config.networks.domains != AUTO:
+        return f"neighbours is 0 and domains is {config.networks.domains}, and it only helps to find these"
     if name == "found_domains_weight" and config.data.labels != "none":
         return f"labels is {config.data.labels}, and E only keeps domains that it found without labels"
     if name in FOR_LABELLED and config.data.labels == "none":

@@ -14,6 +14,7 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.distributed.collectives import tensor_from_rank_zero
 from tunit.distributed.process_group import on_rank_zero
 from tunit.machine import uncompiled
+from tunit.methods.feature_cue import all_cues
 from tunit.methods.findings import ENCODED, Findings, findings_of
 from tunit.methods.inference import evaluating, guidance_over, in_fitting_batches
 from tunit.methods.state import TrainingState
@@ -78,10 +79,10 @@ def _search(
 ) -> Tensor:
     """The new table (N, k) of neighbours, on the CPU; `found` gets the cues and the measures that were chosen."""
     # scikit-learn and scipy take as long to import as PyTorch, and translating needs neither.
-    from tunit.clustering.measures import choose_measures, reduced_cues
+    from tunit.clustering.measures import choose_measures
 
     if not found.cues:
-        found.cues = reduced_cues(pictures.images)
+        found.cues = all_cues(state, pictures, config)
     device = state.queue.device
     guide = state.networks.guide_average
     with evaluating(guide), uncompiled():

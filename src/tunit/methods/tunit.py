@@ -21,6 +21,7 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.methods import losses
 from tunit.methods.candidates import install_best_head
 from tunit.methods.descent import backward, descent, frozen, gradient_norm, mixed_precision
+from tunit.methods.feature_cue import announced_features
 from tunit.methods.findings import found_domains, keeps_domains, new_findings, note_domains
 from tunit.methods.game import Game
 from tunit.methods.losses import Terms
@@ -213,18 +214,20 @@ def _before_step(state: TrainingState, batches: Batches, pictures: PackedPicture
 
 def _announce(state: TrainingState, pictures: PackedPictures, config: Config) -> str:
     """What comes with the next step and takes long, for the user; empty if nothing does."""
-    said = []
     number = len(pictures.names)
-    if number > LARGE_SET and is_search_due(state, pictures, config):
+    last_alone = state.step + 1 == config.schedule.guide_only_until
+    searches = is_search_due(state, pictures, config)
+    divides = last_alone and config.networks.domains != 1 and _groups_pictures(pictures, config)
+    said = [announced_features(state, config, searches=searches, divides=divides)]
+    if number > LARGE_SET and searches:
         said.append(
             f"now the neighbours of {number:,} pictures are looked for: twice as many take four times as long"
         )
-    last_alone = state.step + 1 == config.schedule.guide_only_until
     if last_alone and number > LARGE_SET and keeps_domains(config):
         said.append(f"after this step E looks at all {number:,} pictures, to note the domain of each")
-    if last_alone and config.networks.domains != 1 and _groups_pictures(pictures, config):
+    if divides:
         said.append("after this step the domains are decided, which takes minutes if there are many domains")
-    return "; ".join(said)
+    return "; ".join(filter(None, said))
 
 
 def _groups_pictures(pictures: PackedPictures, config: Config) -> bool:

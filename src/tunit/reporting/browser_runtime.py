@@ -13,8 +13,8 @@ import zlib
 from pathlib import Path
 
 from tunit.errors import ConfigError
-from tunit.evaluation.download import sha256_of
 from tunit.files.atomic import UnwritableError, write_bytes
+from tunit.files.download import sha256_of
 from tunit.files.paths import cache_folder
 from tunit.files.reading import is_file
 from tunit.files.result_names import ORT, ORT_CODE, ORT_LOADER

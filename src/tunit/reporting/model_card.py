@@ -8,6 +8,7 @@ from typing import Any
 
 from tunit._version import __version__
 from tunit.errors import ConfigError
+from tunit.features.feature_networks import NAMES
 from tunit.printing import printable, shown
 from tunit.reporting.figure_rows import figure_rows
 
@@ -44,6 +45,7 @@ class CardFacts:
     domains: Sequence[CardDomain]
     evaluation: dict[str, Any] | None  # what `tunit evaluate` wrote
     alarms: Sequence[str]  # alarms that were still on when the training ended
+    helper: str = ""  # the feature network that helped to find domains; "" if there was none
 
 
 def check_licence(licence: str) -> str:
@@ -78,7 +80,9 @@ def plain(text: object) -> str:
 
 
 def _metadata(facts: CardFacts) -> str:
-    tags = ["tunit", "image-translation", *([] if facts.labels else ["unsupervised"]), facts.method]
+    # A network that was trained on other pictures may have learnt from their labels.
+    unsupervised = not facts.labels and facts.helper in ("", "random-vgg16")
+    tags = ["tunit", "image-translation", *(["unsupervised"] if unsupervised else []), facts.method]
     lines = [
         f"license: {facts.licence}",
         "library_name: tunit",
@@ -96,9 +100,18 @@ def _lead(facts: CardFacts) -> str:
         lines.append("Labels of its training pictures defined its domains.")
     else:
         lines.append("It found the domains below by itself, without labels.")
+    if facts.helper:
+        lines.append(
+            f"In its training, a feature network helped to find what belongs together: {_helper(facts)}."
+        )
     if facts.source:
         lines.append(f"Its method is {facts.source}.")
     return " ".join(lines)
+
+
+def _helper(facts: CardFacts) -> str:
+    """The network's name; of one from a file not its path, which may be private."""
+    return facts.helper if facts.helper in NAMES else "one from a file"
 
 
 def _training(facts: CardFacts) -> str:

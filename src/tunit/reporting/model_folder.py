@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tunit.clustering.choice import NAME as CHOICE
 from tunit.data.decoding.decode import PictureError
 from tunit.data.galleries import grid, stack
 from tunit.data.packing.packed import open_packed
-from tunit.errors import DataError, RunError
+from tunit.errors import ConfigError, DataError, RunError
 from tunit.files.atomic import writable, write_text
 from tunit.files.reading import UnreadableError
 from tunit.files.result_names import THUMBNAIL, THUMBNAILS, thumbnail_of
@@ -97,7 +98,18 @@ def _facts(
         domains=domains,
         evaluation=evaluation_of(run, None),
         alarms=[a.sentence for a in alarms_of(rows_of(run.metrics)) if a.over is None],
+        helper=_helper_of(run),
     )
+
+
+def _helper_of(run: RunFolder) -> str:
+    """The feature network that helped to find a run's neighbours or its number of domains; "" for none."""
+    try:
+        settings = run.read_config().clustering
+    except (RunError, ConfigError):  # a model folder has no config
+        return ""
+    used = settings.neighbours > 0 or (run.path / CHOICE).exists()
+    return settings.feature_cue if used else ""
 
 
 def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:

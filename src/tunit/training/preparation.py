@@ -22,8 +22,10 @@ from tunit.files.atomic import writable, write_text
 from tunit.files.paths import absolute, expand_home, path_or_url
 from tunit.machine import choose_device
 from tunit.methods.checks import check_config
+from tunit.methods.feature_cue import checked_feature_cue
 from tunit.methods.model_file import load_model
 from tunit.printing import command, shown
+from tunit.training.initial_state import with_found_domains
 from tunit.training.interrupt import StopSignals
 from tunit.training.memory.fitting import SMALLEST_BATCH, fitting_batches
 from tunit.training.memory.footprint import check_footprint
@@ -50,7 +52,7 @@ def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
     config = config.resolved_schedule()
     check_config(config)
     check_processes(config)
-    least = config
+    config = least = checked_feature_cue(config)
     if fit_batch:
         alone = min(config.optimisers.guide_only_batch_size, SMALLEST_BATCH)  # 0: as batch_size
         least = config.with_overrides({"batch_size": SMALLEST_BATCH, "guide_only_batch_size": alone})
@@ -170,6 +172,8 @@ def prepare_resume(
         check_footprint(config, choose_device(config.run.device), len(pictures.names))
         ready = make_ready(config, pictures, run.checkpoints if started else None)
         _check_steps(run, config, ready.state.step)
+        if ready.state.step < config.schedule.guide_only_until:
+            checked_feature_cue(with_found_domains(config, ready.state))
         described = with_resume(about, choose_device(config.run.device))
         if packed and source is not None:
             described = described | {"source": absolute(source)}

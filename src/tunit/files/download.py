@@ -1,9 +1,6 @@
 """Files that are downloaded once from their public address, checked by their SHA-256, and kept."""
 
 import hashlib
-import http.client
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from tunit.errors import ConfigError
@@ -25,6 +22,10 @@ def fetched(address: str, sha256: str, instead: str) -> Path:
     instead: what the user can do without it, for the error message. Raises ConfigError if it cannot be downloaded, or
     if its SHA-256 is wrong.
     """
+    import http.client  # these take a tenth of a second, and most calls need no download
+    import urllib.error
+    import urllib.request
+
     path = cache_folder() / address.rsplit("/", 1)[-1]
     if path.is_file() and sha256_of(path) == sha256:
         return path

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tunit.errors import ConfigError
-from tunit.evaluation.feature_networks import IMAGENET_MEAN, IMAGENET_STD, load_feature_network
-from tunit.evaluation.resnet import Bottleneck, ResNet50, load_moco
+from tunit.features.feature_networks import load_feature_network
+from tunit.features.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from tunit.features.resnet import Bottleneck, ResNet50, load_moco
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tunit.clustering.cues import Pictures
 from tunit.errors import DataError, RunError
-from tunit.evaluation.feature_networks import FeatureNetwork
+from tunit.features.feature_networks import FeatureNetwork
 from tunit.networks.tensor_file import read_tensors, write_tensors
 
 BATCH = 64

@@ -4,9 +4,8 @@ Figures of different feature networks cannot be compared, so the network's name 
 
 References:
     [1] Szegedy et al. Rethinking the inception architecture, CVPR 2016, in the form that defines FID.
-    [2] Naeem et al. Reliable fidelity and diversity metrics, ICML 2020 (random embeddings, section 3.3).
-    [3] Oquab et al. DINOv2, 2023. [4] Parmar et al. On aliased resizing and surprising subtleties in GAN
-    evaluation, CVPR 2022 (`clean`). [5] Chen et al. Improved baselines with momentum contrastive learning, 2020.
+    [2] Oquab et al. DINOv2, 2023. [3] Parmar et al. On aliased resizing and surprising subtleties in GAN
+    evaluation, CVPR 2022 (`clean`). [4] Chen et al. Improved baselines with momentum contrastive learning, 2020.
 """
 
 import warnings
@@ -20,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tunit.errors import ConfigError
-from tunit.evaluation.download import UnreachableError, fetched, sha256_of
-from tunit.evaluation.resnet import load_moco
+from tunit.features.imagenet import imagenet_normalised
+from tunit.features.random_vgg16 import RandomVGG16
+from tunit.features.resnet import load_moco
+from tunit.files.download import UnreachableError, fetched, sha256_of
 from tunit.files.paths import expand_home
 from tunit.machine import is_out_of_memory, without_tf32
 
@@ -38,13 +39,14 @@ MOCO_SUFFIXES = (".pth", ".tar")
 MOCO_SIDE = 224
 DINOV2 = "facebook/dinov2-small"
 DINOV2_SIDE = 224
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESSINGS = ("clean", "legacy")
 DEFAULT = "random-vgg16"
+NAMES = (DEFAULT, "inception", "dinov2")  # the networks that need no path
 HASH_SHOWN = 8  # characters of a file's SHA-256 in the network's name
-# The widths of the layers, in multiples of 64 channels; "M" is a 2 x 2 max-pool.
-VGG16 = (1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M")
-VGG_SIDE, VGG_WIDTH, VGG_SEED = 64, 1024, 20200222
+
+
+class UntrustedNetworkError(ConfigError):
+    """A file is a program, and the user has not said that it may be run."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,22 @@ def load_feature_network(
     preprocessing: str = "clean",
     device: torch.device | str = "cpu",
     trust: bool = False,
+    flag: str = "--features",
 ) -> FeatureNetwork:
     """The feature network `name`: "random-vgg16", "inception", "dinov2", or the path of a file: TorchScript, .pt2, or
-    MoCo v2's checkpoint of ResNet-50 (.pth.tar) [5].
+    MoCo v2's checkpoint of ResNet-50 (.pth.tar) [4].
 
     A TorchScript or .pt2 file takes float pictures (B, 3, S, S) in [0, 1] at the size of the data and returns
     (B, width). NVIDIA's FID Inception network, also if it was saved again, is treated as `inception`: a TorchScript
     network with an attribute `layers` that gives 2,048 features of pictures of 299 px.
-    preprocessing: for the Inception network, "clean" [4] (antialiased bicubic resize to 299), or "legacy" as for the
+    preprocessing: for the Inception network, "clean" [3] (antialiased bicubic resize to 299), or "legacy" as for the
     paper's figures (ImageNet normalisation, nearest-neighbour resize), which another TorchScript file cannot have.
     trust: whether to load a TorchScript or .pt2 file. Loading a .pt2 file can run any code, a TorchScript file can
     write files. Only the published file of the FID Inception network is loaded without it, because its SHA-256 is
-    known.
+    known. flag: the option that names the network, for error messages.
 
-    Raises ConfigError for what is missing or cannot be read, UnreachableError for what cannot be downloaded.
+    Raises ConfigError for what is missing or cannot be read (UntrustedNetworkError for a program that is not
+    trusted), UnreachableError for what cannot be downloaded.
     """
     device = torch.device(device)
     if preprocessing not in PREPROCESSINGS:
@@ -94,11 +98,10 @@ def load_feature_network(
         return FeatureNetwork(name, _dinov2(device), device)
     if name == "moco-v2":
         raise ConfigError(
-            f"moco-v2 is not downloaded, because no hash of it is known: download {MOCO_ADDRESS} and give "
-            "--features FILE"
+            f"moco-v2 is not downloaded, because no hash of it is known: download {MOCO_ADDRESS} and give {flag} FILE"
         )
     if name == "inception":
-        path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, "--features FILE, or --features random-vgg16")
+        path = fetched(INCEPTION_ADDRESS, INCEPTION_SHA256, f"{flag} FILE, or {flag} random-vgg16")
     else:
         path = Path() if name == "" else expand_home(name)
         if not path.is_file():
@@ -112,7 +115,7 @@ def load_feature_network(
         return FeatureNetwork(f"moco-v2 ({label})", _moco(path, device), device)
     published = digest == INCEPTION_SHA256
     if not published and not trust:
-        raise ConfigError(
+        raise UntrustedNetworkError(
             f"{path} is a program that can do anything on this machine: give --trust-features, too, if you know who "
             "made it, or take random-vgg16, inception or dinov2"
         )
@@ -173,53 +176,6 @@ def inception_input(x: Tensor, *, legacy: bool) -> Tensor:
     return (255 * x - 128) / 128
 
 
-def imagenet_normalised(x: Tensor) -> Tensor:
-    """x (B, 3, S, S) in [0, 1], minus ImageNet's mean, divided by its standard deviation."""
-    mean, std = (x.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (x - mean) / std
-
-
-class RandomVGG16(nn.Module):
-    """VGG-16 with seeded random weights [2]: it needs no download, and does not prefer any kind of pictures.
-
-    To be fast enough on a CPU, it resizes pictures to 64 px, and its fully connected layers have a quarter of VGG's
-    width. The features are the output of the second fully connected layer, before its ReLU.
-    """
-
-    def __init__(self, seed: int = VGG_SEED) -> None:
-        super().__init__()
-        # PyTorch's own initialisation, which is replaced below, must not advance the global random numbers.
-        with torch.random.fork_rng(devices=[]):
-            self._build()
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in self.parameters():
-            # He's initialisation keeps the scale through the ReLUs; biases are 0.
-            spread = (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.0
-            parameter.data = spread * torch.randn(parameter.shape, generator=generator)
-            parameter.requires_grad_(False)
-
-    def _build(self) -> None:
-        layers: list[nn.Module] = []
-        channels = 3
-        for item in VGG16:
-            if isinstance(item, str):
-                layers.append(nn.MaxPool2d(2))
-            else:
-                layers += [nn.Conv2d(channels, 64 * item, 3, padding=1), nn.ReLU()]
-                channels = 64 * item
-        side = VGG_SIDE // 2 ** VGG16.count("M")
-        self.trunk = nn.Sequential(*layers)
-        self.first = nn.Linear(channels * side * side, VGG_WIDTH)
-        self.second = nn.Linear(VGG_WIDTH, VGG_WIDTH)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] to (B, 1024)."""
-        side = (VGG_SIDE, VGG_SIDE)
-        x = F.interpolate(imagenet_normalised(x), side, mode="bilinear", antialias=True, align_corners=False)
-        features: Tensor = self.second(F.relu(self.first(self.trunk(x).flatten(1))))
-        return features
-
-
 def _load_file(path: Path, device: torch.device) -> nn.Module:
     """Load a TorchScript or exported (.pt2) network. Such a file is a program: the caller must trust it."""
     try:
@@ -258,7 +214,7 @@ def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _moco(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The 2,048 features of ResNet-50 trained by MoCo v2 [5], which the paper's configuration D clusters."""
+    """The 2,048 features of ResNet-50 trained by MoCo v2 [4], which the paper's configuration D clusters."""
     network = load_moco(path).to(device)
 
     def extract(x: Tensor) -> Tensor:
@@ -272,7 +228,7 @@ def _moco(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
 
 
 def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The class token of DINOv2 [3], small: 384 features."""
+    """The class token of DINOv2 [2], small: 384 features."""
     try:
         from transformers import Dinov2Model
     except ImportError:

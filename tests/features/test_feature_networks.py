@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from tunit.errors import ConfigError, DataError
-from tunit.evaluation import download, feature_networks
-from tunit.evaluation.feature_networks import FeatureNetwork, inception_input, load_feature_network
-from tunit.evaluation.features import content_key, features_of
+from tunit.features import feature_networks, imagenet
+from tunit.features.feature_networks import FeatureNetwork, inception_input, load_feature_network
+from tunit.features.of_pictures import content_key, features_of
+from tunit.files import download
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
@@ -125,7 +126,7 @@ def test_the_inception_file_is_recognised_by_its_layers(tmp_path):
         for p in ("clean", "legacy")
     )
     torch.testing.assert_close(clean[:, :3], torch.full((2, 3), (191 - 128) / 128), atol=1e-4, rtol=0)
-    mean, std = torch.tensor(feature_networks.IMAGENET_MEAN), torch.tensor(feature_networks.IMAGENET_STD)
+    mean, std = torch.tensor(imagenet.IMAGENET_MEAN), torch.tensor(imagenet.IMAGENET_STD)
     torch.testing.assert_close(legacy[0, :3], 2 * (191 / 255 - mean) / std - 1, atol=1e-4, rtol=0)
 
 
@@ -176,9 +177,9 @@ def test_another_network_of_the_same_file_name_has_another_name_and_other_featur
 def test_legacy_resizes_by_nearest_pixel_and_clean_with_antialiasing():
     x = torch.rand(1, 3, 598, 598, generator=torch.Generator().manual_seed(0))
     legacy = inception_input(x, legacy=True)
-    nearest = (
-        x[:, :, ::2, ::2] - torch.tensor(feature_networks.IMAGENET_MEAN)[:, None, None]
-    ) / torch.tensor(feature_networks.IMAGENET_STD)[:, None, None]
+    nearest = (x[:, :, ::2, ::2] - torch.tensor(imagenet.IMAGENET_MEAN)[:, None, None]) / torch.tensor(
+        imagenet.IMAGENET_STD
+    )[:, None, None]
     torch.testing.assert_close(legacy, 2 * nearest - 1)
     clean = inception_input(x, legacy=False)
     expected = (255 * F.interpolate(x, (299, 299), mode="bicubic", antialias=True).clamp(0, 1) - 128) / 128

@@ -1,0 +1,139 @@
+"""The cue "features": what a feature network sees in each picture, if the user names one (`feature_cue`).
+
+The other cues need no training. Most feature networks were trained on other pictures, so the setting is off unless
+the user asks for it. The network only has a say in which pictures are neighbours and in the division into domains: it
+never trains, no gradient comes from it, and a trained model does not need it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tunit.clustering.cues import Integers, Pictures, Vectors
+from tunit.config import AUTO, Config
+from tunit.config.fields import suggestion
+from tunit.data.packing.packed import PackedPictures
+from tunit.errors import ConfigError
+from tunit.features.feature_networks import (
+    NAMES,
+    FeatureNetwork,
+    UntrustedNetworkError,
+    load_feature_network,
+)
+from tunit.features.of_pictures import BATCH, features_of
+from tunit.files.paths import absolute, expand_home
+from tunit.methods.findings import findings_of
+from tunit.methods.inference import pictures_at_a_time
+from tunit.methods.state import TrainingState
+from tunit.printing import shown
+
+FEATURES = "features"  # the name of the cue, as "colours" is that of another one
+FLAG = "--feature-cue"
+_KNOWN = f"take {', '.join(NAMES)}, or the path of MoCo v2's checkpoint (.pth.tar)"
+
+
+def uses_features(config: Config) -> bool:
+    """Whether a network is named, and cues are used at all: to find E's neighbours, or its number of domains."""
+    used = config.clustering.neighbours > 0 or config.networks.domains == AUTO
+    return bool(config.clustering.feature_cue) and used and config.schedule.guide_only_until > 0
+
+
+def checked_feature_cue(config: Config) -> Config:
+    """The config, after its feature network has been loaded once. If it is a file, its path is made absolute, so that
+    the run can be resumed in another working folder.
+
+    Raises ConfigError if the network is not known, or its file is missing, damaged, or a program.
+    """
+    if not uses_features(config):
+        return config
+    load_network(config.clustering.feature_cue, torch.device("cpu"))
+    name = config.clustering.feature_cue
+    return config if name in NAMES else config.with_overrides({"feature_cue": absolute(expand_home(name))})
+
+
+def load_network(name: str, device: torch.device) -> FeatureNetwork:
+    """The network of the setting `feature_cue`; raises ConfigError as `checked_feature_cue` does.
+
+    TorchScript and .pt2 files, which can do anything on this machine, are refused, because a run would load them
+    again whenever it is resumed, also by somebody else.
+    """
+    if name not in (*NAMES, "moco-v2") and not expand_home(name).is_file():
+        raise ConfigError(
+            f"feature_cue is {shown(name)}, which is neither a known feature network nor a file: {_KNOWN}"
+            + suggestion(name, NAMES)
+        )
+    try:
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the weights that are replaced must not advance random numbers
+            return load_feature_network(name, device=device, flag=FLAG)
+    except UntrustedNetworkError:
+        raise ConfigError(
+            f"feature_cue is {shown(name)}, a program that can do anything on this machine whenever the run is "
+            f"resumed, or no network at all: {_KNOWN}"
+        ) from None
+
+
+def features_cue(images: Pictures, name: str, device: torch.device, rows: Integers | None = None) -> Tensor:
+    """The cue "features" of pictures (N, S, S, 3): the network's features, scaled to length 1, then `reduced`.
+
+    As in the search for nearest neighbours by self-supervised features, the angle between two features counts, not
+    their length, which depends on contrast. rows: indices of the pictures to use; None for all. Returns (N, at most
+    64) float32 on the CPU. Only a batch of pictures is on the device at a time. Of a large set the full features are
+    held only for the pictures to which the principal components are fitted; the network sees these twice.
+    Raises DataError for features that are not finite, ConfigError as `checked_feature_cue` does.
+    """
+    from tunit.clustering.measures import reduced_cue  # imports scikit-learn, which takes long
+
+    return reduced_cue(_vectors_by(load_network(name, device)), images, rows)
+
+
+def _vectors_by(network: FeatureNetwork) -> Callable[[Pictures], Vectors]:
+    def vectors(images: Pictures) -> Vectors:
+        """(N, width), each of length 1, of pictures (N, S, S, 3)."""
+        most = pictures_at_a_time(BATCH, images.shape[1])
+        parts = [features_of(images[i : i + most], network) for i in range(0, len(images), most)]
+        found: Vectors = F.normalize(torch.cat(parts), dim=1).numpy()
+        return found
+
+    return vectors
+
+
+def all_cues(
+    state: TrainingState, pictures: PackedPictures, config: Config, rows: Integers | None = None
+) -> dict[str, Tensor]:
+    """Every cue by name, `reduced`: (N, at most 64) float32, on the CPU; with "features" if the user named a network.
+
+    rows: indices of the pictures to use; None for all. If neighbours are searched, the features of `rows` are those
+    of the search, because a deep network takes much longer than the other cues. A resumed run may have to compute
+    them again, with the same result.
+    """
+    from tunit.clustering.measures import reduced_cues
+
+    cues = reduced_cues(pictures.images, rows)
+    if not uses_features(config):
+        return cues
+    findings, name, device = findings_of(state), config.clustering.feature_cue, state.queue.device
+    if findings is None or findings.table is None:
+        return cues | {FEATURES: features_cue(pictures.images, name, device, rows)}
+    of_all = findings.cues.get(FEATURES)
+    if of_all is None:
+        of_all = features_cue(pictures.images, name, device)
+    return cues | {FEATURES: of_all if rows is None else of_all[torch.from_numpy(np.asarray(rows))]}
+
+
+def announced_features(state: TrainingState, config: Config, *, searches: bool, divides: bool) -> str:
+    """A sentence for the user, if features must still be computed; else an empty one.
+
+    searches: neighbours are searched before the next step; divides: the domains are decided after it.
+    """
+    findings = findings_of(state)
+    known = findings is not None and FEATURES in findings.cues
+    if known or not uses_features(config) or not (searches or divides):
+        return ""
+    when = "now" if searches else "after this step"
+    name = shown(config.clustering.feature_cue)
+    return f"{when} the network {name} looks at the pictures ({FLAG}), which takes a while on a CPU"
