@@ -43,10 +43,12 @@ def test_gpu_measurements_run_and_never_lose_results(tmp_path):
     (both,) = (value for name, value in found["speed"].items() if name.startswith("second gradients"))
     assert both["ours"]["seconds"] > 0 and both["PyTorch's"]["seconds"] > 0
     assert found["speed"]["profile of a joint step, 128 px, batch 32"]["top"]
-    assert "error" not in json.dumps(found)
+    assert '"error":' not in json.dumps(found)  # names of figures have the word, too
     creatures = found["train"]["creatures"]
     assert creatures["step"] == 4
     assert sum(creatures["pictures"]) == 120
+    assert set(creatures["domains"]) >= {"accuracy", "NMI", "best trivial baseline"}
+    assert set(creatures["translations"]["figures"]) >= {"mFID", "mean density", "translation error ratio"}
     assert sum(name.startswith("table 1, row ") for name in found["train"]) == 3
     assert (out / "gpu-creatures.png").is_file()
     # With no time left, nothing is measured, and the report says so.
