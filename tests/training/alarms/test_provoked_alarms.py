@@ -73,7 +73,7 @@ def test_style_codes_that_grow(tmp_path, alarms_after):
         "worse than by chance (2.8), and the style loss outweighs the loss of the domains" in growth.sentence
     )
     assert growth.remedy == (
-        "try a new run with --normalise-style true --temperature 0.2, a lower --guide-rate (now 1) or a lower "
+        "try a new run with --normalise-style true --temperature 0.1, a lower --guide-rate (now 1) or a lower "
         "--guide-style-weight"
     )
     check_printed(growth, printed)
@@ -102,7 +102,7 @@ def test_two_domains_with_the_same_probability_after_their_number_was_found(
         kinds(tmp_path / "pictures"),
         "small",
         **{"steps": 205, "guide_only_until": 100, "average_from": 105, "guide_only_batch_size": 20},
-        **{"domains": "auto", "most_domains": 6, "guide_width": 6, "average_decay": 0.9},
+        **{"domains": "auto", "most_domains": 6, "guide_width": 6, "average_decay": 0.9, "temperature": 0.2},
         **{"guide_rate": 5e-3, "found_domains_weight": 5, "joint_warm_up": 10, "generator_rate": 1e-5},
     )
     assert "E cannot tell domain 0 from domain 1" in found["alike"].sentence
