@@ -5,9 +5,8 @@ ones.
 from dataclasses import dataclass
 
 from tunit.config.fields import setting
-from tunit.config.methods import PLUGINS, load_installed_methods
+from tunit.config.methods import check_known
 from tunit.errors import ConfigError
-from tunit.printing import shown
 
 # Every clustering objective by name, with the settings that it does not read. The objectives themselves are in
 # tunit.methods.clustering_objectives; their names are here, because `tunit train --help` must not wait for the import
@@ -63,13 +62,7 @@ class ClusteringConfig:
 
 def check_clustering_objective(name: object, file: str) -> None:
     """Raises ConfigError if `name`, the clustering objective that a file names, is that of no package here."""
-    load_installed_methods()
-    if isinstance(name, str) and name not in CLUSTERING_OBJECTIVES:
-        raise ConfigError(
-            f"{file}: its clustering_objective is {shown(name)}, which is not known here: take one of "
-            f"{', '.join(CLUSTERING_OBJECTIVES)}, or, if another package has this objective, install that package or "
-            f"name its module in {PLUGINS}"
-        )
+    check_known(name, CLUSTERING_OBJECTIVES, file, setting="clustering_objective", kind="objective")
 
 
 def add_clustering_objective(name: str, unused_settings: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from tunit.config.fields import setting
@@ -138,11 +139,18 @@ def _import_installed_methods() -> None:
 
 def check_method(name: object, file: str) -> None:
     """Raises ConfigError if `name`, the method that a file names, is that of no package here."""
+    check_known(name, METHODS, file, setting="method", kind="method")
+
+
+def check_known(name: object, known: Collection[str], file: str, *, setting: str, kind: str) -> None:
+    """Raises ConfigError if `name`, to which a file sets `setting`, is not among the `known` names of its kind, those
+    of installed packages included.
+    """
     load_installed_methods()
-    if isinstance(name, str) and name not in METHODS:
+    if isinstance(name, str) and name not in known:
         raise ConfigError(
-            f"{file}: its method is {shown(name)}, which is not known here: take one of {', '.join(METHODS)}, or, if "
-            f"another package has this method, install that package or name its module in {PLUGINS}"
+            f"{file}: its {setting} is {shown(name)}, which is not known here: take one of {', '.join(known)}, or, "
+            f"if another package has this {kind}, install that package or name its module in {PLUGINS}"
         )
 
 

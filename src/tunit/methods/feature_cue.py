@@ -66,9 +66,8 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
             + suggestion(name, NAMES)
         )
     try:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # the weights that are replaced must not advance random numbers
+        # The weights that a file's replace must not advance the global random numbers.
+        with torch.random.fork_rng(devices=[]):
             return load_feature_network(name, device=device, flag=FLAG)
     except UntrustedNetworkError:
         raise ConfigError(

@@ -69,11 +69,8 @@ def compile_parts(
         check_compiler(device)
     keep_out_of_compiled_code()
     for part in parts:
-        # Without CUDA graphs no mode is given, because only inductor knows modes.
-        part.forward = (
-            torch.compile(part.forward, backend=backend, mode="reduce-overhead")
-            if graphs
-            else torch.compile(part.forward, backend=backend)
+        part.forward = torch.compile(
+            part.forward, backend=backend, mode="reduce-overhead" if graphs else None
         )
 
 
