@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tunit.clustering import merging, number
-from tunit.clustering.measures import edges_of
+from tunit.clustering.graph import edges_of
 from tunit.clustering.merging import (
     CONFIRMED,
     ENOUGH,

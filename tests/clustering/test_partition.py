@@ -8,7 +8,7 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
-from tunit.clustering.measures import edges_of, modularity, normalised_cut
+from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.partition import (
     agreed_groups,

@@ -32,6 +32,11 @@ def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
     measures: vectors (N, any width) of the same N > k pictures, on one device; their scales do not matter. Returns
     (N, k) int64, nearest first; a picture is never among its own neighbours.
     """
+    return neighbours_and_distances(measures, k)[1]
+
+
+def neighbours_and_distances(measures: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
+    """As `find_neighbours`, with the scaled distances: (N, k), nearest first, and (N, k) int64."""
     own = torch.arange(len(measures[0]), device=measures[0].device)
     scales = [_local_scale(vectors, own, k) for vectors in measures]
 
@@ -43,7 +48,8 @@ def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
         )
         return reduce(Tensor.add_, parts)
 
-    return nearest(distance, own, k)[1]
+    squares, found = nearest(distance, own, k)
+    return squares.sqrt(), found
 
 
 def nearest(distance: Callable[[slice], Tensor], own: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from tunit.clustering.choice import Candidate, Choice
 from tunit.clustering.cues import Integers, Vectors
-from tunit.clustering.measures import GRAPH_NEIGHBOURS, edges_of, normalised_cut
+from tunit.clustering.graph import GRAPH_NEIGHBOURS, edges_of, normalised_cut
 from tunit.clustering.merging import merge_unconfirmed, merge_unseparated, none_separates
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.partition import agreed_groups, k_means, k_means_in_pieces

@@ -3,7 +3,7 @@
 Heads trained by mutual information, and k-means on codes, features or cues, all end in local optima: each merges some
 kinds and splits others, but usually not the same ones. So two pictures count as the nearer, the more clusterings put
 them into one group ("evidence accumulation" [3]), and most mistakes of a single clustering are outvoted. Several
-divisions are compared on the graph of nearest neighbours, which needs no labels (tunit.clustering.measures). Neither
+divisions are compared on the graph of nearest neighbours, which needs no labels (tunit.clustering.graph). Neither
 measure is enough alone. Modularity prefers groups of equal size: it cuts a large kind in two and merges small ones.
 The normalised cut gives a group of its own to a series of near-copies, which is a separate part of the graph, and
 merges two overlapping kinds to keep the number of groups. So modularity decides, unless the cut is clearly against
@@ -28,7 +28,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.measures import edges_of, modularity, normalised_cut
+from tunit.clustering.graph import edges_of, modularity, normalised_cut
 
 # A normalised cut overrules modularity if it is less than this share of the other division's cut.
 CLEARLY_SMALLER = 0.5

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tunit.clustering.choice import Choice, read_choice
 from tunit.clustering.cues import Integers, Vectors
-from tunit.clustering.measures import GRAPH_NEIGHBOURS
+from tunit.clustering.graph import GRAPH_NEIGHBOURS
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import (

@@ -1,0 +1,105 @@
+"""The graph that connects each picture with its nearest neighbours, and how well it falls into groups.
+
+The sum of the n smallest eigenvalues of the graph's normalised Laplacian [1] shows how near the graph is to n
+separate parts: the sum is 0 for n separate parts, and near n for a random graph. Modularity and the normalised cut
+tell how well given groups divide the graph.
+
+References:
+    [1] von Luxburg. A tutorial on spectral clustering, Statistics and Computing 2007 (propositions 2 and 4).
+    [2] Knyazev. Toward the optimal preconditioned eigensolver: LOBPCG, SIAM J. Sci. Comput. 2001.
+    [3] Shi, Malik. Normalized cuts and image segmentation, PAMI 2000.
+    [4] Newman. Modularity and community structure in networks, PNAS 2006.
+"""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import lobpcg
+from torch import Tensor
+
+from tunit.clustering.cues import Integers
+
+GRAPH_NEIGHBOURS = 10  # nearest neighbours of each picture in the graph
+# For the search for eigenvalues [2]: how many more vectors it uses than eigenvalues are wanted; its tolerance; its
+# largest number of iterations; and how many pictures there must be for each vector. If there are fewer, all
+# eigenvalues are computed.
+SPARE_VECTORS, TOLERANCE, ITERATIONS, PICTURES_PER_VECTOR = 5, 1e-6, 200, 5
+
+
+def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
+    """The graph of N pictures from their neighbours (N, k): (N, N), 1 where one is a neighbour of the other."""
+    number, k = neighbours.shape
+    rows = np.repeat(np.arange(number), k)
+    one_way = sparse.csr_matrix(
+        (np.ones(number * k), (rows, neighbours.cpu().numpy().ravel())), (number,) * 2
+    )
+    return one_way.maximum(one_way.T)
+
+
+def modularity(edges: sparse.csr_matrix, groups: Integers) -> float:
+    """Modularity [4]: how well groups (N,) divide the graph of N pictures, from -1/2 to below 1; about 0 at random.
+
+    It is the share of edges within groups, minus the share to expect in a random graph in which every picture has the
+    same number of edges as here. It prefers groups of equal size. edges: (N, N), from `edges_of`.
+    """
+    listed = edges.tocoo()
+    within = listed.data[groups[listed.row] == groups[listed.col]].sum() / listed.data.sum()
+    ends = np.bincount(groups[listed.row], listed.data) / listed.data.sum()
+    return float(within - np.square(ends).sum())
+
+
+def normalised_cut(edges: sparse.csr_matrix, groups: Integers, number: int = 0) -> float:
+    """Normalised cut [3]: how badly groups (N,) divide the graph of N pictures, from 0 to their number.
+
+    For each group: which share of its edges' ends belongs to edges that leave the group? The shares of all groups are
+    added.
+    Unlike `modularity` it does not prefer groups of equal size: separate parts of the graph give 0, however large
+    they are. edges: (N, N), from `edges_of`. number: how many groups there should be, if more than there are. A
+    group without pictures counts as 1, the worst.
+    """
+    listed = edges.tocoo()
+    ends = np.bincount(groups[listed.row], listed.data, number)
+    leaving = np.bincount(
+        groups[listed.row], listed.data * (groups[listed.row] != groups[listed.col]), len(ends)
+    )
+    return float(np.where(ends > 0, leaving / np.maximum(ends, 1), 1.0).sum())
+
+
+def distance_from_separate_groups(neighbours: Tensor, groups: int) -> float:
+    """How far the graph of N pictures is from having `groups` separate parts: from 0 (separate) to about `groups`.
+
+    It is the sum of the `groups` smallest eigenvalues of the graph's normalised Laplacian [1].
+    neighbours: (N, k) int64, the neighbours of each picture. Two pictures that are neighbours of each other have one
+    edge, not two.
+    """
+    number = len(neighbours)
+    groups = min(groups, number - 2)
+    if groups < 1:
+        return 0.0
+    edges = edges_of(neighbours)
+    scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(1)).ravel()))
+    # The Laplacian is I - A, so its smallest eigenvalues are 1 - A's largest.
+    return float((1 - largest_eigenvalues(scale @ edges @ scale, groups)).sum())
+
+
+def largest_eigenvalues(matrix: sparse.csr_matrix, wanted: int) -> NDArray[np.float64]:
+    """The `wanted` largest eigenvalues of a symmetric matrix (N, N), each as often as it is repeated.
+
+    The eigenvalues must be at least -1. Methods that start from a single vector, such as Lanczos's, find only some
+    of the copies of a repeated eigenvalue, and a graph with n separate parts has the eigenvalue 1 n times. So this
+    starts from a block of vectors [2].
+    """
+    number, vectors = matrix.shape[0], wanted + SPARE_VECTORS
+    if number < PICTURES_PER_VECTOR * vectors:
+        all_values: NDArray[np.float64] = np.linalg.eigvalsh(matrix.toarray())
+        return all_values[-wanted:]
+    start = np.random.default_rng(0).standard_normal((number, vectors))  # fixed, so that runs are repeatable
+    with warnings.catch_warnings():
+        # A warning that the spare vectors have not converged; they need not.
+        warnings.simplefilter("ignore", UserWarning)
+        values, _ = lobpcg(
+            matrix + sparse.eye(number), start, largest=True, tol=TOLERANCE, maxiter=ITERATIONS
+        )
+    return np.sort(values)[-wanted:] - 1

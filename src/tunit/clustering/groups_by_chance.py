@@ -1,0 +1,81 @@
+"""How clearly pictures fall into groups by some measures, beyond what vectors without any groups show.
+
+The graph of nearest neighbours of points that vary along one or two dimensions, such as the hue of a paint, is easily
+cut into parts, although there are no groups: few edges lead across each cut. The more dimensions, the more edges do.
+So the distance of a graph from separate groups is compared with the one to expect by chance: that of the graph of
+normally distributed points with as many dimensions. This is the idea of the gap statistic [1] for graphs.
+
+References:
+    [1] Tibshirani, Walther, Hastie. Estimating the number of clusters in a data set via the gap statistic, 2001.
+    [2] Levina, Bickel. Maximum likelihood estimation of intrinsic dimension, NIPS 2004.
+    [3] MacKay, Ghahramani. Comments on "Maximum likelihood estimation of intrinsic dimension", 2005 (the mean over
+    the pictures is that of the inverse).
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunit.clustering.graph import GRAPH_NEIGHBOURS, distance_from_separate_groups
+from tunit.clustering.neighbours import neighbours_and_distances
+
+DIMENSIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # of the normal distributions; a cue has at most 64
+# The least distance from groups that is expected by chance: with few pictures in one dimension it rounds to 0.
+LEAST_EXPECTED = 1e-9
+
+
+class GroupsByChance:
+    """Compares measures of N pictures by `ratio`; keeps the distances that are expected by chance.
+
+    number: N. groups: into how many groups, at least 1, a measure should separate the pictures.
+    """
+
+    def __init__(self, number: int, groups: int) -> None:
+        self.groups = groups
+        self.k = min(GRAPH_NEIGHBOURS, number - 1)
+        self._number = number
+
+    def ratio(self, measures: Sequence[Tensor]) -> float:
+        """The distance from separate groups by all measures (N, any width) together, over the one by chance.
+
+        0 for separate groups, about 1 for none.
+        """
+        dimension, distance = self._dimension_and_distance(measures)
+        return distance / self.expected(dimension)
+
+    def expected(self, dimension: float) -> float:
+        """The distance from separate groups of normally distributed points with this `intrinsic_dimension`.
+
+        Their dimension is found as that of the pictures, because the estimate is too small where there are many
+        dimensions. Between the distributions that are drawn, logarithms are interpolated.
+        """
+        dimensions, distances = np.log(self._drawn).T
+        return float(np.exp(np.interp(np.log(dimension), dimensions, distances)))
+
+    @cached_property
+    def _drawn(self) -> NDArray[np.float64]:
+        """By the number of dimensions of the normal distribution: the dimension that is found, and the distance."""
+        rng = np.random.default_rng(0)  # the seed is fixed, so that runs are repeatable
+        points = rng.standard_normal((self._number, max(DIMENSIONS))).astype(np.float32)
+        drawn = [self._dimension_and_distance([torch.from_numpy(points[:, :d])]) for d in DIMENSIONS]
+        return np.maximum.accumulate(np.maximum(drawn, LEAST_EXPECTED))
+
+    def _dimension_and_distance(self, measures: Sequence[Tensor]) -> tuple[float, float]:
+        distances, neighbours = neighbours_and_distances(measures, self.k)
+        return intrinsic_dimension(distances), distance_from_separate_groups(neighbours, self.groups)
+
+
+def intrinsic_dimension(distances: Tensor) -> float:
+    """Along how many dimensions the pictures vary near each other [2, 3].
+
+    distances: (N, k), of each picture from its k nearest others, nearest first. If a neighbour is a copy of the
+    picture, its distance, 0, is left out. Infinite if all others are at one distance, as the corners of a simplex.
+    """
+    logarithms = torch.log(distances[:, -1:].double() / distances[:, :-1].double())
+    logarithms = logarithms[logarithms.isfinite()]
+    mean = float(logarithms.mean()) if len(logarithms) else 0.0
+    return 1 / mean if mean > 0 else float("inf")

@@ -1,0 +1,90 @@
+"""How clearly pictures fall into groups, compared with points without groups."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gaussian_groups import blobs
+from tunit.clustering.graph import GRAPH_NEIGHBOURS, distance_from_separate_groups
+from tunit.clustering.groups_by_chance import GroupsByChance, intrinsic_dimension
+from tunit.clustering.neighbours import find_neighbours, neighbours_and_distances
+
+
+def cube(number, dimensions, seed=0):
+    """Evenly distributed points of a torus with this many dimensions, so that there is no border."""
+    generator = torch.Generator().manual_seed(seed)
+    angles = 2 * math.pi * torch.rand(number, dimensions, generator=generator)
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 4])
+def test_the_dimension_of_a_torus_is_found(dimensions):
+    distances, _ = neighbours_and_distances([cube(3000, dimensions)], GRAPH_NEIGHBOURS)
+    # A little too large, because pictures that lie apart from others count as nearer (the local scale).
+    assert intrinsic_dimension(distances) == pytest.approx(dimensions, rel=0.15)
+
+
+def test_the_dimension_equals_a_literal_sum():
+    points = np.random.default_rng(1).standard_normal((40, 3))
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    terms = []
+    for row in range(40):
+        near = sorted(apart[row])[1:8]  # without the picture itself
+        terms += [math.log(near[-1] / one) for one in near[:-1]]
+    nearest = torch.from_numpy(np.sort(apart, axis=1)[:, 1:8])
+    assert intrinsic_dimension(nearest) == pytest.approx(1 / np.mean(terms), rel=1e-12)
+
+
+def test_copies_of_pictures_are_left_out():
+    points = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    distances, _ = neighbours_and_distances([points], 6)
+    with_copies = torch.cat([torch.zeros(200, 1), distances], 1)
+    assert intrinsic_dimension(with_copies) == intrinsic_dimension(distances)
+    assert intrinsic_dimension(torch.zeros(20, 6)) == math.inf
+    assert intrinsic_dimension(torch.ones(20, 6)) == math.inf
+
+
+@pytest.mark.parametrize("dimensions", [1, 3, 8])
+def test_without_groups_the_ratio_is_near_1(dimensions):
+    points = torch.randn(1500, dimensions, generator=torch.Generator().manual_seed(5))
+    assert GroupsByChance(1500, 10).ratio([points]) == pytest.approx(1, abs=0.3)
+
+
+def test_more_is_expected_of_more_dimensions():
+    """Between two distributions that are drawn, the logarithm is interpolated; outside, the nearest one counts."""
+    by_chance = GroupsByChance(300, 6)
+    points = np.random.default_rng(0).standard_normal((300, 64)).astype(np.float32)
+    found = []
+    for drawn in (2, 3):
+        distances, neighbours = neighbours_and_distances([torch.from_numpy(points[:, :drawn])], 10)
+        found.append((intrinsic_dimension(distances), distance_from_separate_groups(neighbours, 6)))
+    (two, few), (three, more) = found
+    assert by_chance.expected(two) == pytest.approx(few)
+    assert by_chance.expected(math.sqrt(two * three)) == pytest.approx(math.sqrt(few * more))
+    assert by_chance.expected(0.2) == by_chance.expected(0.1) < few < more < by_chance.expected(8)
+    assert by_chance.expected(8) < by_chance.expected(math.inf) == by_chance.expected(100)
+
+
+def test_a_continuum_is_not_taken_for_groups():
+    """A hue that varies along a circle: its graph is nearer to ten parts than that of ten true groups in many
+    dimensions that touch each other. Materials of ten kinds were divided by their paint this way.
+    """
+    hue = cube(600, 1)
+    groups, _ = blobs(10, each=60, width=20, apart=0.9)
+    near = [distance_from_separate_groups(find_neighbours([points], 10), 10) for points in (hue, groups)]
+    assert near[0] < near[1]
+    by_chance = GroupsByChance(600, 10)
+    assert by_chance.ratio([groups]) < 0.5 < 0.7 < by_chance.ratio([hue])
+
+
+def test_separate_groups_have_the_ratio_0():
+    groups, _ = blobs(6, apart=1000)
+    assert GroupsByChance(len(groups), 6).ratio([groups, groups]) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 12])
+def test_a_few_pictures_are_compared(number):
+    points = torch.randn(number, 4, generator=torch.Generator().manual_seed(0))
+    assert math.isfinite(GroupsByChance(number, 3).ratio([points]))
