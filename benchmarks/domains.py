@@ -38,7 +38,7 @@ from tunit.training.alarms.watch import Watch
 from tunit.training.logs.log import ProgressDisplay
 from tunit.training.logs.speed import StepFlops
 from tunit.training.logs.window import LossWindow
-from tunit.training.preparation import with_crops_for
+from tunit.training.preparation import suited_to_pictures
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import Training, make_ready, one_step
@@ -88,7 +88,7 @@ def config_of(preset: str, domains: int, seed: int) -> Config:
 
 def training_of(config: Config, pictures: Any, folder: str | Path) -> Training:
     """A training that has not started; the benchmark runs its steps."""
-    config = with_crops_for(config, pictures)
+    config = suited_to_pictures(config, pictures)
     ready = make_ready(config, pictures, None)
     display = ProgressDisplay(config.schedule.steps, 0, quiet=True)
     return Training(

@@ -17,6 +17,7 @@ from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError, RunError
+from tunit.methods.neighbourhood import is_search_due
 from tunit.training import run_folder
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import (
@@ -236,7 +237,33 @@ def test_crops_are_chosen_from_the_pictures_and_the_choice_stands_in_the_run(tmp
         assert resume_run(run, overrides={"steps": "3"}, quiet=True).step == 3
 
 
-def test_crops_that_nobody_has_chosen_are_refused():
-    settings = tiny_config(crop_area=(0, 0)).augment
-    with pytest.raises(ConfigError, match="call with_crops_for first"):
-        random_view(torch.zeros(2, 3, 8, 8), settings, torch.Generator())
+def test_jitter_and_the_start_of_neighbours_are_chosen_from_the_pictures(tmp_path):
+    """Stripes of four widths in any colour; and pictures of four colours."""
+    rng = np.random.default_rng(0)
+    left = {"hue": "auto", "saturation": "auto", "neighbours_from": "auto", "neighbours": 2}
+    for name, expected in (("stripes", (0.1, 0.4, 0.0)), ("colours", (0.0, 0.0, 0.5))):
+        for i in range(80):
+            light = np.sin(2 * np.pi * (np.arange(32) / (3, 5, 9, 16)[i % 4] + rng.random())) * 0.3 + 0.6
+            paint = rng.uniform(0.3, 1, 3) if name == "stripes" else 1 - 0.7 * np.eye(4)[i % 4, :3]
+            picture = light[None, :, None] * paint + rng.normal(0, 0.03, (32, 32, 3))
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray((255 * picture.clip(0, 1)).astype(np.uint8)).save(tmp_path / name / f"{i}.png")
+        run = tmp_path / f"run of {name}"
+        start_run(
+            tmp_path / name, run, tiny_config(**left, steps=4, guide_only_until=4, domains=4), quiet=True
+        )
+        config = read_run_config(run / "config.toml")
+        assert (config.augment.hue, config.augment.saturation, config.clustering.neighbours_from) == expected
+        searched = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in searched if "neighbours_by" in row] == [4 * expected[2]]
+        assert resume_run(run, overrides={"steps": "5"}, quiet=True).step == 5
+
+
+def test_values_that_nobody_has_chosen_are_refused():
+    x, generator = torch.zeros(2, 3, 8, 8), torch.Generator()
+    for name, value in (("crop_area", (0, 0)), ("hue", "auto"), ("saturation", "auto")):
+        with pytest.raises(ConfigError, match=f"{name} is .*: call suited_to_pictures first"):
+            random_view(x, tiny_config(**{name: value}).augment, generator)
+    config = tiny_config(neighbours=2, neighbours_from="auto")
+    with pytest.raises(ConfigError, match="neighbours_from is auto, to be chosen"):
+        is_search_due(SimpleNamespace(step=0), None, config)

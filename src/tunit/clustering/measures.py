@@ -9,7 +9,7 @@ References:
     [1] Halko, Martinsson, Tropp. Finding structure with randomness, SIAM Review 2011 (how the PCA is found).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -26,8 +26,8 @@ MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pi
 # Two measures are about equally good if the ratio of one is at most a tenth larger than that of the other. LEAST_TIE
 # covers rounding errors if the ratios are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
-# Up to this ratio codes separate groups clearly. A cue with a smaller ratio may then only see fewer kinds: those that
-# share their colours, say, are one group by colours.
+# Up to this ratio a measure separates groups clearly. If codes do, a cue with a smaller ratio may only see fewer
+# kinds: those that share their colours, say, are one group by colours.
 CLEAR_GROUPS = 0.15
 
 
@@ -76,6 +76,34 @@ def _step_of_fitted(number: int) -> int:
     return max(1, -(-number // MOST_FITTED))
 
 
+class Comparison:
+    """Vectors (N, any width) of the same pictures by name, and the ratios of those that were compared.
+
+    Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
+    """
+
+    def __init__(self, vectors: Mapping[str, Tensor], groups: int) -> None:
+        number = len(next(iter(vectors.values())))
+        step = -(-number // MOST_COMPARED)
+        self._vectors = {name: of_all[::step] for name, of_all in vectors.items()}
+        self._by_chance = GroupsByChance(-(-number // step), groups)
+        self.ratios: dict[str, float] = {}  # by names joined by "and"
+
+    def ratio(self, names: Sequence[str]) -> float:
+        """The ratio (`GroupsByChance`) of some measures together."""
+        together = " and ".join(names)
+        if together not in self.ratios:
+            self.ratios[together] = self._by_chance.ratio([self._vectors[name] for name in names])
+        return self.ratios[together]
+
+    def best(self, names: Iterable[str]) -> list[str]:
+        """The one of these measures with the smallest ratio, or two if together they are clearly better."""
+        names = list(names)
+        one = min(([name] for name in names), key=self.ratio)
+        two = min(map(list, combinations(names, 2)), key=self.ratio, default=one)
+        return two if self.ratio(two) < (1 - TIE) * self.ratio(one) else one
+
+
 def choose_measures(
     codes: Tensor, cues: Mapping[str, Tensor], groups: int
 ) -> tuple[list[str], dict[str, float]]:
@@ -87,28 +115,15 @@ def choose_measures(
     information that the others lack; if not, codes, because they tell apart kinds that share the cue. If one is
     clearly better, all are chosen only if they are at least as good as that one, because the other may spoil it; if
     not, the better one, or codes that separate groups clearly (CLEAR_GROUPS).
-    Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
     Raises ValueError if `groups` is less than 1.
     """
     if groups < 1:
         raise ValueError(f"groups is {groups}: without groups to separate, all measures are equally good")
-    step = -(-len(codes) // MOST_COMPARED)
-    measures = {name: vectors[::step] for name, vectors in {"codes": codes, **cues}.items()}
-    by_chance = GroupsByChance(len(measures["codes"]), groups)
-    ratios: dict[str, float] = {}
-
-    def ratio(names: tuple[str, ...]) -> float:
-        together = " and ".join(names)
-        if together not in ratios:
-            ratios[together] = by_chance.ratio([measures[name] for name in names])
-        return ratios[together]
-
-    best_cue = min(((name,) for name in cues), key=ratio)
-    best_two = min(combinations(cues, 2), key=ratio, default=best_cue)
-    best_cues = best_two if ratio(best_two) < (1 - TIE) * ratio(best_cue) else best_cue
-    of_codes, together = ratio(("codes",)), ratio(("codes", *best_cues))
-    best, worse = sorted((of_codes, ratio(best_cues)))
+    compared = Comparison({"codes": codes, **cues}, groups)
+    best_cues = compared.best(cues)
+    of_codes, of_cues = compared.ratio(["codes"]), compared.ratio(best_cues)
+    best, worse = sorted((of_codes, of_cues))
     tie = max(TIE * best, LEAST_TIE)
-    if together <= best + (tie if worse <= best + tie else LEAST_TIE):
-        return ["codes", *best_cues], ratios
-    return ["codes"] if of_codes <= max(best + tie, CLEAR_GROUPS) else list(best_cues), ratios
+    if compared.ratio(["codes", *best_cues]) <= best + (tie if worse <= best + tie else LEAST_TIE):
+        return ["codes", *best_cues], compared.ratios
+    return ["codes"] if of_codes <= max(best + tie, CLEAR_GROUPS) else best_cues, compared.ratios

@@ -4,7 +4,7 @@ ones.
 
 from dataclasses import dataclass
 
-from tunit.config.fields import setting
+from tunit.config.fields import FROM_PICTURES_WORDS, setting
 from tunit.config.methods import check_known
 from tunit.errors import ConfigError
 
@@ -45,9 +45,11 @@ class ClusteringConfig:
     neighbours_from: float = setting(
         0.1,
         "when E's neighbours are first looked for, as a share (0 to 1) of the steps of E alone; 1: before the "
-        "last step of E alone",
+        "last step of E alone; auto: chosen from the pictures, 0.5 if colours may tell kinds apart, 0 if other cues "
+        "clearly do (clustering/colours.py)",
         low=0,
         high=1,
+        words=FROM_PICTURES_WORDS,
     )
     neighbours_every: int = setting(
         0, "steps between searches for neighbours; 0: a single search", low=0, high=10**12

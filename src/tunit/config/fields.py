@@ -15,6 +15,9 @@ from tunit.errors import ConfigError
 from tunit.printing import LONGEST_SHOWN, shown
 
 LONGEST_TEXT = 10_000  # characters of a setting
+# Stands for a value that is chosen from the pictures when a run starts.
+FROM_PICTURES = -1.0
+FROM_PICTURES_WORDS = {"auto": FROM_PICTURES}
 
 
 def setting(

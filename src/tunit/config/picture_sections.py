@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tunit.config.fields import setting
+from tunit.config.fields import FROM_PICTURES_WORDS, setting
 from tunit.config.sections import LARGEST_SIDE, MOST
 
 # The published data sets that `tunit.data.layouts` reads.
@@ -94,9 +94,20 @@ class AugmentConfig:
     )
     brightness: float = setting(0.4, "colour jitter: factor from 1 - b to 1 + b", low=0, high=1)
     contrast: float = setting(0.4, "colour jitter: factor from 1 - c to 1 + c", low=0, high=1)
-    saturation: float = setting(0.4, "colour jitter: factor from 1 - s to 1 + s", low=0, high=1)
+    saturation: float = setting(
+        0.4,
+        "colour jitter: factor from 1 - s to 1 + s; auto: chosen from the pictures, 0 if colours may tell kinds "
+        "apart (clustering/colours.py)",
+        low=0,
+        high=1,
+        words=FROM_PICTURES_WORDS,
+    )
     hue: float = setting(
-        0.125, "colour jitter: largest turn of the hue, as a share of a full circle", low=0, high=0.5
+        0.125,
+        "colour jitter: largest turn of the hue, as a share of a full circle; auto: as for the saturation",
+        low=0,
+        high=0.5,
+        words=FROM_PICTURES_WORDS,
     )
     random_operations: int = setting(
         0,

@@ -40,7 +40,7 @@ from tunit.training.preparation import (
     prepare_resume,
     resolved,
     resumed_config,
-    with_crops_for,
+    suited_to_pictures,
     with_domains_of,
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
@@ -172,7 +172,7 @@ def _prepare(
     with preparing(run) as new, StopSignals(at_once=True):
         config = resolved(config, source, fit_batch)
         pictures = pack(source, new.data, config, strict, progress)
-        config = with_crops_for(with_domains_of(config, pictures), pictures)
+        config = suited_to_pictures(with_domains_of(config, pictures), pictures)
         check_footprint(config, choose_device(config.run.device), len(pictures.names))
         if announce:
             announce(pictures)

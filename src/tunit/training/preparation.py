@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunit.clustering.composition import crop_area_for
-from tunit.config import AUTO, Config
+from tunit.config import AUTO, FROM_PICTURES, Config
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.index import Index
 from tunit.data.finding.naming import INDEX
@@ -24,6 +24,7 @@ from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.feature_cue import checked_feature_cue
 from tunit.methods.model_file import load_model
+from tunit.methods.neighbourhood import MOST_GROUPS
 from tunit.printing import command, shown
 from tunit.training.initial_state import with_found_domains
 from tunit.training.interrupt import StopSignals
@@ -83,11 +84,19 @@ def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
     return config.with_overrides({"domains": number}) if number else config
 
 
-def with_crops_for(config: Config, pictures: PackedPictures) -> Config:
-    """The config with the area of random crops, which it may leave to be chosen from the pictures."""
-    if config.augment.crop_area != (0, 0):
+def suited_to_pictures(config: Config, pictures: PackedPictures) -> Config:
+    """The config with what it may leave to be chosen from the pictures: the area of random crops, the jitter of
+    colours, and when E's neighbours are first looked for.
+    """
+    if config.augment.crop_area == (0, 0):
+        config = config.with_overrides({"crop_area": crop_area_for(pictures.images)})
+    left = [name for name in ("hue", "saturation", "neighbours_from") if config.value(name) == FROM_PICTURES]
+    if not left:
         return config
-    return config.with_overrides({"crop_area": crop_area_for(pictures.images)})
+    from tunit.clustering.colours import settings_by_colours  # imports scikit-learn, which takes long
+
+    chosen = settings_by_colours(pictures.images, min(config.networks.initial_domains, MOST_GROUPS))
+    return config.with_overrides({name: chosen[name] for name in left})
 
 
 def pack(

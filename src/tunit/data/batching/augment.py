@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.config import AugmentConfig
+from tunit.config import FROM_PICTURES, AugmentConfig
 from tunit.data.batching.random_operations import random_operations
 from tunit.data.batching.randomness import Share
 from tunit.errors import ConfigError
@@ -76,7 +76,9 @@ def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generato
     Raises ConfigError if the area of the crops has not been chosen yet.
     """
     if settings.crop_area == (0, 0):
-        raise ConfigError("crop_area is (0, 0), to be chosen from the pictures: call with_crops_for first")
+        raise ConfigError(
+            "crop_area is (0, 0), to be chosen from the pictures: call suited_to_pictures first"
+        )
 
     def uniform(low: float, high: float) -> Tensor:
         """(B,) random numbers from low to high."""
@@ -111,9 +113,14 @@ def jitter(
 ) -> Tensor:
     """Colour jitter: factors differ per picture, the order of the changes is random for the batch.
 
-    x: (B, 3, S, S) in [-1, 1].
+    x: (B, 3, S, S) in [-1, 1]. Raises ConfigError if the strength has not been chosen yet.
     """
     share = share or Share(len(x))
+    for name in ("saturation", "hue"):
+        if getattr(settings, name) == FROM_PICTURES:
+            raise ConfigError(
+                f"{name} is auto, to be chosen from the pictures: call suited_to_pictures first"
+            )
 
     def factor(limit: float) -> Tensor:
         """(b, 1, 1, 1) random factors from 1 - limit to 1 + limit."""

@@ -1,0 +1,65 @@
+"""Whether colours tell kinds of pictures apart, on pictures where the answer is known."""
+
+import numpy as np
+import pytest
+
+from tunit.clustering.colours import IF_COLOURS, IF_OTHERS, settings_by_colours
+from tunit.clustering.cues import CUES
+
+EACH = 40
+
+
+def pictures(kinds, paint, period):
+    """EACH pictures of stripes of each kind. paint(kind, rng): RGB in [0, 1]; period(kind): px, of the stripes."""
+    rng = np.random.default_rng(0)
+    found = []
+    for kind in np.repeat(np.arange(kinds), EACH):
+        across = np.arange(32) / period(kind) + rng.uniform()
+        light = np.tile(0.6 + 0.3 * np.sin(2 * np.pi * across), (32, 1))
+        picture = light[..., None] * paint(kind, rng) + rng.normal(0, 0.03, (32, 32, 3))
+        found.append((255 * picture.clip(0, 1)).astype(np.uint8))
+    return np.stack(found)
+
+
+def any_paint(kind, rng):
+    """A hue without a gap between the kinds, of any saturation."""
+    hue, saturation = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 1)
+    return 0.5 + 0.5 * saturation * np.cos(hue + 2 * np.pi / 3 * np.arange(3))
+
+
+def paint_of_kind(kind, rng):
+    return np.array([(1, 0.2, 0.2), (0.2, 1, 0.2), (0.2, 0.2, 1), (1, 1, 0.2)][kind]) * rng.uniform(0.7, 1)
+
+
+def test_if_textures_separate_kinds_of_any_colour_the_colours_are_jittered():
+    images = pictures(4, any_paint, lambda kind: (3, 5, 9, 16)[kind])
+    assert settings_by_colours(images, 4) == IF_OTHERS
+
+
+def test_if_colours_separate_kinds_they_are_kept():
+    images = pictures(4, paint_of_kind, lambda kind: 7)
+    assert settings_by_colours(images, 4) == IF_COLOURS
+
+
+def test_if_nothing_separates_kinds_colours_are_kept():
+    images = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
+    assert settings_by_colours(images, 5) == IF_COLOURS
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 20])
+@pytest.mark.parametrize("groups", [1, 10])
+def test_a_few_pictures_or_copies_of_one_change_nothing(number, groups):
+    noise = np.random.default_rng(0).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
+    for images in (noise, np.repeat(noise[:1], number, axis=0)):
+        assert settings_by_colours(images, groups) == IF_COLOURS
+
+
+def test_of_a_large_set_some_pictures_are_looked_at(monkeypatch):
+    looked = []
+    monkeypatch.setattr("tunit.clustering.colours.MOST_COMPARED", 50)
+    monkeypatch.setattr(
+        "tunit.clustering.measures.by_chunks",
+        lambda cue, images, rows: looked.append(list(rows)) or np.zeros((len(rows), 3), np.float32),
+    )
+    assert settings_by_colours(np.zeros((120, 32, 32, 3), np.uint8), 3) == IF_COLOURS
+    assert looked == [list(range(0, 120, 3))] * len(CUES)
