@@ -32,7 +32,7 @@ def test_the_right_division_is_chosen(seen):
     mixed = np.where(np.arange(120) % 40 < 5, (kinds + 1) % 3, kinds)
     merged = np.where(kinds == 2, 1, kinds)  # no edge is cut, but one group is missing
     divisions = {"mixed": mixed, "merged": merged, "right": kinds, "one": np.zeros(120, np.int64)}
-    best, scores = best_partition(graph, divisions)
+    best, scores = best_partition([graph], divisions)
     assert best == "right"
     assert scores["right"] == pytest.approx(0, abs=0.01)  # three parts with no edges between
     assert scores["merged"] == pytest.approx(1, abs=0.01)
@@ -50,7 +50,7 @@ def test_a_series_of_near_copies_is_not_kept_at_the_cost_of_a_kind(seed):
     kinds = np.concatenate([kinds, np.zeros(40, np.int64)])
     series = np.where(np.arange(640) >= 600, 2, np.where(kinds == 2, 1, kinds))
     graph = find_neighbours([torch.from_numpy(codes)], 10)
-    best, cuts = best_partition(graph, {"series": series, "kinds": kinds})
+    best, cuts = best_partition([graph], {"series": series, "kinds": kinds})
     assert cuts["series"] < cuts["kinds"] and best == "kinds"
 
 
@@ -62,12 +62,42 @@ def test_small_kinds_that_no_edge_leaves_are_kept_at_the_cost_of_equal_sizes():
     equal = np.where(kinds > 0, 2, (codes[:, 0] > 40).astype(np.int64))
     divisions = {"equal": equal, "kinds": kinds}
     assert modularity(edges_of(graph), equal) > modularity(edges_of(graph), kinds)
-    assert best_partition(graph, divisions)[0] == "kinds"
+    assert best_partition([graph], divisions)[0] == "kinds"
 
 
 def test_of_equally_good_divisions_the_first_is_chosen(seen):
     graph, _, kinds = seen
-    assert best_partition(graph, {"first": kinds, "second": (kinds + 1) % 3})[0] == "first"
+    assert best_partition([graph], {"first": kinds, "second": (kinds + 1) % 3})[0] == "first"
+
+
+def in_a_row(groups):
+    """A graph in which every picture is the neighbour of the two before and after it in its group."""
+    table = np.zeros((len(groups), 4), np.int64)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        table[rows] = np.stack([np.roll(rows, step) for step in (1, 2, -1, -2)], 1)
+    return torch.from_numpy(table)
+
+
+def test_a_division_is_not_judged_by_its_own_graph_alone():
+    """E has learnt from the graph of a cue, and found kinds that this graph shows less clearly than the cue's own."""
+    kinds, of_cue = np.arange(120) % 3, np.random.default_rng(0).permutation(np.arange(120) // 40)
+    mixed = np.concatenate([in_a_row(of_cue), in_a_row(kinds)[:, :3]], 1)
+    learnt_from, codes = torch.from_numpy(mixed), in_a_row(kinds)
+    divisions = {"cue": of_cue, "kinds": kinds}
+    assert best_partition([learnt_from], divisions)[0] == "cue"
+    best, cuts = best_partition([learnt_from, codes], divisions)
+    assert best == "kinds"
+    expected = sum(normalised_cut(edges_of(graph), of_cue) for graph in (learnt_from, codes))
+    assert cuts["cue"] == pytest.approx(expected)
+
+
+def test_if_it_has_not_learnt_from_the_first_graph_its_codes_decide_nothing():
+    of_codes, of_cue = np.arange(120) % 3, np.random.default_rng(0).permutation(np.arange(120) // 40)
+    graphs = [in_a_row(of_cue), in_a_row(of_codes)]
+    divisions = {"codes": of_codes, "cue": of_cue}
+    assert best_partition(graphs[1:], divisions)[0] == "codes"
+    assert best_partition(graphs, divisions)[0] == "cue"
 
 
 def test_clusterings_with_different_mistakes_agree_on_the_truth():

@@ -9,9 +9,11 @@ The normalised cut gives a group of its own to a series of near-copies, which is
 merges two overlapping kinds to keep the number of groups. So modularity decides, unless the cut is clearly against
 it.
 
-The graph is best made before the heads are trained: heads also shape the style codes, so a later graph favours them.
-methods/final_domains.py has such a graph only if E has learnt from neighbours (`--neighbours`) and there are at most
-5,000 pictures; otherwise it makes the graph afterwards, from the style codes that E has by then.
+A graph favours divisions by the vectors that it is made of. E's heads also shape its style codes, so a graph of the
+final codes favours E's divisions; the graph of a cue, from which E may have learnt, favours k-means on this cue. So
+both graphs are used if E has learnt from neighbours. But if E has hardly learnt what the first graph teaches, the
+second one says nothing. methods/final_domains.py has only the graph of the final codes without `--neighbours`, and
+for more than 5,000 pictures.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
@@ -32,6 +34,8 @@ from tunit.clustering.graph import edges_of, modularity, normalised_cut
 
 # A normalised cut overrules modularity if it is less than this share of the other division's cut.
 CLEARLY_SMALLER = 0.5
+# E has not learnt from a graph if the modularity of its divisions is less than this share of the largest there.
+HAS_LEARNT = 0.5
 RESTARTS = 4  # how often k-means starts; the result with the smallest sum of squared distances is kept
 REPEATS = 32  # runs of k-means, from different starts, whose groups are combined
 # How many pieces kinds are cut into, before they are joined again: from 3 to 6 times the number of groups that is
@@ -39,18 +43,28 @@ REPEATS = 32  # runs of k-means, from different starts, whose groups are combine
 PIECES, FEWEST_IN_PIECE = (3, 6), 5
 
 
-def best_partition(graph: Tensor, divisions: Mapping[str, Integers]) -> tuple[str, dict[str, float]]:
-    """The name of the best division of N pictures, and the normalised cut of each.
+def best_partition(
+    graphs: Sequence[Tensor], divisions: Mapping[str, Integers]
+) -> tuple[str, dict[str, float]]:
+    """The name of the best division of N pictures, and the normalised cut of each, summed over the graphs.
 
-    graph: (N, k) int64, the neighbours of each picture. divisions: the group of each picture (N,), by name. The best
-    one has the largest modularity, unless the smallest cut is less than CLEARLY_SMALLER times the cut of that one.
+    graphs: (N, k) int64 each, the neighbours of each picture; if there are two, the one from which E has learnt comes
+    first. divisions: the group of each picture (N,), by name. The best one has the largest modularity, summed over
+    the graphs, unless the smallest cut is less than CLEARLY_SMALLER times the cut of that one. With two graphs, only
+    divisions are compared whose modularity on the first is at least HAS_LEARNT times the largest.
     If a division has fewer groups than others, each group that it lacks counts as a cut of 1. If several are equally
     good, the first is taken.
     """
-    edges, most = edges_of(graph), max(int(groups.max()) + 1 for groups in divisions.values())
-    cuts = {name: normalised_cut(edges, groups, most) for name, groups in divisions.items()}
-    balanced = max(divisions, key=lambda name: modularity(edges, divisions[name]))
-    separate = min(cuts, key=lambda name: cuts[name])
+    most = max(int(groups.max()) + 1 for groups in divisions.values())
+    edges = [edges_of(graph) for graph in graphs]
+    within = {name: [modularity(each, groups) for each in edges] for name, groups in divisions.items()}
+    cuts = {
+        name: sum(normalised_cut(each, groups, most) for each in edges) for name, groups in divisions.items()
+    }
+    least = HAS_LEARNT * max(first for first, *_ in within.values())
+    compared = [name for name in divisions if len(graphs) == 1 or within[name][0] >= least]
+    balanced = max(compared, key=lambda name: sum(within[name]))
+    separate = min(compared, key=lambda name: cuts[name])
     return separate if cuts[separate] < CLEARLY_SMALLER * cuts[balanced] else balanced, cuts
 
 

@@ -140,13 +140,14 @@ def partition(
     Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
     agree; those on which k-means into several times as many groups agrees, JOININGS times with other random starts;
     for each cue, one division of either sort, by k-means on this cue alone; and the groups that are `given`, if any.
-    The best one is chosen on the graph of neighbours from which E has learnt. If there is none, or if `outputs` has
-    only some of the pictures, the graph is made of neighbours by E's present codes. Groups are numbered in no order.
+    The best one is chosen on two graphs: that of the neighbours from which E has learnt, if there are any and
+    `outputs` has all pictures; and that of neighbours by E's present codes. Groups are numbered in no order.
     """
     findings = findings_of(state)
-    graph = findings.neighbours if findings else None
-    if graph is None or len(outputs.rows) < len(pictures.names):
-        graph = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
+    learnt_from = findings.neighbours if findings else None
+    graphs = [find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))]
+    if learnt_from is not None and len(outputs.rows) == len(pictures.names):
+        graphs.insert(0, learnt_from)
     both = outputs.styles.numpy(), outputs.features.numpy()
     voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
     voters += [groups for vectors in both for groups in repeated_k_means(vectors, number, seed)]
@@ -159,7 +160,7 @@ def partition(
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
         divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
-    return divisions[best_partition(graph, divisions)[0]]
+    return divisions[best_partition(graphs, divisions)[0]]
 
 
 def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
