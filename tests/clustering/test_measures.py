@@ -104,12 +104,12 @@ def test_equal_vectors_are_reduced_without_a_warning():
     [
         (0.053, 0.075, ["codes"]),
         (0.06, 0.075, ["codes"]),
-        (0.149, 0.2, ["codes"]),
-        (0.151, 0.2, ["colours"]),
+        (0.199, 0.3, ["codes"]),
+        (0.201, 0.3, ["colours"]),
         (0.053, 0.054, ["codes", "colours"]),
         # Codes are clearly worse than the cue, and together they are worse than it: the cue alone.
-        (0.2, 0.056, ["colours"]),
-        (0.2, 0.051, ["codes", "colours"]),
+        (0.25, 0.056, ["colours"]),
+        (0.25, 0.051, ["codes", "colours"]),
         (0.03, 0.032, ["codes"]),
         (0.03, 0.03, ["codes", "colours"]),
     ],

@@ -28,7 +28,7 @@ MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pi
 TIE, LEAST_TIE = 0.1, 1e-6
 # Up to this ratio a measure separates groups clearly. If codes do, a cue with a smaller ratio may only see fewer
 # kinds: those that share their colours, say, are one group by colours.
-CLEAR_GROUPS = 0.15
+CLEAR_GROUPS = 0.2
 
 
 def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:

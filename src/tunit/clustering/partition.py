@@ -35,7 +35,7 @@ from tunit.clustering.graph import edges_of, modularity, normalised_cut
 # A normalised cut overrules modularity if it is less than this share of the other division's cut.
 CLEARLY_SMALLER = 0.5
 # E has not learnt from a graph if the modularity of its divisions is less than this share of the largest there.
-HAS_LEARNT = 0.5
+HAS_LEARNT = 0.9
 RESTARTS = 4  # how often k-means starts; the result with the smallest sum of squared distances is kept
 REPEATS = 32  # runs of k-means, from different starts, whose groups are combined
 # How many pieces kinds are cut into, before they are joined again: from 3 to 6 times the number of groups that is
