@@ -118,7 +118,7 @@ def test_codes_are_preferred_to_a_cue_that_is_hardly_better(monkeypatch, codes, 
     """As for creatures of eight kinds, two of which share their colours. Of twelve kinds of six colours, codes had a
     ratio of 0.1, colours 0.03, and with colours E lost half of the kinds.
     """
-    ratios = {(1,): codes, (2,): 0.052, (3,): 0.5, (1, 2): both, (2, 3): 0.3}
+    ratios = {(1,): codes, (2,): 0.052, (3,): 0.5, (1, 2): both, (2, 3): 0.3, (1, 3): 0.3}
     cues = {"colours": torch.full((20, 1), 2.0), "shapes": torch.full((20, 1), 3.0)}
     assert chosen_with(monkeypatch, ratios, cues) == chosen
 
@@ -128,6 +128,14 @@ def test_codes_are_preferred_to_a_cue_that_is_hardly_better(monkeypatch, codes, 
 )
 def test_two_cues_are_taken_if_they_are_clearly_better_than_one(monkeypatch, two, chosen):
     ratios = {(1,): 0.9, (2,): 0.1001, (3,): 0.2, (2, 3): two, (1, 2): 0.5, (1, 2, 3): 0.5}
+    cues = {"colours": torch.full((20, 1), 2.0), "shapes": torch.full((20, 1), 3.0)}
+    assert chosen_with(monkeypatch, ratios, cues) == chosen
+
+
+@pytest.mark.parametrize("with_shapes, chosen", [(0.08, ["codes", "shapes"]), (0.095, ["codes"])])
+def test_another_cue_joins_codes_that_it_makes_clearer(monkeypatch, with_shapes, chosen):
+    """Colours see fewer kinds more clearly, shapes see them less clearly, but tell apart two that codes mix."""
+    ratios = {(1,): 0.1, (2,): 0.03, (3,): 0.3, (1, 2): 0.11, (1, 3): with_shapes, (2, 3): 0.2}
     cues = {"colours": torch.full((20, 1), 2.0), "shapes": torch.full((20, 1), 3.0)}
     assert chosen_with(monkeypatch, ratios, cues) == chosen
 

@@ -114,7 +114,8 @@ def choose_measures(
     If codes and the cues are about equally good, all are chosen if together they are about as good, because each has
     information that the others lack; if not, codes, because they tell apart kinds that share the cue. If one is
     clearly better, all are chosen only if they are at least as good as that one, because the other may spoil it; if
-    not, the better one, or codes that separate groups clearly (CLEAR_GROUPS).
+    not, the better one, or codes that separate groups clearly (CLEAR_GROUPS). Where codes are chosen, so is a cue
+    with which they are clearly better.
     Raises ValueError if `groups` is less than 1.
     """
     if groups < 1:
@@ -126,4 +127,8 @@ def choose_measures(
     tie = max(TIE * best, LEAST_TIE)
     if compared.ratio(["codes", *best_cues]) <= best + (tie if worse <= best + tie else LEAST_TIE):
         return ["codes", *best_cues], compared.ratios
-    return ["codes"] if of_codes <= max(best + tie, CLEAR_GROUPS) else best_cues, compared.ratios
+    if of_codes > max(best + tie, CLEAR_GROUPS):
+        return best_cues, compared.ratios
+    with_a_cue = min((["codes", cue] for cue in cues), key=compared.ratio)
+    better = compared.ratio(with_a_cue) < (1 - TIE) * of_codes
+    return with_a_cue if better else ["codes"], compared.ratios
