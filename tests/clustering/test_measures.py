@@ -132,6 +132,12 @@ def test_two_cues_are_taken_if_they_are_clearly_better_than_one(monkeypatch, two
     assert chosen_with(monkeypatch, ratios, cues) == chosen
 
 
+def test_clear_codes_are_not_preferred_to_another_cue_than_colours(monkeypatch):
+    ratios = {(1,): 0.1, (2,): 0.5, (3,): 0.03, (1, 2): 0.3, (1, 3): 0.05, (2, 3): 0.3}
+    cues = {"colours": torch.full((20, 1), 2.0), "shapes": torch.full((20, 1), 3.0)}
+    assert chosen_with(monkeypatch, ratios, cues) == ["shapes"]
+
+
 @pytest.mark.parametrize("with_shapes, chosen", [(0.08, ["codes", "shapes"]), (0.095, ["codes"])])
 def test_another_cue_joins_codes_that_it_makes_clearer(monkeypatch, with_shapes, chosen):
     """Colours see fewer kinds more clearly, shapes see them less clearly, but tell apart two that codes mix."""

@@ -93,6 +93,14 @@ def test_a_division_is_not_judged_by_its_own_graph_alone():
     assert cuts["cue"] == pytest.approx(expected)
 
 
+def test_if_every_division_is_worse_than_chance_the_least_bad_one_is_chosen():
+    """One edge leads from each picture to the next, and neighbours are never in one group."""
+    graph = (torch.arange(40)[:, None] + 1) % 40
+    divisions = {"halves": np.arange(40) % 2, "quarters": np.arange(40) % 4}
+    assert modularity(edges_of(graph), divisions["quarters"]) < 0
+    assert best_partition([graph, graph], divisions)[0] == "quarters"
+
+
 def test_if_it_has_not_learnt_from_the_first_graph_its_codes_decide_nothing():
     of_codes, of_cue = np.arange(120) % 3, np.random.default_rng(0).permutation(np.arange(120) // 40)
     graphs = [in_a_row(of_cue, (1, 2, 3)), in_a_row(of_codes, (1, 2, 3))]

@@ -63,7 +63,15 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_step_never_waits_for_the_device(phase: Phase, settings: dict[str, Any]) -> None:
     config = tiny_config(
-        "default", crop_area=(0.1, 0.7), both_views=True, random_operations=2, domains=3, **settings
+        "default",
+        crop_area=(0.1, 0.7),
+        hue=0.1,
+        saturation=0.4,
+        neighbours_from=0.5,
+        both_views=True,
+        random_operations=2,
+        domains=3,
+        **settings,
     )
     state = new_state(config, META, 20)
     images = np.zeros((20, 32, 32, 3), np.uint8)

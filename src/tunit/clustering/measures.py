@@ -26,8 +26,8 @@ MOST_COMPARED = 5_000  # measures are compared by graphs of at most this many pi
 # Two measures are about equally good if the ratio of one is at most a tenth larger than that of the other. LEAST_TIE
 # covers rounding errors if the ratios are 0.
 TIE, LEAST_TIE = 0.1, 1e-6
-# Up to this ratio a measure separates groups clearly. If codes do, a cue with a smaller ratio may only see fewer
-# kinds: those that share their colours, say, are one group by colours.
+# Up to this ratio a measure separates groups clearly. If codes do, colours with a smaller ratio may only see fewer
+# kinds: those that share their colours are one group.
 CLEAR_GROUPS = 0.2
 
 
@@ -114,8 +114,8 @@ def choose_measures(
     If codes and the cues are about equally good, all are chosen if together they are about as good, because each has
     information that the others lack; if not, codes, because they tell apart kinds that share the cue. If one is
     clearly better, all are chosen only if they are at least as good as that one, because the other may spoil it; if
-    not, the better one, or codes that separate groups clearly (CLEAR_GROUPS). Where codes are chosen, so is a cue
-    with which they are clearly better.
+    not, the better one. But codes that separate groups clearly (CLEAR_GROUPS) are preferred to colours, which several
+    kinds may share. Where codes are chosen, so is a cue with which they are clearly better.
     Raises ValueError if `groups` is less than 1.
     """
     if groups < 1:
@@ -127,7 +127,8 @@ def choose_measures(
     tie = max(TIE * best, LEAST_TIE)
     if compared.ratio(["codes", *best_cues]) <= best + (tie if worse <= best + tie else LEAST_TIE):
         return ["codes", *best_cues], compared.ratios
-    if of_codes > max(best + tie, CLEAR_GROUPS):
+    enough = max(best + tie, CLEAR_GROUPS if "colours" in best_cues else 0.0)
+    if of_codes > enough:
         return best_cues, compared.ratios
     with_a_cue = min((["codes", cue] for cue in cues), key=compared.ratio)
     better = compared.ratio(with_a_cue) < (1 - TIE) * of_codes

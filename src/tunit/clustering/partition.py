@@ -61,7 +61,8 @@ def best_partition(
     cuts = {
         name: sum(normalised_cut(each, groups, most) for each in edges) for name, groups in divisions.items()
     }
-    least = HAS_LEARNT * max(first for first, *_ in within.values())
+    largest = max(first for first, *_ in within.values())
+    least = min(largest, HAS_LEARNT * largest)  # the largest itself may be negative
     compared = [name for name in divisions if len(graphs) == 1 or within[name][0] >= least]
     balanced = max(compared, key=lambda name: sum(within[name]))
     separate = min(compared, key=lambda name: cuts[name])
