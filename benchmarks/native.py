@@ -32,6 +32,7 @@ from tunit.networks import convolution, filter_response
 from tunit.networks.layers import ReflectConv2d
 from tunit.networks.upsampling import KERNEL, UpsamplingConv2d
 from tunit.training.initial_state import new_state
+from tunit.training.preparation import suited_to_pictures
 
 ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
 # Preset or base, image size, batch size, phase; r1_every of the presets for CPUs is 16, of the paper 1.
@@ -71,8 +72,7 @@ def measure(
     config = read_config(base).with_overrides(
         {"image_size": size, "batch_size": number, "device": "cpu", "precision": "float32", "threads": 1}
     )
-    if config.augment.crop_area == (0, 0):  # to be chosen from pictures; here they are noise
-        config = config.with_overrides({"crop_area": (0.1, 0.7)})
+    config = suited_to_pictures(config, None)
     state = new_state(config, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (number, size, size, 3), dtype=torch.uint8, generator=generator)

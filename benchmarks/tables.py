@@ -24,6 +24,7 @@ from tunit.experiments.split import Split
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
 from tunit.training.initial_state import new_state
+from tunit.training.preparation import suited_to_pictures
 from tunit.training.resources import resolve_machine
 from tunit.training.schedule import batch_size_at, phase_at
 
@@ -86,8 +87,7 @@ def main() -> None:
                 except ConfigError:
                     print(f"{table.name}, {row.name}: no preset {preset} here")
                     continue
-                if config.augment.crop_area == (0, 0):  # to be chosen from pictures; here there are none
-                    config = config.with_overrides({"crop_area": (0.1, 0.7)})
+                config = suited_to_pictures(config, None)
                 labelled = (
                     row.labels != NONE
                     and preset == row.preset

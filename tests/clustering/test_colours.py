@@ -1,9 +1,12 @@
 """Whether colours tell kinds of pictures apart, on pictures where the answer is known."""
 
+import colorsys
+
 import numpy as np
 import pytest
+import torch
 
-from tunit.clustering.colours import IF_COLOURS, IF_OTHERS, settings_by_colours
+from tunit.clustering.colours import IGNORE_COLOURS, KEEP_COLOURS, settings_by_colours
 from tunit.clustering.cues import CUES
 
 EACH = 40
@@ -33,17 +36,17 @@ def paint_of_kind(kind, rng):
 
 def test_if_textures_separate_kinds_of_any_colour_the_colours_are_jittered():
     images = pictures(4, any_paint, lambda kind: (3, 5, 9, 16)[kind])
-    assert settings_by_colours(images, 4) == IF_OTHERS
+    assert settings_by_colours(images, 4) == IGNORE_COLOURS
 
 
 def test_if_colours_separate_kinds_they_are_kept():
     images = pictures(4, paint_of_kind, lambda kind: 7)
-    assert settings_by_colours(images, 4) == IF_COLOURS
+    assert settings_by_colours(images, 4) == KEEP_COLOURS
 
 
 def test_if_nothing_separates_kinds_colours_are_kept():
     images = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
-    assert settings_by_colours(images, 5) == IF_COLOURS
+    assert settings_by_colours(images, 5) == KEEP_COLOURS
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 20])
@@ -51,15 +54,29 @@ def test_if_nothing_separates_kinds_colours_are_kept():
 def test_a_few_pictures_or_copies_of_one_change_nothing(number, groups):
     noise = np.random.default_rng(0).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
     for images in (noise, np.repeat(noise[:1], number, axis=0)):
-        assert settings_by_colours(images, groups) == IF_COLOURS
+        assert settings_by_colours(images, groups) == KEEP_COLOURS
+
+
+def test_kinds_that_differ_by_hue_alone_keep_it():
+    """Four hues within two bins of the histogram: standardised pixels ("shapes") separate them, colours do not."""
+    rng = np.random.default_rng(0)
+    rgb = [colorsys.hsv_to_rgb(hue, 0.8, 1) for hue in np.repeat([0.09, 0.115, 0.14, 0.162], EACH)]
+    light = rng.uniform(100, 250, (len(rgb), 1, 1, 1)) + rng.normal(0, 5, (len(rgb), 32, 32, 1))
+    images = (np.array(rgb)[:, None, None] * light).clip(0, 255).astype(np.uint8)
+    assert settings_by_colours(images, 4) == KEEP_COLOURS
+
+
+def test_for_a_single_group_colours_are_kept():
+    assert settings_by_colours(pictures(4, any_paint, lambda kind: (3, 5, 9, 16)[kind]), 1) == KEEP_COLOURS
 
 
 def test_of_a_large_set_some_pictures_are_looked_at(monkeypatch):
     looked = []
     monkeypatch.setattr("tunit.clustering.colours.MOST_COMPARED", 50)
     monkeypatch.setattr(
-        "tunit.clustering.measures.by_chunks",
-        lambda cue, images, rows: looked.append(list(rows)) or np.zeros((len(rows), 3), np.float32),
+        "tunit.clustering.colours.reduced_cues",
+        lambda images: looked.append(images) or {name: torch.zeros(len(images), 3) for name in CUES},
     )
-    assert settings_by_colours(np.zeros((120, 32, 32, 3), np.uint8), 3) == IF_COLOURS
-    assert looked == [list(range(0, 120, 3))] * len(CUES)
+    images = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
+    assert settings_by_colours(images, 3) == KEEP_COLOURS
+    assert np.array_equal(looked[0], images[::3])

@@ -79,6 +79,13 @@ def test_a_continuum_is_not_taken_for_groups():
     assert by_chance.ratio([groups]) < 0.5 < 0.7 < by_chance.ratio([hue])
 
 
+@pytest.mark.parametrize("number, groups", [(800, 1), (3, 5), (2, 2)])
+def test_for_a_single_group_every_measure_is_equally_good(number, groups):
+    generator = torch.Generator().manual_seed(0)
+    by_chance = GroupsByChance(number, groups)
+    assert [by_chance.ratio([torch.randn(number, d, generator=generator)]) for d in (1, 2, 8)] == [1, 1, 1]
+
+
 def test_separate_groups_have_the_ratio_0():
     groups, _ = blobs(6, apart=1000)
     assert GroupsByChance(len(groups), 6).ratio([groups, groups]) == pytest.approx(0, abs=1e-6)

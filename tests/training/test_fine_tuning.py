@@ -11,6 +11,7 @@ import torch
 
 from tiny_run import TINY, flags, tiny_config, write_pictures
 from tunit.cli import main
+from tunit.config import AUTO_WEIGHT
 from tunit.config.run_file import write_run_config
 from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError, RunError
@@ -210,6 +211,15 @@ def test_without_a_preset_the_run_is_trained_like_the_first_one(tmp_path, origin
     assert with_preset.losses.reconstruction_weight == config.losses.reconstruction_weight
     kept = config_like(config, tmp_path / "first", set(), with_training=True).resolved_schedule()
     assert (kept.schedule.steps, kept.schedule.guide_only_until, kept.schedule.average_from) == (8, 2, 3)
+
+
+def test_values_for_which_a_word_stands_are_taken_over(tmp_path, origin):
+    shutil.copytree(origin, tmp_path / "first")
+    settings = {"r1_weight": "auto", "r2_weight": "auto", "domains": "auto"}
+    write_run_config(tmp_path / "first" / "config.toml", tiny_config(**STEPS, **settings))
+    for given in (set(), {"domains"}):
+        like = config_like(tiny_config(r1_weight=3.0), tmp_path / "first", given, with_training=True)
+        assert like.losses.r1_weight == like.adversarial.r2_weight == AUTO_WEIGHT
 
 
 @pytest.mark.parametrize("preset, weight", [([], 3.0), (["--preset", "small"], 30.0)])

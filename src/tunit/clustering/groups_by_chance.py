@@ -13,7 +13,7 @@ References:
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,27 +24,29 @@ from tunit.clustering.graph import GRAPH_NEIGHBOURS, distance_from_separate_grou
 from tunit.clustering.neighbours import neighbours_and_distances
 
 DIMENSIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # of the normal distributions; a cue has at most 64
-# The least distance from groups that is expected by chance: with few pictures in one dimension it rounds to 0.
-LEAST_EXPECTED = 1e-9
+# The least distance from groups that is expected by chance. With few groups it may be as small as the error of the
+# eigenvalues.
+LEAST_EXPECTED = 1e-6
 
 
 class GroupsByChance:
-    """Compares measures of N pictures by `ratio`; keeps the distances that are expected by chance.
+    """Compares measures of N pictures by `ratio`.
 
     number: N. groups: into how many groups, at least 1, a measure should separate the pictures.
     """
 
     def __init__(self, number: int, groups: int) -> None:
-        self.groups = groups
-        self.k = min(GRAPH_NEIGHBOURS, number - 1)
+        self.groups = min(groups, number - 2)
         self._number = number
 
     def ratio(self, measures: Sequence[Tensor]) -> float:
         """The distance from separate groups by all measures (N, any width) together, over the one by chance.
 
-        0 for separate groups, about 1 for none.
+        0 for separate groups, about 1 for none. It is 1 for a single group, into which any measure "separates" them.
         """
-        dimension, distance = self._dimension_and_distance(measures)
+        if self.groups < 2:
+            return 1.0
+        dimension, distance = _dimension_and_distance(measures, self.groups)
         return distance / self.expected(dimension)
 
     def expected(self, dimension: float) -> float:
@@ -53,29 +55,33 @@ class GroupsByChance:
         Their dimension is found as that of the pictures, because the estimate is too small where there are many
         dimensions. Between the distributions that are drawn, logarithms are interpolated.
         """
-        dimensions, distances = np.log(self._drawn).T
+        dimensions, distances = np.log(_of_normal_points(self._number, self.groups)).T
         return float(np.exp(np.interp(np.log(dimension), dimensions, distances)))
 
-    @cached_property
-    def _drawn(self) -> NDArray[np.float64]:
-        """By the number of dimensions of the normal distribution: the dimension that is found, and the distance."""
-        rng = np.random.default_rng(0)  # the seed is fixed, so that runs are repeatable
-        points = rng.standard_normal((self._number, max(DIMENSIONS))).astype(np.float32)
-        drawn = [self._dimension_and_distance([torch.from_numpy(points[:, :d])]) for d in DIMENSIONS]
-        return np.maximum.accumulate(np.maximum(drawn, LEAST_EXPECTED))
 
-    def _dimension_and_distance(self, measures: Sequence[Tensor]) -> tuple[float, float]:
-        distances, neighbours = neighbours_and_distances(measures, self.k)
-        return intrinsic_dimension(distances), distance_from_separate_groups(neighbours, self.groups)
+@lru_cache(maxsize=8)
+def _of_normal_points(number: int, groups: int) -> NDArray[np.float64]:
+    """By the number of dimensions of the normal distribution: the dimension that is found, and the distance."""
+    rng = np.random.default_rng(0)  # the seed is fixed, so that runs are repeatable
+    points = rng.standard_normal((number, max(DIMENSIONS))).astype(np.float32)
+    drawn = [_dimension_and_distance([torch.from_numpy(points[:, :d])], groups) for d in DIMENSIONS]
+    return np.maximum.accumulate(np.maximum(drawn, LEAST_EXPECTED))
+
+
+def _dimension_and_distance(measures: Sequence[Tensor], groups: int) -> tuple[float, float]:
+    k = min(GRAPH_NEIGHBOURS, len(measures[0]) - 1)
+    distances, neighbours = neighbours_and_distances(measures, k)
+    return intrinsic_dimension(distances), distance_from_separate_groups(neighbours, groups)
 
 
 def intrinsic_dimension(distances: Tensor) -> float:
     """Along how many dimensions the pictures vary near each other [2, 3].
 
-    distances: (N, k), of each picture from its k nearest others, nearest first. If a neighbour is a copy of the
-    picture, its distance, 0, is left out. Infinite if all others are at one distance, as the corners of a simplex.
+    distances: (N, k), of each picture from its k nearest others, nearest first. A distance of 0, of a copy, is left
+    out. Infinite if all others are at one distance, as the corners of a simplex. Many near-copies make it smaller.
     """
-    logarithms = torch.log(distances[:, -1:].double() / distances[:, :-1].double())
+    distances = distances.cpu().double()  # not every device has float64
+    logarithms = torch.log(distances[:, -1:] / distances[:, :-1])
     logarithms = logarithms[logarithms.isfinite()]
     mean = float(logarithms.mean()) if len(logarithms) else 0.0
     return 1 / mean if mean > 0 else float("inf")

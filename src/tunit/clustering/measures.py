@@ -101,7 +101,11 @@ class Comparison:
         names = list(names)
         one = min(([name] for name in names), key=self.ratio)
         two = min(map(list, combinations(names, 2)), key=self.ratio, default=one)
-        return two if self.ratio(two) < (1 - TIE) * self.ratio(one) else one
+        return two if self.is_clearly_better(two, one) else one
+
+    def is_clearly_better(self, names: Sequence[str], others: Sequence[str]) -> bool:
+        """Whether the ratio of some measures together is smaller than that of others by more than a tenth."""
+        return self.ratio(names) < (1 - TIE) * self.ratio(others) - LEAST_TIE
 
 
 def choose_measures(
@@ -115,7 +119,7 @@ def choose_measures(
     information that the others lack; if not, codes, because they tell apart kinds that share the cue. If one is
     clearly better, all are chosen only if they are at least as good as that one, because the other may spoil it; if
     not, the better one. But codes that separate groups clearly (CLEAR_GROUPS) are preferred to colours, which several
-    kinds may share. Where codes are chosen, so is a cue with which they are clearly better.
+    kinds may share. Where codes are chosen, so is another cue with which they are clearly better.
     Raises ValueError if `groups` is less than 1.
     """
     if groups < 1:
@@ -130,6 +134,8 @@ def choose_measures(
     enough = max(best + tie, CLEAR_GROUPS if "colours" in best_cues else 0.0)
     if of_codes > enough:
         return best_cues, compared.ratios
-    with_a_cue = min((["codes", cue] for cue in cues), key=compared.ratio)
-    better = compared.ratio(with_a_cue) < (1 - TIE) * of_codes
+    # The best cue has just been refused, unless it was one of two.
+    others = [["codes", cue] for cue in cues if [cue] != best_cues]
+    with_a_cue = min(others, key=compared.ratio, default=["codes"])
+    better = compared.is_clearly_better(with_a_cue, ["codes"])
     return with_a_cue if better else ["codes"], compared.ratios

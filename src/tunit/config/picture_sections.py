@@ -97,7 +97,7 @@ class AugmentConfig:
     saturation: float = setting(
         0.4,
         "colour jitter: factor from 1 - s to 1 + s; auto: chosen from the pictures, 0 if colours may tell kinds "
-        "apart (clustering/colours.py)",
+        "apart (docs/domains.md)",
         low=0,
         high=1,
         words=FROM_PICTURES_WORDS,

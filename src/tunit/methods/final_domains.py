@@ -2,7 +2,7 @@
 
 While K-hat is not known, E's domain head has `most_domains` outputs: too many on purpose. After E has trained alone,
 its style codes are clustered to find the number (tunit.clustering.number). The groups by E's heads and by k-means are
-then combined, and the best division is chosen on the graph of neighbours (tunit.clustering.partition). New domain
+then combined, and the best division is chosen on graphs of neighbours (tunit.clustering.partition). New domain
 heads are fitted to it, on the features that are the input of all heads: one for E and one for its EMA, because their
 features differ as long as E learns fast. The aim is that at the first joint step no domain is empty, and no kind is
 divided between two domains.

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tunit.config import AUTO, Config
+from tunit.config import AUTO, Config, find_field
+from tunit.config.fields import word_of
 from tunit.config.methods import METHODS
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError, RunError
@@ -64,9 +65,9 @@ def config_like(
     if with_training:
         taken |= _training_of(theirs)
     taken = {name: value for name, value in taken.items() if name not in given}
-    if taken.get("domains") == AUTO:
+    if theirs.networks.domains == AUTO and "domains" in taken:
         choice = newest_choice(RunFolder(origin).checkpoints)
-        taken["domains"] = choice.domains if choice else AUTO
+        taken["domains"] = choice.domains if choice else "auto"
     config = config.with_overrides(taken)
     check_shape(config, origin)
     return config
@@ -78,7 +79,9 @@ def _training_of(theirs: Config) -> dict[str, object]:
     names = [field.name for section in sections for field in fields(theirs.section(section))]
     steps = theirs.schedule.steps
     phases = {name: min(float(getattr(theirs.schedule, name)) / steps, 1.0) for name in PHASES}
-    return {name: theirs.value(name) for name in names} | phases | {"steps": steps}
+    # A value for which a word stands, such as auto, is only accepted as this word.
+    values = {name: word_of(find_field(name)[1], theirs.value(name)) for name in names}
+    return values | phases | {"steps": steps}
 
 
 def check_shape(config: Config, origin: Path) -> None:

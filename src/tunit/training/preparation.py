@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tunit.clustering.composition import crop_area_for
+from tunit.clustering.composition import CLOSE, crop_area_for
 from tunit.config import AUTO, FROM_PICTURES, Config
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.index import Index
@@ -84,18 +84,26 @@ def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
     return config.with_overrides({"domains": number}) if number else config
 
 
-def suited_to_pictures(config: Config, pictures: PackedPictures) -> Config:
+def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Config:
     """The config with what it may leave to be chosen from the pictures: the area of random crops, the jitter of
-    colours, and when E's neighbours are first looked for.
+    colours, and when E's neighbours are first looked for. pictures: None, for a benchmark without any, chooses small
+    crops and keeps colours.
     """
     if config.augment.crop_area == (0, 0):
-        config = config.with_overrides({"crop_area": crop_area_for(pictures.images)})
+        area = CLOSE if pictures is None else crop_area_for(pictures.images)
+        config = config.with_overrides({"crop_area": area})
     left = [name for name in ("hue", "saturation", "neighbours_from") if config.value(name) == FROM_PICTURES]
     if not left:
         return config
-    from tunit.clustering.colours import settings_by_colours  # imports scikit-learn, which takes long
+    from tunit.clustering.colours import (  # imports scikit-learn, which takes long
+        KEEP_COLOURS,
+        settings_by_colours,
+    )
 
-    chosen = settings_by_colours(pictures.images, min(config.networks.initial_domains, MOST_GROUPS))
+    chosen, alone = KEEP_COLOURS, config.schedule.guide_only_until
+    idle = left == ["neighbours_from"] and not (config.clustering.neighbours and alone)
+    if pictures is not None and not idle:
+        chosen = settings_by_colours(pictures.images, min(config.networks.initial_domains, MOST_GROUPS))
     return config.with_overrides({name: chosen[name] for name in left})
 
 

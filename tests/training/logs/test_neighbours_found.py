@@ -57,7 +57,7 @@ def test_the_user_is_told_of_the_first_measures_and_when_they_change(pictures, t
     assert written(tmp_path / "run") == WRITTEN
     page = write_report(tmp_path / "run").read_text("utf-8")
     by = "style codes and colours (from step 3 on); outlines (from step 7 on)."
-    assert page.count(f"While E learnt domains, pictures counted as neighbours by: {by}") == 1
+    assert page.count(f"While E trained alone, pictures counted as neighbours by: {by}") == 1
     # An older version wrote no such rows.
     lines = RunFolder(tmp_path / "run").metrics.read_text().splitlines()
     kept = [line for line in lines if "neighbours_by" not in line]
@@ -94,8 +94,10 @@ def test_a_training_without_neighbours_says_nothing_of_them(pictures, tmp_path, 
 
 
 def test_one_choice_needs_no_step_in_the_report():
-    by = "While E learnt domains, pictures counted as neighbours by:"
+    by = "While E trained alone, pictures counted as neighbours by:"
     assert sentence_of_measures([(3, ["codes"])]) == f"{by} style codes."
+    three = ["codes", "outlines", "textures"]
+    assert sentence_of_measures([(3, three)]) == f"{by} style codes, outlines and textures."
     assert sentence_of_measures([]) == ""
 
 

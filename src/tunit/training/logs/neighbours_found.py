@@ -24,7 +24,8 @@ def measures_of(rows: Iterable[dict[str, Any]]) -> list[tuple[int, list[str]]]:
 
 def in_words(measures: Sequence[str]) -> str:
     """The names of measures for people, such as "style codes and colours"."""
-    return " and ".join("style codes" if name == "codes" else name for name in measures)
+    *first, last = ("style codes" if name == "codes" else name for name in measures)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def sentence_of_measures(found: Sequence[tuple[int, list[str]]]) -> str:
@@ -35,4 +36,4 @@ def sentence_of_measures(found: Sequence[tuple[int, list[str]]]) -> str:
     parts = [
         in_words(names) + (f" (from step {step:,} on)" if len(found) > 1 else "") for step, names in found
     ]
-    return f"While E learnt domains, pictures counted as neighbours by: {'; '.join(parts)}." if parts else ""
+    return f"While E trained alone, pictures counted as neighbours by: {'; '.join(parts)}." if parts else ""
