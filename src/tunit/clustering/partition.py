@@ -12,8 +12,8 @@ it.
 A graph favours divisions by the vectors that it is made of. E's heads also shape its style codes, so a graph of the
 final codes favours E's divisions; the graph of a cue, from which E may have learnt, favours k-means on this cue. So
 both graphs are used if E has learnt from neighbours. But if E has hardly learnt what the first graph teaches, the
-second one says nothing. methods/final_domains.py has only the graph of the final codes without `--neighbours`, and
-for more than 5,000 pictures.
+second one says little; so a division that does not fit the first must be clearly better. methods/final_domains.py has
+only the graph of the final codes without `--neighbours`, and for more than 5,000 pictures.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
@@ -34,8 +34,9 @@ from tunit.clustering.graph import edges_of, modularity, normalised_cut
 
 # A normalised cut overrules modularity if it is less than this share of the other division's cut.
 CLEARLY_SMALLER = 0.5
-# E has not learnt from a graph if the modularity of its divisions is less than this share of the largest there.
-HAS_LEARNT = 0.9
+# Of two graphs: from which share of the largest modularity on the first graph a division fits it, and how much larger
+# the sum of modularities must be of one that does not.
+FITS, NOT_FITTING = 0.9, 0.1
 RESTARTS = 4  # how often k-means starts; the result with the smallest sum of squared distances is kept
 REPEATS = 32  # runs of k-means, from different starts, whose groups are combined
 # How many pieces kinds are cut into, before they are joined again: from 3 to 6 times the number of groups that is
@@ -50,8 +51,9 @@ def best_partition(
 
     graphs: (N, k) int64 each, the neighbours of each picture; if there are two, the one from which E has learnt comes
     first. divisions: the group of each picture (N,), by name. The best one has the largest modularity, summed over
-    the graphs, unless the smallest cut is less than CLEARLY_SMALLER times the cut of that one. With two graphs, only
-    divisions are compared whose modularity on the first is at least HAS_LEARNT times the largest.
+    the graphs, unless the smallest cut is less than CLEARLY_SMALLER times the cut of that one. A division fits if its
+    modularity on the first graph is at least FITS times the largest there. Of two graphs, the smallest cut is that of
+    divisions that fit, and NOT_FITTING is subtracted from the modularity of others.
     If a division has fewer groups than others, each group that it lacks counts as a cut of 1. If several are equally
     good, the first is taken.
     """
@@ -62,10 +64,10 @@ def best_partition(
         name: sum(normalised_cut(each, groups, most) for each in edges) for name, groups in divisions.items()
     }
     largest = max(first for first, *_ in within.values())
-    least = min(largest, HAS_LEARNT * largest)  # the largest itself may be negative
-    compared = [name for name in divisions if len(graphs) == 1 or within[name][0] >= least]
-    balanced = max(compared, key=lambda name: sum(within[name]))
-    separate = min(compared, key=lambda name: cuts[name])
+    least = min(largest, FITS * largest)  # the largest itself may be negative
+    fitting = [name for name in divisions if len(graphs) == 1 or within[name][0] >= least]
+    balanced = max(divisions, key=lambda name: sum(within[name]) - (0 if name in fitting else NOT_FITTING))
+    separate = min(fitting, key=lambda name: cuts[name])
     return separate if cuts[separate] < CLEARLY_SMALLER * cuts[balanced] else balanced, cuts
 
 
