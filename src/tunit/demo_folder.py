@@ -13,7 +13,7 @@ from tunit.errors import RunError
 from tunit.files.atomic import DEMO, lock, owner_of, writable, write_text
 from tunit.files.destination import STUDIO
 from tunit.files.reading import Record, UnreadableError, is_file, read_json
-from tunit.reporting.remarks import listed
+from tunit.printing import listed
 from tunit.training.new_run import (
     in_training,
     kept_beside,

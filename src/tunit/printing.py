@@ -34,6 +34,13 @@ def printable(text: object) -> str:
     return "".join(_shown(char) for char in plain)
 
 
+def listed(items: list[str], most: int = 6) -> str:
+    """The items as "a, b and c"; if there are more than `most`, the rest is only counted."""
+    if len(items) > most:
+        return f"{', '.join(items[:most])} and {len(items) - most} more"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
 def _shown(char: str) -> str:
     if char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs":
         return char

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tunit.reporting.remarks import findings, listed, typical_rows
+from tunit.printing import listed
+from tunit.reporting.remarks import findings, typical_rows
 
 APART = torch.eye(4)
 SURE = [0.9] * 4

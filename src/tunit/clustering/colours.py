@@ -8,8 +8,8 @@ its first step on.
 
 import numpy as np
 
-from tunit.clustering.cues import Pictures
-from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, Comparison, reduced_cues
+from tunit.clustering.cues import CUES, Pictures
+from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, Comparison, reduced_cue
 
 WITHOUT_COLOURS = ("outlines", "textures")  # the cues that see only grey pictures
 # Settings by name, if colours may tell the kinds apart, and if other cues do so.
@@ -24,7 +24,8 @@ def settings_by_colours(images: Pictures, groups: int) -> dict[str, float]:
     evenly spread over the set, are looked at.
     """
     some = np.asarray(images[:: -(-len(images) // MOST_COMPARED)])  # read once, not by each cue again
-    compared = Comparison(reduced_cues(some), groups)
+    cues = {name: reduced_cue(CUES[name], some) for name in ("colours", *WITHOUT_COLOURS)}
+    compared = Comparison(cues, groups)
     best = compared.best(WITHOUT_COLOURS)
     return (
         IGNORE_COLOURS if compared.ratio(best) <= CLEAR_GROUPS < compared.ratio(["colours"]) else KEEP_COLOURS

@@ -30,7 +30,7 @@ from tunit.commands.sorted_results import SortedResults
 from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.files.paths import path_or_url
 from tunit.files.result_names import DOMAINS, KEPT, OVERVIEW, TABLE, gallery_of
-from tunit.printing import remark, show, show_table
+from tunit.printing import listed, remark, show, show_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,7 +165,7 @@ def remarks(sizes: list[int]) -> list[str]:
     if len(empty) == 1:
         said.append(f"domain {empty[0]} is empty: no picture fell into it")
     elif empty:
-        said.append(f"domains {', '.join(empty[:-1])} and {empty[-1]} are empty: no picture fell into them")
+        said.append(f"domains {listed(empty, len(empty))} are empty: no picture fell into them")
     share = max(sizes) / sum(sizes)
     if share > CROWDED and len(sizes) > 1:
         said.append(

@@ -133,6 +133,15 @@ def word_of(f: "dataclasses.Field[Any]", value: Any) -> Any:
     return next((word for word, number in f.metadata["words"].items() if number == value), value)
 
 
+def check_chosen(settings: Any, *names: str) -> None:
+    """Raises ConfigError if one of these settings of a section waits to be chosen from the pictures."""
+    for name in names:
+        if getattr(settings, name) == FROM_PICTURES:
+            raise ConfigError(
+                f"{name} is auto, to be chosen from the pictures: call suited_to_pictures first"
+            )
+
+
 def toml_value(value: Any) -> str:
     """A value as TOML text."""
     if isinstance(value, tuple):

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.clustering.neighbours import find_neighbours
-from tunit.config import FROM_PICTURES, Config
+from tunit.config import Config
+from tunit.config.fields import check_chosen
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed.collectives import tensor_from_rank_zero
 from tunit.distributed.process_group import on_rank_zero
-from tunit.errors import ConfigError
 from tunit.machine import uncompiled
 from tunit.methods.feature_cue import all_cues
 from tunit.methods.findings import ENCODED, Findings, findings_of
@@ -42,10 +42,7 @@ def is_search_due(state: TrainingState, pictures: PackedPictures, config: Config
     If all pictures have labels there is no search, because only unlabelled ones use their neighbours (`Batches`).
     """
     settings, alone = config.clustering, config.schedule.guide_only_until
-    if settings.neighbours_from == FROM_PICTURES:
-        raise ConfigError(
-            "neighbours_from is auto, to be chosen from the pictures: call suited_to_pictures first"
-        )
+    check_chosen(settings, "neighbours_from")
     # At the latest before the last step of E alone, even if the share is 1 or is rounded up to all steps: after that
     # step, no search is due.
     first = min(round(settings.neighbours_from * alone), alone - 1)

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tunit.printing import listed
+
 CROWDED = 0.6  # warn if a domain has more than this share of all pictures
 ALIKE = 0.98  # warn if the cosine of two domains' average styles is above this
 UNSTEADY = 0.85  # warn if a smaller share of pictures keeps the domain when they are augmented
@@ -131,13 +133,6 @@ def _about_style(cosine: float | None) -> list[Finding]:
             "needs more steps.",
         )
     ]
-
-
-def listed(items: list[str], most: int = 6) -> str:
-    """The items as "a, b and c"; if there are more than `most`, the rest is only counted."""
-    if len(items) > most:
-        return f"{', '.join(items[:most])} and {len(items) - most} more"
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def typical_rows(

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.config import FROM_PICTURES, AugmentConfig
+from tunit.config import AugmentConfig
+from tunit.config.fields import check_chosen
 from tunit.data.batching.random_operations import random_operations
 from tunit.data.batching.randomness import Share
 from tunit.errors import ConfigError
@@ -116,11 +117,7 @@ def jitter(
     x: (B, 3, S, S) in [-1, 1]. Raises ConfigError if the strength has not been chosen yet.
     """
     share = share or Share(len(x))
-    for name in ("saturation", "hue"):
-        if getattr(settings, name) == FROM_PICTURES:
-            raise ConfigError(
-                f"{name} is auto, to be chosen from the pictures: call suited_to_pictures first"
-            )
+    check_chosen(settings, "saturation", "hue")
 
     def factor(limit: float) -> Tensor:
         """(b, 1, 1, 1) random factors from 1 - limit to 1 + limit."""

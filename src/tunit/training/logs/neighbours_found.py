@@ -7,6 +7,8 @@ Neighbours are looked for before a step; "step" counts the steps before it. Resu
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tunit.printing import listed
+
 NEIGHBOURS_BY = "neighbours_by"
 
 
@@ -24,8 +26,7 @@ def measures_of(rows: Iterable[dict[str, Any]]) -> list[tuple[int, list[str]]]:
 
 def in_words(measures: Sequence[str]) -> str:
     """The names of measures for people, such as "style codes and colours"."""
-    *first, last = ("style codes" if name == "codes" else name for name in measures)
-    return f"{', '.join(first)} and {last}" if first else last
+    return listed(["style codes" if name == "codes" else name for name in measures])
 
 
 def sentence_of_measures(found: Sequence[tuple[int, list[str]]]) -> str:
