@@ -9,7 +9,7 @@ from torch.distributed import HashStore
 
 from tiny_run import tiny_config, write_pictures
 from tunit.data.packing import packed
-from tunit.distributed import collectives, process_group
+from tunit.distributed import collectives, launcher, process_group
 from tunit.errors import ConfigError, EndedInOtherProcesses
 from tunit.training import all_ranks
 from tunit.training.launch import start_run
@@ -26,7 +26,8 @@ def store(monkeypatch):
     store = HashStore()
     monkeypatch.setattr(process_group, "_store", store)
     monkeypatch.setattr(process_group, "_turns", 0)
-    monkeypatch.setattr(process_group, "world_size", lambda: 2)
+    for module in (process_group, launcher):
+        monkeypatch.setattr(module, "world_size", lambda: 2)
     monkeypatch.setattr(process_group, "rank", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
     return store

@@ -298,6 +298,6 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
 
 def _is_another_rank() -> bool:
     """Whether this is one of several processes, and not the first, which alone measures the model."""
-    from tunit.distributed.process_group import ranks_of_environment
+    from tunit.distributed.launcher import ranks_of_environment
 
     return ranks_of_environment() > 1 and int(os.environ.get("RANK", "0")) > 0

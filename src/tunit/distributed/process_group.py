@@ -21,6 +21,7 @@ import torch.distributed as dist
 
 from tunit.distributed.collectives import is_rank_zero, rank, without_process_group, world_size
 from tunit.distributed.gpus import is_same_gpu, take_gpu
+from tunit.distributed.launcher import LAUNCHED, local_rank, ranks_of_environment
 from tunit.distributed.meeting import name_of_this_start
 from tunit.distributed.network_interface import choose_interface
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError, TunitError
@@ -42,8 +43,6 @@ RANK_ZERO_FIRST = 3
 ENDED_WITHIN = 10
 # The store's entry with the process id of rank 0.
 RANK_ZERO_PROCESS = "process of rank 0"
-# Environment variable that is set if `tunit train --processes` is the launcher, which then prints what died.
-LAUNCHED = "TUNIT_LAUNCHED"
 # Seconds between two checks whether rank 0 is done.
 SHORTEST_POLL, LONGEST_POLL = 0.01, 1.0
 _PR_SET_PDEATHSIG = 1  # of prctl, from Linux's sys/prctl.h
@@ -57,53 +56,6 @@ class RankZeroGoneError(RuntimeError):
 
 _store: "Store | None" = None
 _turns = 0  # how many times rank 0 has worked alone
-
-
-def ranks_of_environment() -> int:
-    """The number of processes that a launcher started, including this one; 1 without a launcher. Raises
-    ConfigError.
-    """
-    size = os.environ.get("WORLD_SIZE", "1")
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
-        if not os.environ.get(name, "0").isdecimal():
-            raise ConfigError(
-                f"{name} in the environment is {os.environ[name]!r}, not a number: start with torchrun, or unset it"
-            )
-    return max(1, int(size))
-
-
-def local_rank() -> int:
-    """The rank of this process among the processes of its machine."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0
-
-
-def ranks_of_machine() -> int:
-    """How many of the processes that train together are on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) if world_size() > 1 else 1
-
-
-def processes_here(processes: int) -> int:
-    """How many of all processes are on this machine."""
-    if ranks_of_environment() == 1:
-        return max(1, processes)
-    return int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-
-
-def restarts() -> int:
-    """How often the launcher of this machine says that it has started the processes again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
-def job() -> str:
-    """The name of the launcher's job, which stays the same after a restart; "" without a launcher."""
-    name = os.environ.get("TORCHELASTIC_RUN_ID", "")
-    # torchrun's default name is "none"; then the id of the launcher's process identifies the job.
-    return f"{name}/{os.getppid()}" if name == "none" else name
-
-
-def has_named_job() -> bool:
-    """Whether the launcher was given a name for its job: then another launcher with this name is of the same job."""
-    return os.environ.get("TORCHELASTIC_RUN_ID", "none") not in ("", "none")
 
 
 @contextmanager

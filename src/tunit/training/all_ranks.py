@@ -6,7 +6,8 @@ from pathlib import Path
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.distributed.collectives import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
-from tunit.distributed.process_group import has_named_job, job, restarts, wait_for_rank_zero
+from tunit.distributed.launcher import has_named_job, job, restarts
+from tunit.distributed.process_group import wait_for_rank_zero
 from tunit.errors import RunError
 from tunit.files.paths import absolute
 from tunit.methods.state import TrainingState

@@ -9,7 +9,8 @@ import torch
 from tunit.config import Config
 from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.distributed.collectives import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
-from tunit.distributed.process_group import process_group, rank_zero_alone, restarts
+from tunit.distributed.launcher import restarts
+from tunit.distributed.process_group import process_group, rank_zero_alone
 from tunit.errors import ConfigError, EndedInOtherProcesses, RunError, TunitError
 from tunit.files.destination import STUDIO, check_apart
 from tunit.files.paths import expand_home, path_or_url

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from tunit.config import Config
 from tunit.config.run_file import write_run_config
 from tunit.distributed.gpus import sees_only_its_own
-from tunit.distributed.process_group import LAUNCHED, job, processes_here, ranks_of_environment
+from tunit.distributed.launcher import LAUNCHED, job, processes_here, ranks_of_environment
 from tunit.errors import ConfigError, EndedInOtherProcesses, TrainingError
 from tunit.methods.registry import PLUGINS, method_of, modules_of_methods
 from tunit.printing import command

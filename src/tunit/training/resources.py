@@ -9,7 +9,7 @@ from tunit.config import Config
 from tunit.data.decoding.workers import usable_cores
 from tunit.distributed.collectives import keep_out_of_compiled_code
 from tunit.distributed.gpus import own_gpu
-from tunit.distributed.process_group import ranks_of_machine
+from tunit.distributed.launcher import ranks_of_machine
 from tunit.errors import ConfigError
 from tunit.machine import (
     check_compiler,

@@ -22,7 +22,7 @@ from tunit.config.run_file import read_run_config, write_run_config
 from tunit.data.finding.archives import DUPLICATE
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed.collectives import broadcast_from_rank_zero, largest_of_ranks
-from tunit.distributed.process_group import job
+from tunit.distributed.launcher import job
 from tunit.errors import RunError
 from tunit.files.atomic import write_text
 from tunit.files.destination import OF_A_RUN, STUDIO

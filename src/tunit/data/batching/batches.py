@@ -18,7 +18,7 @@ from tunit.config import AugmentConfig
 from tunit.data.batching.augment import to_float, two_views
 from tunit.data.batching.randomness import Share, numpy_generator, torch_generator
 from tunit.distributed.collectives import rows_of_rank
-from tunit.distributed.process_group import ranks_of_machine
+from tunit.distributed.launcher import ranks_of_machine
 from tunit.errors import DataError
 from tunit.machine import room_for_pictures, to_device
 

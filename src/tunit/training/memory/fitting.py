@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from tunit.config import Config
 from tunit.data.batching.batches import make_batch
 from tunit.distributed.collectives import without_process_group
-from tunit.distributed.process_group import processes_here
+from tunit.distributed.launcher import processes_here
 from tunit.errors import TrainingError
 from tunit.machine import available_bytes, is_out_of_memory, room_for_pictures
 from tunit.methods.method import Labels, Phase

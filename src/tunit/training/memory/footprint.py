@@ -7,7 +7,7 @@ step. A config that exceeds it must not be tried, because the system would kill 
 import torch
 
 from tunit.config import Config
-from tunit.distributed.process_group import processes_here
+from tunit.distributed.launcher import processes_here
 from tunit.errors import ConfigError
 from tunit.machine import available_bytes
 from tunit.methods.registry import method_of
