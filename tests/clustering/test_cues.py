@@ -1,40 +1,61 @@
 import colorsys
+import itertools
 import math
 
 import numpy as np
+import torch
 
 from tunit.clustering import cues
 
-
-def test_hue_saturation_value_bins_match_the_standard_library():
-    rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (3000, 3), dtype=np.uint8)
-    rgb[:300] = rgb[:300] // 64 * 85  # greys, pure colours, corners
-    expected = []
-    for red, green, blue in rgb.tolist():
-        hue, saturation, value = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
-        tiny = 1e-9  # we compute bin edges with whole numbers; colorsys rounds
-        parts = int(hue * 12 + tiny) % 12, min(int(saturation * 4 + tiny), 3), min(int(value * 4 + tiny), 3)
-        expected.append((parts[0] * 4 + parts[1]) * 4 + parts[2])
-    assert cues.hsv_bins(rgb).tolist() == expected
+# sRGB and its L*a*b* for white of D65, as published in many tables.
+LAB = {
+    (255, 255, 255): (100.0, 0.0, 0.0),
+    (0, 0, 0): (0.0, 0.0, 0.0),
+    (255, 0, 0): (53.24, 80.09, 67.20),
+    (0, 255, 0): (87.73, -86.18, 83.18),
+    (0, 0, 255): (32.30, 79.19, -107.86),
+    (255, 255, 0): (97.14, -21.55, 94.48),
+    (119, 119, 119): (50.03, 0.0, 0.0),
+}
 
 
-def test_cues_of_a_picture_with_two_colours():
-    image = np.zeros((1, 4, 4, 3), np.uint8)
-    image[0, :, :3] = 255, 0, 0  # pure red: hue bin 0, saturation 3, value 3
-    shares = cues.hsv_shares(image)
-    assert shares.shape == (1, 192)
-    assert shares[0, 15] == 0.75 and shares[0, 0] == 0.25  # red; black
-    assert shares.sum() == 1
+def test_lab_colours_are_the_published_ones():
+    rgb = torch.tensor(list(LAB), dtype=torch.float64)[:, :, None, None] / 255
+    found = cues.lab_of(rgb.float()).flatten(1)
+    assert np.abs(found.numpy() - np.array(list(LAB.values()))).max() < 0.02
 
 
-def test_larger_pictures_are_shrunk_for_pixels_and_sampled_for_colours():
+def test_a_pixel_is_shared_between_the_eight_nearest_colours():
+    picture = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    rgb = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    expected = np.zeros((9, 19, 19))
+    for lightness, a, b in cues.lab_of(rgb)[0].flatten(1).T.tolist():
+        at = [lightness / 12.5, (a + 108) / 12, (b + 108) / 12]
+        for i, j, k in itertools.product(*((math.floor(x), math.floor(x) + 1) for x in at)):
+            expected[i, j, k] += (1 - abs(i - at[0])) * (1 - abs(j - at[1])) * (1 - abs(k - at[2])) / 16
+    assert np.abs(cues.lab_shares(rgb).numpy() - expected.reshape(1, -1)).max() < 1e-5
+    # nothing is lost with the bins that no colour reaches
+    found = cues.colours(np.kron(picture, np.ones((8, 8, 1), np.uint8))[None])
+    assert np.allclose((found**2).sum(1), 1, atol=1e-5)
+
+
+def test_reds_of_slightly_different_hue_are_near_each_other():
+    """Regression: a border between bins at the hue of red cut every red kind of pictures in two."""
+    hues = np.array([-9, -3, 3, 9]) / 360
+    rgb = [colorsys.hsv_to_rgb(hue % 1, 0.8, 0.9) for hue in hues.tolist()]
+    images = np.round(255 * np.array(rgb))[:, None, None].repeat(32, 1).repeat(32, 2).astype(np.uint8)
+    found = cues.colours(images)
+    apart = np.linalg.norm(found[:, None] - found[None], axis=-1)
+    steps = [apart[0, 1], apart[1, 2], apart[2, 3]]
+    assert max(steps) < 2 * min(steps)  # the step across the hue of red is no larger than others
+
+
+def test_larger_pictures_are_shrunk():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
     blocks = images.reshape(2, 32, 8, 32, 8, 3).mean((2, 4)) / 255
     expected = blocks.transpose(0, 3, 1, 2).reshape(2, -1)
     assert np.abs(cues.pixels(images) - expected).max() < 1e-6
-    assert (cues.hsv_shares(images) == cues.hsv_shares(images[:, ::2, ::2])).all()
 
 
 def test_exposure_does_not_change_the_shape_cue():

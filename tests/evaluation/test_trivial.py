@@ -1,3 +1,5 @@
+import colorsys
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -16,7 +18,7 @@ def flat_pictures(colours, number=12, side=8, noise=6, seed=0):
     ), kinds
 
 
-@pytest.mark.parametrize("name", ["pixels", "colours", "shapes", "random features"])
+@pytest.mark.parametrize("name", ["pixels", "colours", "HSV colours", "shapes", "random features"])
 def test_clearly_different_colours_are_separated_and_results_depend_on_the_seed(name):
     baseline = trivial.BASELINES[name]
     images, kinds = flat_pictures([(250, 10, 10), (10, 240, 10), (20, 20, 250), (200, 200, 200)])
@@ -63,3 +65,30 @@ def test_many_pictures_are_assigned_to_centres_from_a_sample(monkeypatch):
     monkeypatch.setattr(trivial, "MOST_FITTED", 30)
     monkeypatch.setattr(cues, "CHUNK", 7)
     assert adjusted_rand_score(trivial.BASELINES["pixels"](images, 2, 0), kinds) == 1
+
+
+def test_hue_saturation_value_bins_match_the_standard_library():
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (3000, 3), dtype=np.uint8)
+    rgb[:300] = rgb[:300] // 64 * 85  # greys, pure colours, corners
+    expected = []
+    for red, green, blue in rgb.tolist():
+        hue, saturation, value = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
+        tiny = 1e-9  # we compute bin edges with whole numbers; colorsys rounds
+        parts = int(hue * 12 + tiny) % 12, min(int(saturation * 4 + tiny), 3), min(int(value * 4 + tiny), 3)
+        expected.append((parts[0] * 4 + parts[1]) * 4 + parts[2])
+    assert trivial.hsv_bins(rgb).tolist() == expected
+
+
+def test_the_histogram_of_a_picture_with_two_colours():
+    image = np.zeros((1, 4, 4, 3), np.uint8)
+    image[0, :, :3] = 255, 0, 0  # pure red: hue bin 0, saturation 3, value 3
+    shares = trivial.hsv_shares(image)
+    assert shares.shape == (1, 192)
+    assert shares[0, 15] == 0.75 and shares[0, 0] == 0.25  # red; black
+    assert shares.sum() == 1
+
+
+def test_the_colours_of_a_larger_picture_are_sampled():
+    images = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
+    assert (trivial.hsv_shares(images) == trivial.hsv_shares(images[:, ::2, ::2])).all()

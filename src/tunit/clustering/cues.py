@@ -4,13 +4,15 @@ Clusterings of cues are the trivial baselines that a trained model is compared w
 while E's style codes are still poor.
 
 References:
-    [1] Smith. Color gamut transform pairs, SIGGRAPH 1978 (HSV). [2] Arandjelovic, Zisserman. Three things everyone
-    should know to improve object retrieval, CVPR 2012 (square roots of histograms: Hellinger's distance).
+    [1] CIE 15: Colorimetry, 2004 (L*a*b*); IEC 61966-2-1, 1999 (sRGB). [2] Arandjelovic, Zisserman. Three things
+    everyone should know to improve object retrieval, CVPR 2012 (square roots of histograms: Hellinger's distance).
     [3] Dalal, Triggs. Histograms of oriented gradients for human detection, CVPR 2005. [4] Ojala, Pietikainen,
     Maenpaa. Multiresolution gray-scale and rotation invariant texture classification with local binary patterns,
     PAMI 2002 (uniform patterns).
 """
 
+import itertools
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
@@ -25,12 +27,19 @@ Integers = NDArray[np.int64]
 Pictures = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 SIDE = 32  # px; pictures are resized to this before their pixels are compared
-HSV_BINS = (12, 4, 4)
-# For a colour histogram at most this many pixels along each side of a picture are counted. In a larger picture these
-# are every second (third, ...) pixel.
-MOST_PIXELS_PER_SIDE = 128
+# The distance of two neighbouring bins of a colour histogram: of lightness L* (0 to 100), and of a* and b*.
+LIGHTNESS_STEP, COLOUR_STEP = 12.5, 12.0
+LARGEST_A_B = 108  # no colour of sRGB has a larger |a*| or |b*|
+SAMPLED = 33  # levels of red, green and blue whose colours tell which bins are ever used
 # Added to a picture's standard deviation (pixels lie in [0, 1]) before its pixels are divided by it.
 LEAST_CONTRAST = 0.02
+# From linear red, green and blue to X, Y and Z, and X, Y and Z of white [1].
+XYZ_OF_RGB = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)
+WHITE = (0.95047, 1.0, 1.08883)
 CELL, ORIENTATIONS = 4, 9  # for outlines: side of a cell in px, and number of bins over half a circle
 # Added to the norm of a block's histograms, so that noise on a plain surface does not count as an outline.
 LEAST_EDGES = 0.05
@@ -42,8 +51,13 @@ CHUNK = 64  # pictures at a time
 
 
 def colours(images: Pictures) -> Vectors:
-    """Square roots [2] of the shares of 12 x 4 x 4 colours (hue, saturation, value) [1]: (N, 192)."""
-    return np.sqrt(hsv_shares(images))
+    """Square roots [2] of a histogram of the colours L*a*b* [1] of the picture at 32 px: (N, number of bins).
+
+    Each pixel is shared between the eight nearest bins, in proportion to how near they are. So two colours that
+    differ little have similar histograms, wherever the bins are; and a grey pixel, whose hue is noise, stays grey.
+    """
+    found: Vectors = lab_shares(small(images))[:, used_bins()].sqrt().numpy()
+    return found
 
 
 def pixels(images: Pictures) -> Vectors:
@@ -141,40 +155,41 @@ def pattern_bins() -> Tensor:
     return torch.tensor([bins.get(p, len(uniform)) for p in range(256)])
 
 
-def hsv_shares(images: Pictures) -> Vectors:
-    """The share of every colour bin in each picture: (N, 192), where each row sums to 1.
-
-    Hue is cut into 12 equal parts from red on, saturation and value into 4 each; grey has the hue of red.
-    """
-    step = -(-max(images.shape[1:3]) // MOST_PIXELS_PER_SIDE)
-    bins = hsv_bins(images[:, ::step, ::step])
-    number = int(np.prod(HSV_BINS))
-    rows = np.arange(len(bins))[:, None] * number
-    counts = np.bincount((rows + bins.reshape(len(bins), -1)).ravel(), minlength=len(bins) * number)
-    shares: Vectors = (counts.reshape(len(bins), number) / bins[0].size).astype(np.float32)
-    return shares
+@cache
+def used_bins() -> Tensor:
+    """Which bins of `lab_shares` a colour of sRGB can reach: their numbers, in ascending order."""
+    levels = torch.linspace(0, 1, SAMPLED)
+    colours = torch.cartesian_prod(levels, levels, levels)  # (35937, 3)
+    return lab_shares(colours.T[None, :, :, None])[0].nonzero().flatten()
 
 
-def hsv_bins(rgb: Pictures) -> Integers:
-    """The colour bin of every pixel [1]: (..., 3) bytes to (...) numbers from 0 to 191.
+def lab_shares(rgb: Tensor) -> Tensor:
+    """Which share of a picture's pixels has which colour: (N, 3, H, W) sRGB in [0, 1] to (N, bins); rows sum to 1."""
+    origin = torch.tensor([0.0, -LARGEST_A_B, -LARGEST_A_B])
+    step = torch.tensor([LIGHTNESS_STEP, COLOUR_STEP, COLOUR_STEP])
+    bins = [round(100 / LIGHTNESS_STEP) + 1, *[round(2 * LARGEST_A_B / COLOUR_STEP) + 1] * 2]
+    position = (lab_of(rgb).flatten(2).transpose(1, 2) - origin) / step  # (N, pixels, 3), in bins
+    position = position.clamp(min=torch.zeros(3), max=torch.tensor(bins) - 1.0)
+    lower = torch.minimum(position.floor(), torch.tensor(bins) - 2.0)
+    share = position - lower
+    found = rgb.new_zeros(len(rgb), math.prod(bins))
+    for corner in itertools.product((0, 1), repeat=3):
+        upper = torch.tensor(corner, dtype=torch.bool)
+        weight = torch.where(upper, share, 1 - share).prod(-1)
+        level, a, b = (lower.long() + upper).unbind(-1)
+        found.scatter_add_(1, (level * bins[1] + a) * bins[2] + b, weight)
+    return found / position.shape[1]
 
-    Computed in whole numbers, so that rounding cannot put a pixel into the neighbouring bin.
-    """
-    red, green, blue = (rgb[..., i].astype(np.int64) for i in range(3))
-    value = rgb.max(-1).astype(np.int64)
-    chroma = value - rgb.min(-1)
-    # Hue times chroma, in sixths of the circle: from 0 to below 6 * chroma.
-    sixth = np.where(
-        value == red,
-        (green - blue) + np.where(green < blue, 6 * chroma, 0),
-        np.where(value == green, (blue - red) + 2 * chroma, (red - green) + 4 * chroma),
-    )
-    hues, saturations, values = HSV_BINS
-    hue = hues * sixth // np.maximum(6 * chroma, 1)
-    saturation = np.minimum(saturations * chroma // np.maximum(value, 1), saturations - 1)
-    brightness = np.minimum(values * value // 255, values - 1)
-    bins: Integers = (hue * saturations + saturation) * values + brightness
-    return bins
+
+def lab_of(rgb: Tensor) -> Tensor:
+    """The colours L*a*b* [1], for daylight (D65), of sRGB in [0, 1]: (N, 3, H, W) to (N, 3, H, W)."""
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = torch.einsum("ij,njhw->nihw", torch.tensor(XYZ_OF_RGB) / torch.tensor(WHITE)[:, None], linear)
+    # A cube root, continued by a straight line where it would be too steep.
+    x, y, z = torch.where(
+        xyz > (6 / 29) ** 3, xyz.clamp(min=0) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29
+    ).unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
 def small(images: Pictures) -> Tensor:
