@@ -13,7 +13,7 @@ from tunit.clustering.measures import choose_measures, reduced, reduced_cues
 def test_perfect_codes_are_not_rejected_for_a_worse_cue():
     codes, _ = blobs(10, apart=20)
     worse, _ = blobs(10, apart=2, seed=3)
-    names, ratios = choose_measures(codes, {"colours": worse}, 10)
+    names, ratios = choose_measures(codes, {"colours": worse}, [10])
     assert ratios["codes"] < 1e-6 < 0.05 < ratios["colours"]
     assert "codes" in names
 
@@ -21,7 +21,7 @@ def test_perfect_codes_are_not_rejected_for_a_worse_cue():
 def test_separate_groups_share_no_edges_but_noise_has_many():
     together, _ = blobs(4, apart=30)
     noise = torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
-    _, ratios = choose_measures(together, {"noise": noise}, 4)
+    _, ratios = choose_measures(together, {"noise": noise}, [4])
     assert ratios["codes"] == pytest.approx(0, abs=1e-9)
     assert ratios["noise"] > 0.5
 
@@ -30,15 +30,15 @@ def test_the_cue_that_separates_kinds_is_chosen_without_poor_codes():
     seen, _ = blobs(5, apart=2)  # with some edges between them
     poor = torch.randn(150, 3, generator=torch.Generator().manual_seed(1))
     other = torch.randn(150, 4, generator=torch.Generator().manual_seed(2))
-    assert choose_measures(poor, {"colours": other, "outlines": seen}, 5)[0] == ["outlines"]
-    assert choose_measures(seen, {"colours": other, "outlines": poor}, 5)[0] == ["codes"]
+    assert choose_measures(poor, {"colours": other, "outlines": seen}, [5])[0] == ["outlines"]
+    assert choose_measures(seen, {"colours": other, "outlines": poor}, [5])[0] == ["codes"]
 
 
 def test_both_are_taken_if_together_they_are_as_good():
     seen, _ = blobs(5)
     again, _ = blobs(5, seed=3)
     noise = torch.randn(150, 9, generator=torch.Generator().manual_seed(1))
-    names, ratios = choose_measures(seen, {"colours": again, "outlines": noise}, 5)
+    names, ratios = choose_measures(seen, {"colours": again, "outlines": noise}, [5])
     assert names == ["codes", "colours"]
     assert set(ratios) == {"codes", "colours", "outlines", "colours and outlines", "codes and colours"}
 
@@ -48,7 +48,7 @@ def test_codes_and_a_cue_are_taken_together_if_each_separates_different_kinds():
     kinds = torch.arange(4).repeat_interleave(40)
     noise = torch.randn(2, 160, 3, generator=torch.Generator().manual_seed(0))
     codes, cue = noise[0] + 7 * (kinds // 2)[:, None], noise[1] + 7 * (kinds % 2)[:, None]
-    names, ratios = choose_measures(codes, {"colours": cue}, 4)
+    names, ratios = choose_measures(codes, {"colours": cue}, [4])
     assert names == ["codes", "colours"]
     assert ratios["codes and colours"] < 0.5 * min(ratios["codes"], ratios["colours"])
 
@@ -151,4 +151,4 @@ def chosen_with(monkeypatch, ratios, cues):
     monkeypatch.setattr(
         measures.GroupsByChance, "ratio", lambda self, given: ratios[tuple(int(v[0, 0]) for v in given)]
     )
-    return choose_measures(torch.ones(20, 1), cues, 8)[0]
+    return choose_measures(torch.ones(20, 1), cues, [8])[0]

@@ -123,7 +123,7 @@ def test_the_search_is_repeated_with_the_codes_of_that_step():
                 codes = F.normalize(guide(to_float(torch.from_numpy(pictures().images))).style, dim=1)
             guide.train()
             simple = reduced_cues(pictures().images)
-            names, _ = choose_measures(codes, simple, config.networks.domains)
+            names, _ = choose_measures(codes, simple, [config.networks.domains])
             found[step] = find_neighbours([(simple | {"codes": codes})[name] for name in names], 3)
             assert state.own.measures == names
             assert torch.equal(state.own.table, found[step])

@@ -6,6 +6,8 @@ separate the pictures clearly, and colours do not, the colours of views are chan
 its first step on.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tunit.clustering.cues import CUES, Pictures
@@ -17,14 +19,15 @@ KEEP_COLOURS = {"hue": 0.0, "saturation": 0.0, "neighbours_from": 0.5}
 IGNORE_COLOURS = {"hue": 0.1, "saturation": 0.4, "neighbours_from": 0.0}
 
 
-def settings_by_colours(images: Pictures, groups: int) -> dict[str, float]:
+def settings_by_colours(images: Pictures, groups: Sequence[int]) -> dict[str, float]:
     """How E should learn from N pictures (N, S, S, 3): KEEP_COLOURS or IGNORE_COLOURS.
 
-    groups: into how many groups, at least 1, cues should separate the pictures. At most MOST_COMPARED pictures,
+    groups: into how many groups, at least 1, cues should separate the pictures; several numbers if it is not known.
+    At most MOST_COMPARED pictures,
     evenly spread over the set, are looked at.
     """
-    some = np.asarray(images[:: -(-len(images) // MOST_COMPARED)])  # read once, not by each cue again
-    cues = {name: reduced_cue(CUES[name], some) for name in ("colours", *WITHOUT_COLOURS)}
+    rows = np.arange(0, len(images), -(-len(images) // MOST_COMPARED))
+    cues = {name: reduced_cue(CUES[name], images, rows) for name in ("colours", *WITHOUT_COLOURS)}
     compared = Comparison(cues, groups)
     best = compared.best(WITHOUT_COLOURS)
     return (

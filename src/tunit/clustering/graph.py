@@ -12,6 +12,7 @@ References:
 """
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,14 +75,20 @@ def distance_from_separate_groups(neighbours: Tensor, groups: int) -> float:
     neighbours: (N, k) int64, the neighbours of each picture. Two pictures that are neighbours of each other have one
     edge, not two.
     """
+    return distances_from_separate_groups(neighbours, [groups])[0]
+
+
+def distances_from_separate_groups(neighbours: Tensor, numbers: Sequence[int]) -> list[float]:
+    """As `distance_from_separate_groups`, for several numbers of groups; this takes the time of the largest one."""
     number = len(neighbours)
-    groups = min(groups, number - 2)
-    if groups < 1:
-        return 0.0
+    most = min(max(numbers), number - 2)
+    if most < 1:
+        return [0.0] * len(numbers)
     edges = edges_of(neighbours)
     scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(1)).ravel()))
     # The Laplacian is I - A, so its smallest eigenvalues are 1 - A's largest.
-    return float((1 - largest_eigenvalues(scale @ edges @ scale, groups)).sum())
+    smallest = np.sort(1 - largest_eigenvalues(scale @ edges @ scale, most))
+    return [float(smallest[:groups].sum()) for groups in numbers]
 
 
 def largest_eigenvalues(matrix: sparse.csr_matrix, wanted: int) -> NDArray[np.float64]:

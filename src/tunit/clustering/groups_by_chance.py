@@ -20,58 +20,66 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tunit.clustering.graph import GRAPH_NEIGHBOURS, distance_from_separate_groups
+from tunit.clustering.graph import GRAPH_NEIGHBOURS, distances_from_separate_groups
 from tunit.clustering.neighbours import neighbours_and_distances
 
 DIMENSIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # of the normal distributions; a cue has at most 64
 # The least distance from groups that is expected by chance. With few groups it may be as small as the error of the
 # eigenvalues.
 LEAST_EXPECTED = 1e-6
+# Added to each ratio before the geometric mean, so that one ratio of 0 does not decide alone.
+LEAST_RATIO = 0.01
 
 
 class GroupsByChance:
     """Compares measures of N pictures by `ratio`.
 
-    number: N. groups: into how many groups, at least 1, a measure should separate the pictures.
+    number: N. groups: into how many groups a measure should separate the pictures; several numbers if it is not
+    known. Each is at least 1.
     """
 
-    def __init__(self, number: int, groups: int) -> None:
-        self.groups = min(groups, number - 2)
+    def __init__(self, number: int, groups: Sequence[int]) -> None:
+        self.groups = tuple(sorted({min(each, number - 2) for each in groups if min(each, number - 2) > 1}))
         self._number = number
 
     def ratio(self, measures: Sequence[Tensor]) -> float:
         """The distance from separate groups by all measures (N, any width) together, over the one by chance.
 
         0 for separate groups, about 1 for none. It is 1 for a single group, into which any measure "separates" them.
+        With several numbers of groups it is the geometric mean, so that a clear separation into few groups counts,
+        also if the pictures do not fall into as many groups as the largest number.
         """
-        if self.groups < 2:
+        if not self.groups:
             return 1.0
-        dimension, distance = _dimension_and_distance(measures, self.groups)
-        return distance / self.expected(dimension)
+        dimension, distances = _dimension_and_distances(measures, self.groups)
+        ratios = np.array(distances) / self.expected(dimension)
+        return float(np.exp(np.log(ratios + LEAST_RATIO).mean()) - LEAST_RATIO)
 
-    def expected(self, dimension: float) -> float:
-        """The distance from separate groups of normally distributed points with this `intrinsic_dimension`.
+    def expected(self, dimension: float) -> NDArray[np.float64]:
+        """The distances from separate groups of normally distributed points with this `intrinsic_dimension`.
 
-        Their dimension is found as that of the pictures, because the estimate is too small where there are many
-        dimensions. Between the distributions that are drawn, logarithms are interpolated.
+        One for each number of groups. The points' dimension is found as that of the pictures, because the estimate is
+        too small where there are many dimensions. Between the distributions that are drawn, logarithms are
+        interpolated.
         """
-        dimensions, distances = np.log(_of_normal_points(self._number, self.groups)).T
-        return float(np.exp(np.interp(np.log(dimension), dimensions, distances)))
+        dimensions, *by_groups = np.log(_of_normal_points(self._number, self.groups)).T
+        return np.exp([np.interp(np.log(dimension), dimensions, distances) for distances in by_groups])
 
 
 @lru_cache(maxsize=8)
-def _of_normal_points(number: int, groups: int) -> NDArray[np.float64]:
-    """By the number of dimensions of the normal distribution: the dimension that is found, and the distance."""
+def _of_normal_points(number: int, groups: tuple[int, ...]) -> NDArray[np.float64]:
+    """By the number of dimensions of the normal distribution: the dimension that is found, and the distances."""
     rng = np.random.default_rng(0)  # the seed is fixed, so that runs are repeatable
     points = rng.standard_normal((number, max(DIMENSIONS))).astype(np.float32)
-    drawn = [_dimension_and_distance([torch.from_numpy(points[:, :d])], groups) for d in DIMENSIONS]
+    rows = [_dimension_and_distances([torch.from_numpy(points[:, :d])], groups) for d in DIMENSIONS]
+    drawn = [[dimension, *distances] for dimension, distances in rows]
     return np.maximum.accumulate(np.maximum(drawn, LEAST_EXPECTED))
 
 
-def _dimension_and_distance(measures: Sequence[Tensor], groups: int) -> tuple[float, float]:
+def _dimension_and_distances(measures: Sequence[Tensor], groups: Sequence[int]) -> tuple[float, list[float]]:
     k = min(GRAPH_NEIGHBOURS, len(measures[0]) - 1)
     distances, neighbours = neighbours_and_distances(measures, k)
-    return intrinsic_dimension(distances), distance_from_separate_groups(neighbours, groups)
+    return intrinsic_dimension(distances), distances_from_separate_groups(neighbours, groups)
 
 
 def intrinsic_dimension(distances: Tensor) -> float:

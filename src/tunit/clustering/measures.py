@@ -79,10 +79,11 @@ def _step_of_fitted(number: int) -> int:
 class Comparison:
     """Vectors (N, any width) of the same pictures by name, and the ratios of those that were compared.
 
+    groups: into how many groups they should separate the pictures; several numbers if it is not known.
     Of a large set only every n-th picture is compared, so that at most MOST_COMPARED remain.
     """
 
-    def __init__(self, vectors: Mapping[str, Tensor], groups: int) -> None:
+    def __init__(self, vectors: Mapping[str, Tensor], groups: Sequence[int]) -> None:
         number = len(next(iter(vectors.values())))
         step = -(-number // MOST_COMPARED)
         self._vectors = {name: of_all[::step] for name, of_all in vectors.items()}
@@ -109,10 +110,11 @@ class Comparison:
 
 
 def choose_measures(
-    codes: Tensor, cues: Mapping[str, Tensor], groups: int
+    codes: Tensor, cues: Mapping[str, Tensor], groups: Sequence[int]
 ) -> tuple[list[str], dict[str, float]]:
-    """Choose what separates `groups` groups of pictures best: style codes, the best cue or two cues, or all of these.
+    """Choose what separates groups of pictures best: style codes, the best cue or two cues, or all of these.
 
+    groups: how many groups; several numbers if it is not known.
     codes: (N, width), the style codes; cues: (N, any width) by name, at least one. Returns the names of the chosen
     measures, and the ratio (`GroupsByChance`) of everything that was compared, by names joined by "and".
     If codes and the cues are about equally good, all are chosen if together they are about as good, because each has
@@ -120,9 +122,9 @@ def choose_measures(
     clearly better, all are chosen only if they are at least as good as that one, because the other may spoil it; if
     not, the better one. But codes that separate groups clearly (CLEAR_GROUPS) are preferred to colours, which several
     kinds may share. Where codes are chosen, so is another cue with which they are clearly better.
-    Raises ValueError if `groups` is less than 1.
+    Raises ValueError if a number of groups is less than 1.
     """
-    if groups < 1:
+    if not groups or min(groups) < 1:
         raise ValueError(f"groups is {groups}: without groups to separate, all measures are equally good")
     compared = Comparison({"codes": codes, **cues}, groups)
     best_cues = compared.best(cues)

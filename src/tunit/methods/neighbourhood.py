@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.clustering.neighbours import find_neighbours
-from tunit.config import Config
+from tunit.config import AUTO, Config
 from tunit.config.fields import check_chosen
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed.collectives import tensor_from_rank_zero
@@ -20,10 +20,17 @@ from tunit.methods.findings import ENCODED, Findings, findings_of
 from tunit.methods.inference import evaluating, guidance_over, in_fitting_batches
 from tunit.methods.state import TrainingState
 
-# Measures of similarity are compared by how well they separate the pictures into this many groups, or fewer if there
-# are fewer domains. With more groups, a measure would win that finds only series of photographs (of the same thing,
-# taken one after the other) instead of kinds.
-MOST_GROUPS = 10
+# Measures of similarity are compared by how well they separate the pictures into as many groups as there are domains,
+# but at most MOST_GROUPS. With more groups, a measure would win that finds only series of photographs (of the same
+# thing, taken one after the other) instead of kinds. While the number of domains is not known, all of NUMBERS count:
+# a measure that separates three kinds clearly does not separate ten groups.
+MOST_GROUPS, NUMBERS = 10, (3, 5, 10)
+
+
+def numbers_of_groups(config: Config) -> tuple[int, ...]:
+    """Into how many groups measures of similarity should separate the pictures: one number, or several."""
+    domains = config.networks.domains
+    return NUMBERS if domains == AUTO else (min(domains, MOST_GROUPS),)
 
 
 def neighbours_at(state: TrainingState, config: Config) -> Tensor | None:
@@ -91,7 +98,6 @@ def _search(
         said = guidance_over(guide, in_fitting_batches(pictures.images, device, ENCODED))
     codes = F.normalize(said.style, dim=1).to(device)
     measures = {name: cue.to(device) for name, cue in found.cues.items()}
-    groups = min(config.networks.initial_domains, MOST_GROUPS)
-    found.measures, _ = choose_measures(codes, measures, groups)
+    found.measures, _ = choose_measures(codes, measures, numbers_of_groups(config))
     measures["codes"] = codes
     return find_neighbours([measures[name] for name in found.measures], k).cpu()

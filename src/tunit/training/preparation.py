@@ -24,7 +24,7 @@ from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.feature_cue import checked_feature_cue
 from tunit.methods.model_file import load_model
-from tunit.methods.neighbourhood import MOST_GROUPS
+from tunit.methods.neighbourhood import numbers_of_groups
 from tunit.printing import command, shown
 from tunit.training.initial_state import with_found_domains
 from tunit.training.interrupt import StopSignals
@@ -103,7 +103,7 @@ def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Confi
     chosen, alone = KEEP_COLOURS, config.schedule.guide_only_until
     idle = left == ["neighbours_from"] and not (config.clustering.neighbours and alone)
     if pictures is not None and not idle:
-        chosen = settings_by_colours(pictures.images, min(config.networks.initial_domains, MOST_GROUPS))
+        chosen = settings_by_colours(pictures.images, numbers_of_groups(config))
     return config.with_overrides({name: chosen[name] for name in left})
 
 
