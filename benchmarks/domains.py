@@ -35,10 +35,10 @@ from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_inf
 from tunit.methods.final_domains import GuideOutput, outputs_of
 from tunit.methods.inference import for_whole_pictures, guidance_over, in_batches, some_whole_pictures
 from tunit.training.alarms.watch import Watch
+from tunit.training.from_pictures import suited_to_pictures
 from tunit.training.logs.log import ProgressDisplay
 from tunit.training.logs.speed import StepFlops
 from tunit.training.logs.window import LossWindow
-from tunit.training.preparation import suited_to_pictures
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
 from tunit.training.trainer import Training, make_ready, one_step

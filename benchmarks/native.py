@@ -31,8 +31,8 @@ from tunit.methods.registry import method_of
 from tunit.networks import convolution, filter_response
 from tunit.networks.layers import ReflectConv2d
 from tunit.networks.upsampling import KERNEL, UpsamplingConv2d
+from tunit.training.from_pictures import suited_to_pictures
 from tunit.training.initial_state import new_state
-from tunit.training.preparation import suited_to_pictures
 
 ALONE, JOINT, WITHOUT_R1 = Phase(False, True, False), Phase(True, True, True), Phase(True, True, False)
 # Preset or base, image size, batch size, phase; r1_every of the presets for CPUs is 16, of the paper 1.

@@ -23,8 +23,8 @@ from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.split import Split
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
+from tunit.training.from_pictures import suited_to_pictures
 from tunit.training.initial_state import new_state
-from tunit.training.preparation import suited_to_pictures
 from tunit.training.resources import resolve_machine
 from tunit.training.schedule import batch_size_at, phase_at
 

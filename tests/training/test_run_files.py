@@ -237,7 +237,7 @@ def test_crops_are_chosen_from_the_pictures_and_the_choice_stands_in_the_run(tmp
         assert resume_run(run, overrides={"steps": "3"}, quiet=True).step == 3
 
 
-def test_jitter_and_the_start_of_neighbours_are_chosen_from_the_pictures(tmp_path):
+def test_jitter_and_the_start_of_neighbours_are_chosen_from_the_pictures(tmp_path, capsys):
     """Stripes of four widths in any colour; and pictures of four colours."""
     rng = np.random.default_rng(0)
     left = {"hue": "auto", "saturation": "auto", "neighbours_from": "auto", "neighbours": 2}
@@ -249,9 +249,9 @@ def test_jitter_and_the_start_of_neighbours_are_chosen_from_the_pictures(tmp_pat
             (tmp_path / name).mkdir(exist_ok=True)
             Image.fromarray((255 * picture.clip(0, 1)).astype(np.uint8)).save(tmp_path / name / f"{i}.png")
         run = tmp_path / f"run of {name}"
-        start_run(
-            tmp_path / name, run, tiny_config(**left, steps=4, guide_only_until=4, domains=4), quiet=True
-        )
+        start_run(tmp_path / name, run, tiny_config(**left, steps=4, guide_only_until=4, domains=4))
+        flags = "--hue {:g} --saturation {:g} --neighbours-from {:g}".format(*expected)
+        assert f"chosen from the pictures: {flags}" in capsys.readouterr().out
         config = read_run_config(run / "config.toml")
         assert (config.augment.hue, config.augment.saturation, config.clustering.neighbours_from) == expected
         searched = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -17,7 +17,7 @@ from tunit.files.paths import expand_home, path_or_url
 from tunit.given import whole_number
 from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
-from tunit.printing import shown
+from tunit.printing import show, shown
 from tunit.training.all_ranks import (
     TrainingPlan,
     begun_by_this_job,
@@ -28,6 +28,7 @@ from tunit.training.all_ranks import (
 )
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
+from tunit.training.from_pictures import choices, suited_to_pictures
 from tunit.training.interrupt import StopSignals
 from tunit.training.logs.tracking import check_tracker
 from tunit.training.memory.fitting import check_memory
@@ -41,7 +42,6 @@ from tunit.training.preparation import (
     prepare_resume,
     resolved,
     resumed_config,
-    suited_to_pictures,
     with_domains_of,
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
@@ -115,7 +115,7 @@ def start_run(
             check_not_moved(run, restarted)
             _take_folder(run, lock, overwrite)
             config, pictures, ready = _prepare(
-                run, source, config, start_from, fit_batch, strict, progress, announce
+                run, source, config, start_from, fit_batch, strict, progress, announce, quiet
             )
         check_same_folder(run)
         return plan.carry_out(config, run, pictures, ready, resume=start_from is not None)
@@ -164,6 +164,7 @@ def _prepare(
     strict: bool,
     progress: Progress | None,
     announce: Announce | None,
+    quiet: bool,
 ) -> tuple[Config, PackedPictures, Ready | None]:
     """Prepare the new run in RUN/.new, check it, and put it in its place.
 
@@ -173,10 +174,13 @@ def _prepare(
     with preparing(run) as new, StopSignals(at_once=True):
         config = resolved(config, source, fit_batch)
         pictures = pack(source, new.data, config, strict, progress)
-        config = suited_to_pictures(with_domains_of(config, pictures), pictures)
-        check_footprint(config, choose_device(config.run.device), len(pictures.names))
         if announce:
             announce(pictures)
+        open_config = with_domains_of(config, pictures)
+        config = suited_to_pictures(open_config, pictures)
+        if not quiet and (chosen := choices(open_config, config)):
+            show(chosen)
+        check_footprint(config, choose_device(config.run.device), len(pictures.names))
         taken = None
         if start_from is not None:
             taken = write_beginning(config, start_from, new.checkpoints, pictures)

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tunit.clustering.composition import CLOSE, crop_area_for
-from tunit.config import AUTO, FROM_PICTURES, Config
+from tunit.config import AUTO, Config
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.index import Index
 from tunit.data.finding.naming import INDEX
@@ -24,7 +23,6 @@ from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.feature_cue import checked_feature_cue
 from tunit.methods.model_file import load_model
-from tunit.methods.neighbourhood import numbers_of_groups
 from tunit.printing import command, shown
 from tunit.training.initial_state import with_found_domains
 from tunit.training.interrupt import StopSignals
@@ -82,29 +80,6 @@ def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
     if not number and config.method.guide_from:
         number = load_model(expand_home(config.method.guide_from)).settings.domains
     return config.with_overrides({"domains": number}) if number else config
-
-
-def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Config:
-    """The config with what it may leave to be chosen from the pictures: the area of random crops, the jitter of
-    colours, and when E's neighbours are first looked for. pictures: None, for a benchmark without any, chooses small
-    crops and keeps colours.
-    """
-    if config.augment.crop_area == (0, 0):
-        area = CLOSE if pictures is None else crop_area_for(pictures.images)
-        config = config.with_overrides({"crop_area": area})
-    left = [name for name in ("hue", "saturation", "neighbours_from") if config.value(name) == FROM_PICTURES]
-    if not left:
-        return config
-    from tunit.clustering.colours import (  # imports scikit-learn, which takes long
-        KEEP_COLOURS,
-        settings_by_colours,
-    )
-
-    chosen, alone = KEEP_COLOURS, config.schedule.guide_only_until
-    idle = left == ["neighbours_from"] and not (config.clustering.neighbours and alone)
-    if pictures is not None and not idle:
-        chosen = settings_by_colours(pictures.images, numbers_of_groups(config))
-    return config.with_overrides({name: chosen[name] for name in left})
 
 
 def pack(

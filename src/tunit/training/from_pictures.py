@@ -1,0 +1,42 @@
+"""Settings that may be chosen from the pictures: crops, jitter of colours, when neighbours are looked for."""
+
+from tunit.clustering.composition import CLOSE, crop_area_for
+from tunit.config import FROM_PICTURES, Config
+from tunit.data.packing.packed import PackedPictures
+from tunit.methods.neighbourhood import numbers_of_groups
+
+OF_COLOURS = ("hue", "saturation", "neighbours_from")  # depend on whether colours may tell the kinds apart
+
+
+def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Config:
+    """The config with what it may leave to be chosen from the pictures: the area of random crops, the jitter of
+    colours, and when E's neighbours are first looked for. pictures: None, for a benchmark without any, chooses small
+    crops and keeps colours.
+    """
+    if config.augment.crop_area == (0, 0):
+        area = CLOSE if pictures is None else crop_area_for(pictures.images)
+        config = config.with_overrides({"crop_area": area})
+    left = [name for name in OF_COLOURS if config.value(name) == FROM_PICTURES]
+    if not left:
+        return config
+    from tunit.clustering.colours import (  # imports scikit-learn, which takes long
+        KEEP_COLOURS,
+        settings_by_colours,
+    )
+
+    chosen, alone = KEEP_COLOURS, config.schedule.guide_only_until
+    idle = left == ["neighbours_from"] and not (config.clustering.neighbours and alone)
+    if pictures is not None and not idle:
+        chosen = settings_by_colours(pictures.images, numbers_of_groups(config))
+    return config.with_overrides({name: chosen[name] for name in left})
+
+
+def choices(before: Config, after: Config) -> str:
+    """What `suited_to_pictures` has chosen, as flags; "" if nothing was left to it."""
+    flags = []
+    for name in ("crop_area", *OF_COLOURS):
+        value = after.value(name)
+        if before.value(name) != value:
+            numbers = " ".join(f"{number:g}" for number in (value if isinstance(value, tuple) else (value,)))
+            flags.append(f"--{name.replace('_', '-')} {numbers}")
+    return f"chosen from the pictures: {' '.join(flags)}" if flags else ""
