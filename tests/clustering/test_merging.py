@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tunit.clustering import merging, number
+from tunit.clustering import merging, ward
 from tunit.clustering.graph import edges_of
 from tunit.clustering.merging import (
     CONFIRMED,
@@ -19,8 +19,9 @@ from tunit.clustering.merging import (
     merge_unconfirmed,
     merge_unseparated,
 )
-from tunit.clustering.number import levels, needed
+from tunit.clustering.number import needed
 from tunit.clustering.separation import held_out_separation, separation
+from tunit.clustering.ward import levels
 
 
 def literal_merges(groups, apart, enough):
@@ -78,7 +79,7 @@ def literal_unseparated(points, groups, usual):
 
 def literal_levels(points, most, seed):
     """Ward's method; the cost of merging each two groups is computed anew at each merge."""
-    groups, found = number._cells(points, most, seed), {}
+    groups, found = ward._cells(points, most, seed), {}
     while True:
         k = len(groups)
         centres = np.stack([points[rows].mean(0) for rows in groups])

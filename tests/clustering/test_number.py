@@ -7,12 +7,14 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import adjusted_rand_score
 
+from gaussian_groups import blobs
 from tunit.clustering import number
 from tunit.clustering.choice import Candidate, Choice, read_choice, read_choice_file, write_choice_file
 from tunit.clustering.dip import critical_dip, dip
 from tunit.clustering.merging import merge_unconfirmed
-from tunit.clustering.number import choose_number, components_of_variance, levels
+from tunit.clustering.number import choose_number, components_of_variance
 from tunit.clustering.separation import held_out_separation, separation
+from tunit.clustering.ward import levels
 from tunit.errors import RunError
 from tunit.files.reading import Record, UnreadableError
 
@@ -127,7 +129,9 @@ def test_halves_that_differ_by_a_continuous_brightness_are_one_kind():
     assert without.domains == 8 and adjusted_rand_score(halves, found) > 0.95
     choice, found = choose_number(codes, MOST, seed=0, cues={"noise": noise, "colours": colours})
     assert choice.domains == 4 and adjusted_rand_score(classes, found) > 0.95
-    assert choice.candidates[0].domains == 4 and any("4 of 8 groups" in reason for reason in choice.reasons)
+    assert choice.candidates[0].domains == 4 and any(
+        "4 of the 8 groups" in reason for reason in choice.reasons
+    )
     assert len(np.unique(found)) == 4 and sorted(np.bincount(found)) == [80] * 4
 
 
@@ -260,3 +264,14 @@ def test_a_damaged_file_is_named(tmp_path):
     path.write_text(path.read_text()[:-5])
     with pytest.raises(RunError, match=f"{path.name} is damaged.*--resume"):
         read_choice_file(tmp_path)
+
+
+def test_the_reasons_say_what_speaks_for_the_number_and_what_against_one_more():
+    codes, _ = blobs(4, each=60)
+    choice, _ = choose_number(codes.numpy(), MOST, seed=0)
+    said = [reason for reason in choice.reasons if "nearest of" in reason]
+    assert choice.domains == 4 and len(said) == 2
+    assert (
+        "speaks for 4 groups (needed: 1.32)" in said[0]
+        and "speaks against 5 groups (needed: 1.40)" in said[1]
+    )

@@ -17,8 +17,6 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -32,13 +30,9 @@ from tunit.clustering.graph import GRAPH_NEIGHBOURS, edges_of, normalised_cut
 from tunit.clustering.merging import merge_unconfirmed, merge_unseparated, none_separates
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.partition import agreed_groups, k_means, k_means_in_pieces
-from tunit.clustering.separation import Points, separation
+from tunit.clustering.separation import Points
+from tunit.clustering.ward import FEWEST, Level, levels
 
-# k-means makes at most this many groups (cells), which are then merged. If more domains than that may be found, there
-# are SURPLUS times as many cells as domains, because k-means rarely puts each domain into one cell.
-CELLS, SURPLUS = 50, 1.25
-CELL_RESTARTS = 2  # how often k-means starts; the best result is kept
-FEWEST = 5  # a cell has at least this many pictures, on average
 # Codes are reduced to principal components: as many as hold this share of the variance, but at most this many.
 VARIANCE, MOST_AXES = 0.95, 20
 RUNS, SHARE = 5, 0.8  # extra clusterings, and the share of the pictures in each
@@ -53,15 +47,6 @@ SILHOUETTES_OF = 2_000  # the silhouette is computed from at most this many pict
 # GRAPH_NEIGHBOURS), so that some edges cross every cut through a kind.
 PICTURES_PER_NEIGHBOUR = 100
 CANDIDATES = 6  # how many numbers of domains are reported
-
-
-@dataclass(frozen=True)
-class Level:
-    """One stage of merging: k groups, and how far apart the two groups are that will be merged next."""
-
-    groups: Integers  # (N,): from 0 to k - 1
-    # The dip of the two groups that are merged next, divided by its critical value; 0 for a single group.
-    apart: float
 
 
 def choose_number(
@@ -107,7 +92,8 @@ def choose_number(
     scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks}
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
-    reasons = _reasons(chosen, whole, votes, assignment, len(np.unique(separated)), list(cues or ()))
+    apart = {k: float(np.mean([run[k].apart for run in (whole, *runs) if k in run])) for k in ks if k > 1}
+    reasons = _reasons(chosen, apart, votes, assignment, len(np.unique(separated)), list(cues or ()))
     if 1 < chosen == most:
         reasons.insert(0, _ceiling(chosen, asked, len(points)))
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
@@ -125,56 +111,6 @@ def components_of_variance(styles: Vectors) -> Points:
     axes = int(np.searchsorted(np.cumsum(fitted.explained_variance_ratio_), VARIANCE)) + 1
     points: Points = fitted.transform(codes)[:, :axes]
     return points
-
-
-def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
-    """Merge k-means cells by Ward's method: stages with 1 to `most` groups (with fewer cells, to their number)."""
-    groups = _cells(points, most, seed)
-    ward = _Ward(points, groups)
-    numbers = np.empty(len(points), np.int64)
-    for i, rows in enumerate(groups):
-        numbers[rows] = i
-    found = {}
-    while True:
-        k = len(groups)
-        first, second = ward.nearest() if k > 1 else (0, 0)
-        if k <= most:
-            apart = separation(points[groups[first]], points[groups[second]]) if k > 1 else 0.0
-            found[k] = Level(numbers.copy(), apart)
-        if k == 1:
-            return found
-        groups[first] = np.concatenate([groups[first], groups.pop(second)])
-        ward.merge(first, second, points[groups[first]])
-        numbers[numbers == second] = first
-        numbers[numbers > second] -= 1
-
-
-class _Ward:
-    """How much merging any two groups would add to the squared distances within groups [1]; updated at each merge."""
-
-    def __init__(self, points: Points, groups: list[Integers]) -> None:
-        self._centres = np.stack([points[rows].mean(0) for rows in groups])
-        self._sizes = np.array([len(rows) for rows in groups], np.float64)
-        self._cost = np.stack([self._cost_with(i) for i in range(len(groups))])  # (k, k)
-
-    def nearest(self) -> tuple[int, int]:
-        """The two groups whose merging adds least, in ascending order."""
-        first, second = sorted(divmod(int(self._cost.argmin()), len(self._cost)))
-        return first, second
-
-    def merge(self, first: int, second: int, points: Points) -> None:
-        """The first group has these points now, and the second one is gone, so that later ones move up by one."""
-        self._centres[first], self._sizes[first] = points.mean(0), len(points)
-        self._centres, self._sizes = (np.delete(some, second, 0) for some in (self._centres, self._sizes))
-        self._cost = np.delete(np.delete(self._cost, second, 0), second, 1)
-        self._cost[first] = self._cost[:, first] = self._cost_with(first)
-
-    def _cost_with(self, i: int) -> Points:
-        """What merging group i with each of the k groups adds: (k,); infinite for itself."""
-        cost = np.square(self._centres - self._centres[i]).sum(1)
-        cost *= self._sizes * self._sizes[i] / (self._sizes + self._sizes[i])
-        cost[i] = np.inf
-        return cast(Points, cost)
 
 
 def needed(k: int) -> float:
@@ -211,14 +147,6 @@ def refined(points: Points, groups: Integers) -> Integers:
     centres = np.stack([points[groups == i].mean(0) for i in range(number)])
     moved: Integers = k_means(points, number, 0, centres=centres).labels_.astype(np.int64)
     return moved if len(np.unique(moved)) == number else groups
-
-
-def _cells(points: Points, most: int, seed: int) -> list[Integers]:
-    """The groups of k-means before any merge, each as the rows of its pictures. most: as in `levels`."""
-    cells = CELLS if most <= CELLS else round(SURPLUS * most)
-    number = max(1, min(cells, len(points) // FEWEST, len(np.unique(points, axis=0))))
-    labels = k_means(points, number, seed, CELL_RESTARTS).labels_
-    return [np.flatnonzero(labels == i) for i in np.unique(labels)]
 
 
 def _silhouette(points: Points, groups: Integers, rng: np.random.Generator) -> float:
@@ -260,19 +188,24 @@ def _ceiling(largest: int, most: int, pictures: int) -> str:
 
 def _reasons(
     chosen: int,
-    whole: dict[int, Level],
+    apart: dict[int, float],
     votes: dict[int, dict[str, float]],
     assignment: Integers,
     separated: int,
     cues: Sequence[str],
 ) -> list[str]:
-    """Plain sentences, the most important first. separated: how many groups the codes tell apart; cues: names."""
+    """Plain sentences, the most important first.
+
+    apart: by number of groups, how far apart the nearest two are, averaged over the clusterings. separated: how many
+    groups the codes tell apart. cues: names.
+    """
     sizes = np.bincount(assignment)
     said = [
-        f"the separation of the two nearest of {k} groups is {whole[k].apart:.1f} times what chance gives "
-        f"({needed(k):.1f} times or more is evidence for {k} groups)"
+        f"the separation of the two nearest of {k} groups is {apart[k]:.2f} times what chance gives, averaged over "
+        f"{RUNS + 1} clusterings: this speaks {'for' if apart[k] >= needed(k) else 'against'} {k} groups "
+        f"(needed: {needed(k):.2f})"
         for k in (chosen, chosen + 1)
-        if k > 1 and k in whole
+        if k in apart
     ]
     if chosen == 1:
         said.append(
@@ -286,12 +219,12 @@ def _reasons(
         said.append(f"the silhouette is best with {best} ({silhouettes[best]:.2f}{own})")
     if separated < chosen:
         said.append(
-            f"{chosen - separated} of the {chosen} groups were not clearly apart from another one, and were merged"
+            f"{chosen - separated} of the {chosen} groups: not clearly apart from another one, and merged with it"
         )
     if len(sizes) < separated:
         said.append(
-            f"{separated - len(sizes)} of {separated} groups differ from another one only gradually "
-            f"({none_separates(cues)}), and were merged"
+            f"{separated - len(sizes)} of the {separated} groups: apart from another one in E's codes alone "
+            f"({none_separates(cues)}), and merged with it"
         )
     if chosen > 1:
         agreement = votes[chosen]["stability"]
