@@ -27,7 +27,7 @@ from tunit.printing import remark, shown
 from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoint
 from tunit.training.initial_state import new_state
 from tunit.training.resources import prepare_machine
-from tunit.training.run_folder import RunFolder, label_names
+from tunit.training.run_folder import CHOSEN, RunFolder, label_names
 
 # In every method, the shapes of weights depend on these settings, and on the numbers of domains and heads.
 SHAPE = (
@@ -47,6 +47,13 @@ CODES = ("normalise_style", "style_size")
 # and the machine.
 SECTIONS = ("networks", "losses", "adversarial", "optimisers", "augment", "clustering")
 PHASES = ("guide_only_until", "average_from", "decay_steps")
+# Settings that may be left to be chosen from the pictures (`suited_to_pictures`), with the values that say so.
+LEFT_TO_PICTURES: dict[str, object] = {
+    "crop_area": (0.0, 0.0),
+    "hue": "auto",
+    "saturation": "auto",
+    "neighbours_from": "auto",
+}
 # An E must go on with the values of these settings with which it was trained.
 LEARNT_FROM = ("standardise", "normalise_style")
 
@@ -57,13 +64,16 @@ def config_like(
     """The config with the networks and input settings of the run `origin`, except the settings in `given`.
 
     given: names of settings that the user set explicitly. with_training: take also how `origin` was trained, because
-    the user names no preset; the phases keep their shares of all steps. Raises ConfigError if a given setting must be
+    the user names no preset; the phases keep their shares of all steps, and what tunit chose from the pictures of
+    `origin` is left to be chosen from the new ones. Raises ConfigError if a given setting must be
     the same as in `origin` but is not, RunError if `origin` is not a run.
     """
     theirs = RunFolder(origin).read_config()
     taken = {name: theirs.value(name) for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)}
     if with_training:
-        taken |= _training_of(theirs)
+        chosen = RunFolder(origin).read_about().get(CHOSEN, ())  # runs of former versions do not say it
+        left = {name: value for name, value in LEFT_TO_PICTURES.items() if name in chosen}
+        taken |= _training_of(theirs) | left
     taken = {name: value for name, value in taken.items() if name not in given}
     if theirs.networks.domains == AUTO and "domains" in taken:
         choice = newest_choice(RunFolder(origin).checkpoints)
@@ -71,6 +81,12 @@ def config_like(
     config = config.with_overrides(taken)
     check_shape(config, origin)
     return config
+
+
+def left_to_pictures(config: Config) -> list[str]:
+    """The settings that the config leaves to be chosen from the pictures."""
+    values = {name: word_of(find_field(name)[1], config.value(name)) for name in LEFT_TO_PICTURES}
+    return [name for name, value in values.items() if value == LEFT_TO_PICTURES[name]]
 
 
 def _training_of(theirs: Config) -> dict[str, object]:

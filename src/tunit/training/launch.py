@@ -27,7 +27,7 @@ from tunit.training.all_ranks import (
     say_it_goes_on,
 )
 from tunit.training.checkpoint import checkpoints
-from tunit.training.fine_tuning import check_shape, write_beginning
+from tunit.training.fine_tuning import check_shape, left_to_pictures, write_beginning
 from tunit.training.interrupt import StopSignals
 from tunit.training.logs.tracking import check_tracker
 from tunit.training.memory.fitting import check_memory
@@ -46,7 +46,7 @@ from tunit.training.preparation import (
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
 from tunit.training.resources import resolve_machine
-from tunit.training.run_folder import NEW, RunFolder, begin_run, check_same_folder, given_run
+from tunit.training.run_folder import CHOSEN, NEW, RunFolder, begin_run, check_same_folder, given_run
 from tunit.training.trainer import Evaluate, Ready, make_ready
 
 
@@ -173,18 +173,19 @@ def _prepare(
     with preparing(run) as new, StopSignals(at_once=True):
         config = resolved(config, source, fit_batch)
         pictures = pack(source, new.data, config, strict, progress)
-        config = suited_to_pictures(with_domains_of(config, pictures), pictures)
+        config = with_domains_of(config, pictures)
+        notes: dict[str, object] = {CHOSEN: left_to_pictures(config)}
+        config = suited_to_pictures(config, pictures)
         check_footprint(config, choose_device(config.run.device), len(pictures.names))
         if announce:
             announce(pictures)
-        taken = None
         if start_from is not None:
-            taken = write_beginning(config, start_from, new.checkpoints, pictures)
-        ready = make_ready_if_one_process(config, pictures, new.checkpoints if taken else None)
+            notes["start_from"] = write_beginning(config, start_from, new.checkpoints, pictures)
+        ready = make_ready_if_one_process(config, pictures, new.checkpoints if start_from else None)
         device = choose_device(config.run.device)
         if run.exists():
             check_memory(config, device)
-        begin_run(new, config, source, pictures, device, taken)
+        begin_run(new, config, source, pictures, device, notes)
         move_into_place(run)
     return config, pictures, ready
 
