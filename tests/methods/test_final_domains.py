@@ -17,15 +17,8 @@ from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import torch_generator
 from tunit.methods import final_domains, inference, neighbourhood
 from tunit.methods.candidates import install_best_head
-from tunit.methods.final_domains import (
-    CONFIDENCE,
-    NEVER,
-    fitted_head,
-    outputs_of,
-    partition,
-    settle_domains,
-    softened,
-)
+from tunit.methods.final_domains import CONFIDENCE, outputs_of, partition, settle_domains
+from tunit.methods.fitted_heads import NEVER, fitted_head, softened
 from tunit.networks.guide import Guide
 from tunit.training import samples
 from tunit.training.alarms.watch import output_summary
