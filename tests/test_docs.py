@@ -57,6 +57,15 @@ def test_the_examples(folder, monkeypatch, capsys):
     assert "says: nowhere" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "architecture.md"])
+def test_modules_named_in_the_tables_of_modules_exist(page):
+    found = re.findall(
+        r"`([a-z_]+/[a-z_/0-9]*(?:\.py)?)`", page.read_text("utf-8").partition("| look at |")[2]
+    )
+    assert len(found) > 15
+    assert [path for path in found if not (ROOT / "src" / "tunit" / path).exists()] == []
+
+
 def test_every_public_name_has_an_example():
     text = "\n".join(examples_of("api.md"))
     assert [name for name in tunit.__all__ if not re.search(rf"\b{name}\b", text)] == []

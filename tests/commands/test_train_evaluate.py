@@ -7,7 +7,7 @@ import pytest
 
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
-from tunit.commands import train
+from tunit.commands import measuring_in_training, train
 from tunit.config.run_file import write_run_config
 from tunit.features import feature_networks
 
@@ -133,5 +133,5 @@ def test_of_several_processes_only_the_first_loads_a_feature_network(tmp_path, m
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     args = parser.parse_args(["pictures", "--evaluate-every", "5"])
-    assert (train._evaluator(args, tmp_path) is None) == (not loaded)
+    assert (measuring_in_training.evaluator_of(args, tmp_path) is None) == (not loaded)
     assert len(calls) == loaded

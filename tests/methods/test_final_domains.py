@@ -13,19 +13,15 @@ from sklearn.metrics import adjusted_rand_score
 from tiny_step import config_of
 from tunit.clustering.choice import Candidate, Choice
 from tunit.data.batching.augment import random_view, to_float
+from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import torch_generator
 from tunit.methods import final_domains, inference, neighbourhood
-from tunit.methods.final_domains import (
-    CONFIDENCE,
-    NEVER,
-    fitted_head,
-    outputs_of,
-    partition,
-    settle_domains,
-    softened,
-)
+from tunit.methods.candidates import install_best_head
+from tunit.methods.final_domains import CONFIDENCE, outputs_of, partition, settle_domains
+from tunit.methods.fitted_heads import NEVER, fitted_head, softened
 from tunit.networks.guide import Guide
 from tunit.training import samples
+from tunit.training.alarms.watch import output_summary
 from tunit.training.initial_state import new_state
 
 COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
@@ -270,6 +266,33 @@ def test_the_reasons_tell_the_sizes_of_the_final_domains(pictures, monkeypatch):
     final_domains.find_number(state, pictures, config)
     assert state.choice.reasons == ("a reason", "the largest domain has 30 pictures, the smallest 30")
     assert sorted(np.bincount(domains_of(state, pictures))) == [30, 30, 30]
+
+
+def test_no_pass_over_the_pictures_rounds_to_tf32(pictures, monkeypatch):
+    """A bfloat16 run lets a GPU round to TF32, but only for the gradient penalty of a training step."""
+    config = config_of(candidate_heads=1, neighbours=3, neighbours_from=0, guide_only_until=10, steps=20)
+    state, used, trunk = state_of(config), [], Guide.trunk_features
+
+    def noted(guide, x):
+        used.append(torch.backends.cudnn.allow_tf32)
+        return trunk(guide, x)
+
+    monkeypatch.setattr(Guide, "trunk_features", noted)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    given = SimpleNamespace(labels=np.full(90, -1), **vars(pictures))
+    batches = Batches(given.images, given.labels, config.augment, seed=0, device=torch.device("cpu"))
+    for run_e in (
+        lambda: install_best_head(state, batches, 512),
+        lambda: neighbourhood.look_for_neighbours(state, given, config),
+        lambda: final_domains.features_of(state.networks.guide_average, state, given, np.arange(90)),
+        lambda: final_domains.outputs_of(state, given, config),
+        lambda: samples.model_of(state, given, config),
+        lambda: output_summary(state, given, config, 64),
+    ):
+        used.clear()
+        run_e()
+        assert used and not any(used)
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_large_pictures_go_through_e_a_few_at_a_time(pictures, monkeypatch):

@@ -12,6 +12,8 @@ import torch
 from tiny_run import TINY, flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.config import AUTO_WEIGHT
+from tunit.config.config import all_fields
+from tunit.config.fields import FROM_PICTURES_WORDS
 from tunit.config.run_file import write_run_config
 from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError, RunError
@@ -23,6 +25,7 @@ from tunit.networks.tensor_file import read_tensors
 from tunit.training import resources
 from tunit.training.checkpoint import checkpoints, load_newest
 from tunit.training.fine_tuning import config_like, write_beginning
+from tunit.training.from_pictures import LEFT_TO_PICTURES, left_to_pictures
 from tunit.training.initial_state import new_state
 from tunit.training.launch import resume_run, start_run
 from tunit.training.run_folder import RunFolder
@@ -220,6 +223,39 @@ def test_values_for_which_a_word_stands_are_taken_over(tmp_path, origin):
     for given in (set(), {"domains"}):
         like = config_like(tiny_config(r1_weight=3.0), tmp_path / "first", given, with_training=True)
         assert like.losses.r1_weight == like.adversarial.r2_weight == AUTO_WEIGHT
+
+
+def test_what_was_chosen_from_the_first_pictures_is_chosen_again_from_the_new_ones(tmp_path):
+    """And so on if a third run begins with the second one."""
+    pictures = write_pictures(tmp_path / "pictures")
+    asked = tiny_config(**STEPS, crop_area=(0.0, 0.0), hue="auto", saturation=0.25)
+    start_run(pictures, tmp_path / "first", asked, quiet=True)
+    first = RunFolder(tmp_path / "first")
+    assert left_to_pictures(first.read_config()) == []
+    like = config_like(tiny_config(), first.path, set(), with_training=True)
+    assert left_to_pictures(like) == ["crop_area", "hue"]
+    assert like.augment.saturation == 0.25
+    given = config_like(tiny_config(hue=0.1), first.path, {"hue"}, with_training=True)
+    assert (left_to_pictures(given), given.augment.hue) == (["crop_area"], 0.1)
+    start_run(pictures, tmp_path / "second", like, start_from=first.path, quiet=True)
+    again = config_like(tiny_config(), tmp_path / "second", set(), with_training=True)
+    assert left_to_pictures(again) == ["crop_area", "hue"]
+
+
+def test_the_numbers_of_a_first_run_that_does_not_say_what_it_chose_are_taken(tmp_path, origin):
+    """So it is with a run of a former version."""
+    shutil.copytree(origin, tmp_path / "first")
+    about = json.loads((origin / "run.json").read_text())
+    assert about.pop("chosen_from_pictures") == []
+    (tmp_path / "first" / "run.json").write_text(json.dumps(about))
+    write_run_config(tmp_path / "first" / "config.toml", tiny_config(**STEPS, hue=0.3, crop_area=(0.2, 1.0)))
+    like = config_like(tiny_config("default"), tmp_path / "first", set(), with_training=True)
+    assert (like.augment.hue, like.augment.crop_area) == (0.3, (0.2, 1.0))
+
+
+def test_all_settings_that_wait_for_the_pictures_are_known():
+    wait = {name for name, (_, f) in all_fields().items() if f.metadata["words"] is FROM_PICTURES_WORDS}
+    assert LEFT_TO_PICTURES.keys() == wait | {"crop_area"}
 
 
 @pytest.mark.parametrize("preset, weight", [([], 3.0), (["--preset", "small"], 30.0)])

@@ -168,6 +168,7 @@ def test_the_first_of_the_pictures_that_differ_is_named(tmp_path, packed, change
 @pytest.mark.parametrize(
     ("about", "sentence"),
     [
+        ({"chosen_from_pictures": "hue"}, "chosen_from_pictures of run.json is 'hue'"),
         ({"start_from": {"run": "x", "anew": None}}, "anew of start_from of run.json is None"),
         ({"start_from": {"run": "x", "anew": 7}}, "anew of start_from of run.json is 7"),
         ({"start_from": {"run": "x", "anew": [[]]}}, "anew of start_from of run.json is"),

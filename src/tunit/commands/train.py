@@ -13,11 +13,11 @@ Ctrl-C saves a checkpoint before it stops. Every setting of the method is a flag
 """
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunit.commands.measuring_arguments import DEFAULT, add_features
+from tunit.commands.measuring_in_training import add_measuring_in_training, evaluator_of
 from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.config.sections import MOST
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tunit.config import Config
     from tunit.data.packing.packed import PackedPictures
     from tunit.methods.state import TrainingState
-    from tunit.training.trainer import Evaluate
 
 HELP = "train on a folder of pictures, or resume a run"
 
@@ -88,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --processes: if one dies, restart all from the last checkpoint, at most N times [0]",
     )
-    _add_measuring(parser)
+    add_measuring_in_training(parser)
     add_features(parser)
     add_settings(parser)
 
@@ -98,30 +97,6 @@ def _batch(text: str) -> str:
     if text != "auto" and not text.strip().isdecimal():
         raise argparse.ArgumentTypeError(f"is {shown(text)}: take auto or a number of pictures")
     return text
-
-
-def _add_measuring(parser: argparse.ArgumentParser) -> None:
-    """Add the options for measuring and logging during training."""
-    parser.add_argument(
-        "--evaluate-every",
-        type=whole(0, MOST),
-        default=0,
-        metavar="N",
-        help="measure the model every N steps and keep the best in RUN/best [never]",
-    )
-    parser.add_argument(
-        "--held-back",
-        type=Path,
-        metavar="FOLDER",
-        help="other pictures to measure on, which you have kept out of the training folder (unlike --held-out, "
-        "which is a number, for published sets) [the training pictures; with --layout, its validation split]",
-    )
-    parser.add_argument(
-        "--log-to",
-        choices=("trackio", "wandb"),
-        default="",
-        help="also log to this tracker [only to metrics.jsonl and TensorBoard]",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     shared = {
         "progress": move,
         "announce": _announcer(bar, quiet=args.quiet),
-        "evaluate": _evaluator(args, out),
+        "evaluate": evaluator_of(args, out),
         "evaluate_every": args.evaluate_every,
         "quiet": args.quiet,
         "log_to": args.log_to,
@@ -266,38 +241,3 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
             remark(warning)
 
     return announce
-
-
-def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
-    """The function that measures the model; None without --evaluate-every, or if another process measures."""
-    given = {
-        f"--held-back {args.held_back}": args.held_back is not None,
-        f"--features {args.features}": args.features != DEFAULT,
-        "--trust-features": args.trust_features,
-    }
-    for option in (option for option, is_given in given.items() if is_given and not args.evaluate_every):
-        raise ConfigError(f"{option} has no effect without --evaluate-every N: give both")
-    if not args.evaluate_every or out is None or _is_another_rank():
-        return None
-    from tunit.data.layouts import layout_config
-    from tunit.evaluation.during_training import Evaluator, check_held
-    from tunit.features.feature_networks import load_feature_network
-    from tunit.machine import choose_device
-    from tunit.training.run_folder import RunFolder
-
-    if args.held_back is not None:
-        preset, settings = args.preset or "default", settings_of(args)
-        run = RunFolder(out) if args.resume else None
-        config = run.read_config().with_overrides(settings) if run else layout_config(preset, settings)
-        check_held(args.held_back, config.data.picture_column, config.data.label_column)
-    network = load_feature_network(
-        args.features, device=choose_device(getattr(args, "set_device", "auto")), trust=args.trust_features
-    )
-    return Evaluator(RunFolder(out), network, args.held_back)
-
-
-def _is_another_rank() -> bool:
-    """Whether this is one of several processes, and not the first, which alone measures the model."""
-    from tunit.distributed.launcher import ranks_of_environment
-
-    return ranks_of_environment() > 1 and int(os.environ.get("RANK", "0")) > 0

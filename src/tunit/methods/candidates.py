@@ -11,7 +11,7 @@ from torch import Tensor
 from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import CounterStart
 from tunit.distributed.collectives import broadcast_from_rank_zero
-from tunit.machine import uncompiled
+from tunit.machine import uncompiled, without_tf32
 from tunit.methods import losses
 from tunit.methods.inference import evaluating
 from tunit.methods.parts import guidance_of
@@ -21,6 +21,7 @@ from tunit.networks.guide import Guide, GuidingNetwork
 PICTURES_COMPARED = 1024  # heads are compared on two views of at least this many pictures
 
 
+@without_tf32()
 @torch.no_grad()
 def install_best_head(state: TrainingState, batches: Batches, batch_size: int) -> Tensor:
     """Swap the domain head with the candidate of the highest mutual information, if a candidate's is higher.

@@ -87,7 +87,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iterator[None]:
-    """A context in which E is in evaluation mode, with statistics of whole pictures; afterwards, it is as before.
+    """A context in which E is in evaluation mode, with statistics of whole pictures, and nothing is rounded to TF32;
+    afterwards, it is as before.
 
     In training, running statistics of batch norms also come from random views and translations. If these differ much
     from whole pictures, E gives other domains and styles in evaluation mode than in training. So with
@@ -97,7 +98,7 @@ def for_whole_pictures(guide: GuidingNetwork, batches: Iterable[Tensor]) -> Iter
     kept = [buffer.clone() for buffer in guide.buffers()]
     try:
         use_statistics_of_whole_pictures(guide, batches)
-        with evaluating(guide), uncompiled():
+        with evaluating(guide), uncompiled(), without_tf32():
             yield
     finally:
         with torch.no_grad():

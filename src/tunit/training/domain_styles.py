@@ -5,9 +5,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from tunit.machine import without_tf32
 from tunit.networks.guide import GuidingNetwork
 
 
+@without_tf32()
 @torch.inference_mode()
 def average_styles(
     guide: GuidingNetwork, batches: Iterable[Tensor], labels: Tensor | None = None

@@ -25,9 +25,10 @@ from tunit.methods.state import TrainingState
 from tunit.networks.only_shapes import only_shapes
 from tunit.printing import remark, shown
 from tunit.training.checkpoint import load_newest, newest_choice, save_checkpoint
+from tunit.training.from_pictures import LEFT_TO_PICTURES
 from tunit.training.initial_state import new_state
 from tunit.training.resources import prepare_machine
-from tunit.training.run_folder import RunFolder, label_names
+from tunit.training.run_folder import CHOSEN, RunFolder, label_names
 
 # In every method, the shapes of weights depend on these settings, and on the numbers of domains and heads.
 SHAPE = (
@@ -57,13 +58,16 @@ def config_like(
     """The config with the networks and input settings of the run `origin`, except the settings in `given`.
 
     given: names of settings that the user set explicitly. with_training: take also how `origin` was trained, because
-    the user names no preset; the phases keep their shares of all steps. Raises ConfigError if a given setting must be
+    the user names no preset; the phases keep their shares of all steps, and what tunit chose from the pictures of
+    `origin` is left to be chosen from the new ones. Raises ConfigError if a given setting must be
     the same as in `origin` but is not, RunError if `origin` is not a run.
     """
     theirs = RunFolder(origin).read_config()
     taken = {name: theirs.value(name) for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)}
     if with_training:
-        taken |= _training_of(theirs)
+        chosen = RunFolder(origin).read_about().get(CHOSEN, ())  # runs of former versions do not say it
+        left = {name: value for name, value in LEFT_TO_PICTURES.items() if name in chosen}
+        taken |= _training_of(theirs) | left
     taken = {name: value for name, value in taken.items() if name not in given}
     if theirs.networks.domains == AUTO and "domains" in taken:
         choice = newest_choice(RunFolder(origin).checkpoints)

@@ -2,10 +2,25 @@
 
 from tunit.clustering.composition import CLOSE, crop_area_for
 from tunit.config import FROM_PICTURES, Config
+from tunit.config.config import find_field
+from tunit.config.fields import word_of
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.neighbourhood import numbers_of_groups
 
+# Settings that may be left to be chosen from the pictures (`suited_to_pictures`), with the values that say so.
+LEFT_TO_PICTURES: dict[str, object] = {
+    "crop_area": (0.0, 0.0),
+    "hue": "auto",
+    "saturation": "auto",
+    "neighbours_from": "auto",
+}
 OF_COLOURS = ("hue", "saturation", "neighbours_from")  # depend on whether colours may tell the kinds apart
+
+
+def left_to_pictures(config: Config) -> list[str]:
+    """The settings that the config leaves to be chosen from the pictures."""
+    values = {name: word_of(find_field(name)[1], config.value(name)) for name in LEFT_TO_PICTURES}
+    return [name for name, value in values.items() if value == LEFT_TO_PICTURES[name]]
 
 
 def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Config:
@@ -31,12 +46,11 @@ def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Confi
     return config.with_overrides({name: chosen[name] for name in left})
 
 
-def choices(before: Config, after: Config) -> str:
-    """What `suited_to_pictures` has chosen, as flags; "" if nothing was left to it."""
+def choices(names: list[str], config: Config) -> str:
+    """What `suited_to_pictures` has chosen for these settings, at least one, as flags."""
     flags = []
-    for name in ("crop_area", *OF_COLOURS):
-        value = after.value(name)
-        if before.value(name) != value:
-            numbers = " ".join(f"{number:g}" for number in (value if isinstance(value, tuple) else (value,)))
-            flags.append(f"--{name.replace('_', '-')} {numbers}")
-    return f"chosen from the pictures: {' '.join(flags)}" if flags else ""
+    for name in names:
+        value = config.value(name)
+        numbers = " ".join(f"{number:g}" for number in (value if isinstance(value, tuple) else (value,)))
+        flags.append(f"--{name.replace('_', '-')} {numbers}")
+    return f"chosen from the pictures: {' '.join(flags)}"

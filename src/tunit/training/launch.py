@@ -28,7 +28,7 @@ from tunit.training.all_ranks import (
 )
 from tunit.training.checkpoint import checkpoints
 from tunit.training.fine_tuning import check_shape, write_beginning
-from tunit.training.from_pictures import choices, suited_to_pictures
+from tunit.training.from_pictures import choices, left_to_pictures, suited_to_pictures
 from tunit.training.interrupt import StopSignals
 from tunit.training.logs.tracking import check_tracker
 from tunit.training.memory.fitting import check_memory
@@ -46,7 +46,7 @@ from tunit.training.preparation import (
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
 from tunit.training.resources import resolve_machine
-from tunit.training.run_folder import NEW, RunFolder, begin_run, check_same_folder, given_run
+from tunit.training.run_folder import CHOSEN, NEW, RunFolder, begin_run, check_same_folder, given_run
 from tunit.training.trainer import Evaluate, Ready, make_ready
 
 
@@ -176,19 +176,20 @@ def _prepare(
         pictures = pack(source, new.data, config, strict, progress)
         if announce:
             announce(pictures)
-        open_config = with_domains_of(config, pictures)
-        config = suited_to_pictures(open_config, pictures)
-        if not quiet and (chosen := choices(open_config, config)):
-            show(chosen)
+        config = with_domains_of(config, pictures)
+        left = left_to_pictures(config)
+        config = suited_to_pictures(config, pictures)
+        if left and not quiet:
+            show(choices(left, config))
         check_footprint(config, choose_device(config.run.device), len(pictures.names))
-        taken = None
+        notes: dict[str, object] = {CHOSEN: left}
         if start_from is not None:
-            taken = write_beginning(config, start_from, new.checkpoints, pictures)
-        ready = make_ready_if_one_process(config, pictures, new.checkpoints if taken else None)
+            notes["start_from"] = write_beginning(config, start_from, new.checkpoints, pictures)
+        ready = make_ready_if_one_process(config, pictures, new.checkpoints if start_from else None)
         device = choose_device(config.run.device)
         if run.exists():
             check_memory(config, device)
-        begin_run(new, config, source, pictures, device, taken)
+        begin_run(new, config, source, pictures, device, notes)
         move_into_place(run)
     return config, pictures, ready
 

@@ -31,6 +31,7 @@ from tunit.files.reading import Record, UnreadableError, is_file, read_json, rea
 from tunit.methods.model_file import DOMAINS, TENSORS
 
 LARGEST_ABOUT = 1 << 22  # bytes of run.json; the command in it may be long
+CHOSEN = "chosen_from_pictures"  # in run.json: the names of the settings that tunit chose from the pictures
 LARGEST_TABLE = 1 << 30  # bytes of pictures.csv; about eight million pictures
 
 # Not part of the run: the lock file, the folder in which a replacement is prepared, and what the studio keeps there.
@@ -100,6 +101,8 @@ class RunFolder:
                 about.whole("pictures")
             if about.values.get("start_from") is not None:
                 about.record("start_from").texts("anew")
+            if about.values.get(CHOSEN) is not None:
+                about.texts(CHOSEN)
         except UnreadableError as error:
             raise RunError(
                 f"{self.path} is not the folder of a run (no readable {self.about.name}: {error})"
@@ -146,11 +149,11 @@ def begin_run(
     source: Path | str,
     pictures: PackedPictures,
     device: torch.device,
-    start_from: dict[str, object] | None = None,
+    notes: dict[str, object] | None = None,
 ) -> None:
     """Write what is known before the first step: config, versions and machine, index of the pictures.
 
-    start_from: from which run its networks come; what `write_beginning` returns.
+    notes: more for run.json: `CHOSEN`; "start_from", from which run the networks come, as `write_beginning` says.
     """
     run.path.mkdir(parents=True, exist_ok=True)
     write_run_config(run.config, config)
@@ -162,10 +165,7 @@ def begin_run(
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }
-    if job():
-        about["job"] = job()
-    if start_from is not None:
-        about["start_from"] = start_from
+    about |= ({"job": job()} if job() else {}) | (notes or {})
     write_text(run.about, json.dumps(about, indent=2) + "\n")
     write_picture_index(run.pictures, pictures)
 
