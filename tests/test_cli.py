@@ -264,7 +264,7 @@ def test_a_tilde_means_the_home_folder_in_every_path(tmp_path, monkeypatch, caps
     (tmp_path / "home/other.toml").write_text("[data]\nfit = 'crop'\n")
     words = ["prepare", "~/list.txt", "--out=~/pack", "--preset=~/mine.toml", "--workers", "1"]
     assert main(words) == 0
-    assert "1 pictures at 64 x 64" in capsys.readouterr().out
+    assert "1 picture at 64 x 64" in capsys.readouterr().out
     assert (tmp_path / "home/pack/pictures.npy").is_file()
     assert not (tmp_path / "~").exists()
     assert len(find_pictures(Path("~/c")).pictures) == 5

@@ -23,7 +23,7 @@ from tunit.commands.setting_arguments import add_settings, packing_progress, set
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
 from tunit.files.paths import path_or_url
-from tunit.printing import command, remark, show, shown
+from tunit.printing import command, numbered, remark, show, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -159,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
         show(f"tunit: {stop}")
         return stop.exit_code
     if not args.quiet:
-        show(f"trained {state.step} steps: {out}")
+        show(f"trained {numbered(state.step, 'step')}: {out}")
         show(f"next: {command('domains', out, args.source or 'FOLDER')}")
         show(f"      {command('translate', out, 'SOURCE', '--reference', 'PICTURE', '--out', 'translated')}")
     return 0
@@ -258,7 +258,7 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
         if quiet:
             return
         size = pictures.images.shape[1]
-        show(f"{len(pictures.names)} pictures at {size} x {size}")
+        show(f"{numbered(len(pictures.names), 'picture')} at {size} x {size}")
         show(*pictures.notes)
         if pictures.left_out:
             show(summarise_left_out(pictures.left_out))

@@ -116,7 +116,11 @@ def _helper_of(run: RunFolder, *, all_labelled: bool) -> str:
     settings = config.clustering
     # While the number of domains is not decided, only a search for neighbours can have used the network.
     used = settings.neighbours > 0 or (run.path / CHOICE).exists()
-    return settings.feature_cue if used and not why_idle(config, "feature_cue", all_labelled=all_labelled) else ""
+    return (
+        settings.feature_cue
+        if used and not why_idle(config, "feature_cue", all_labelled=all_labelled)
+        else ""
+    )
 
 
 def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
