@@ -210,6 +210,22 @@ def test_other_image_sizes_are_refused(size: int) -> None:
         Config().with_overrides({"image_size": size})
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "sentence"),
+    [
+        ("hue", "foo", "hue is 'foo': take auto or a number from 0 to 0.5"),
+        ("neighbours_from", "foo", "neighbours_from is 'foo': take auto or a number from 0 to 1"),
+        ("r1_weight", "foo", "r1_weight is 'foo': take auto or a number of at least 0"),
+        ("domains", "autos", "domains is 'autos': take auto or a whole number from 0 to 100000"),
+        ("domains", "2.5", "domains is '2.5': take auto or a whole number from 0 to 100000"),
+    ],
+)
+def test_a_setting_that_takes_a_word_names_it_in_its_error(name: str, given: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config().with_overrides({name: given})
+    assert str(error.value) == sentence
+
+
 @pytest.mark.parametrize("name", ["crop_area", "crop_aspect"])
 def test_pairs_must_be_in_order(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name} is \(1.1, 0.9\)"):

@@ -108,6 +108,26 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
         ) from None
 
 
+def read_setting(f: "dataclasses.Field[Any]", kind: Any, value: Any) -> Any:
+    """The value of a setting of the type `kind`, given as one of its words, as other text, or as a value from TOML;
+    within its range. Raises ConfigError.
+    """
+    words = f.metadata["words"]
+    given = isinstance(value, str) and value in words
+    try:
+        read = read_value(f.name, kind, words[value] if given else value)
+    except ConfigError:
+        if not words or not isinstance(value, str):
+            raise
+        low, high = f.metadata["low"], f.metadata["high"]
+        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ConfigError(
+            f"{f.name} is {shown(value)}: take {', '.join(words)} or {_kind_name(kind)} {limits}"
+        ) from None
+    check_range(f, read, word=given)
+    return read
+
+
 def _scalar(kind: type, value: Any) -> Any:
     if kind is bool:  # 0 and 1: as in development versions before 0.1.0
         return {"true": True, "false": False, "1": True, "0": False}[
