@@ -131,7 +131,10 @@ def run(args: argparse.Namespace) -> int:
         if args.overwrite:  # remove files of an earlier call
             results.remove({KEPT, *galleries, *older} - written)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
-    show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
+    said = summarise_left_out(left_out)
+    if args.leave_out_outliers is not None and not left_out:
+        said = "all could be used"  # "none left out" could be read as the outliers
+    show(f"{len(tally.rows):,} {noun}: {out}; {said}")
     return 0
 
 

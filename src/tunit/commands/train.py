@@ -13,7 +13,6 @@ Ctrl-C saves a checkpoint before it stops. Every setting of the method is a flag
 """
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +126,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
     from tunit.training.interrupt import Interrupted
-    from tunit.training.run_folder import given_run
+    from tunit.training.run_folder import RunFolder, given_run
 
     if args.replay:
         from tunit.training.replay import replay
@@ -160,7 +159,8 @@ def run(args: argparse.Namespace) -> int:
         return stop.exit_code
     if not args.quiet:
         show(f"trained {numbered(state.step, 'step')}: {out}")
-        show(f"next: {command('domains', out, args.source or 'FOLDER')}")
+        source = args.source or RunFolder(out).read_about().get("source") or "FOLDER"
+        show(f"next: {command('domains', out, source)}")
         show(f"      {command('translate', out, 'SOURCE', '--reference', 'PICTURE', '--out', 'translated')}")
     return 0
 
@@ -270,6 +270,8 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
 
 def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
     """The function that measures the model; None without --evaluate-every, or if another process measures."""
+    from tunit.distributed.launcher import is_another_rank
+
     given = {
         f"--held-back {args.held_back}": args.held_back is not None,
         f"--features {args.features}": args.features != DEFAULT,
@@ -277,7 +279,7 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
     }
     for option in (option for option, is_given in given.items() if is_given and not args.evaluate_every):
         raise ConfigError(f"{option} has no effect without --evaluate-every N: give both")
-    if not args.evaluate_every or out is None or _is_another_rank():
+    if not args.evaluate_every or out is None or is_another_rank():
         return None
     from tunit.data.layouts import layout_config
     from tunit.evaluation.during_training import Evaluator, check_held
@@ -294,10 +296,3 @@ def _evaluator(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
         args.features, device=choose_device(getattr(args, "set_device", "auto")), trust=args.trust_features
     )
     return Evaluator(RunFolder(out), network, args.held_back)
-
-
-def _is_another_rank() -> bool:
-    """Whether this is one of several processes, and not the first, which alone measures the model."""
-    from tunit.distributed.launcher import ranks_of_environment
-
-    return ranks_of_environment() > 1 and int(os.environ.get("RANK", "0")) > 0

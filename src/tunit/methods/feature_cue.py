@@ -6,6 +6,7 @@ never trains, no gradient comes from it, and a trained model does not need it.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,16 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
         with torch.random.fork_rng(devices=[]):
             return load_feature_network(name, device=device, flag=FLAG)
     except UntrustedNetworkError:
-        raise ConfigError(
-            f"feature_cue is {shown(name)}, a program that can do anything on this machine whenever the run is "
-            f"resumed, or no network at all: {_KNOWN}"
-        ) from None
+        why = "which is not a feature network"
+        if _is_archive(expand_home(name)):
+            why = "a program that can do anything on this machine whenever the run is resumed"
+        raise ConfigError(f"feature_cue is {shown(name)}, {why}: {_KNOWN}") from None
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive, as TorchScript and .pt2 files are."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def features_cue(images: Pictures, name: str, device: torch.device, rows: Integers | None = None) -> Tensor:
