@@ -12,6 +12,7 @@ import tunit.__main__ as program
 from tiny_model import save_tiny, write
 from tunit import RunError, Translator, __version__
 from tunit.cli import COMMANDS, build_parser, main
+from tunit.commands.setting_arguments import settings_of
 from tunit.config import all_fields
 from tunit.data.finding.find import find_pictures
 
@@ -102,6 +103,22 @@ def test_train_has_a_flag_for_every_setting():
         ]
     )
     assert {k for k in vars(flags) if k.startswith("set_")} == {"set_" + name for name in all_fields()}
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["--crop-area", "auto", "FOLDER"], "auto"),
+        (["--crop-area=auto", "FOLDER"], "auto"),
+        (["FOLDER", "--crop-area", "auto"], "auto"),
+        (["--crop-area", "0.3", "0.9", "FOLDER"], "0.3 0.9"),
+        (["--crop-area", "0", "0", "FOLDER"], "0 0"),
+    ],
+)
+def test_a_setting_of_two_numbers_may_be_auto(words, given):
+    args = build_parser().parse_args(["train", *words, "--hue", "auto"])
+    assert args.source == Path("FOLDER")
+    assert settings_of(args) == {"crop_area": given, "hue": "auto"}
 
 
 def test_version(capsys):

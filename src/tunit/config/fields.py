@@ -15,6 +15,7 @@ from tunit.errors import ConfigError
 from tunit.printing import LONGEST_SHOWN, shown
 
 LONGEST_TEXT = 10_000  # characters of a setting
+AUTO_WORD = "auto"  # the word for a value that tunit chooses; it may stand for all numbers of a setting
 # Stands for a value that is chosen from the pictures when a run starts.
 FROM_PICTURES = -1.0
 FROM_PICTURES_WORDS = {"auto": FROM_PICTURES}
@@ -27,7 +28,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: Any = (),
-    words: dict[str, int] | dict[str, float] | None = None,
+    words: typing.Mapping[str, int | float | tuple[float, float]] | None = None,
 ) -> Any:
     """A config field: its default, a line of help, its range (ends included) or its choices.
 

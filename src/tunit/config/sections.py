@@ -24,7 +24,7 @@ class NetworkConfig:
 
     domains: int = setting(
         10,
-        "K-hat, the number of domains; auto: tunit finds it after E has trained alone",
+        "K-hat, the number of domains; auto, or 0: tunit finds it after E has trained alone",
         low=0,
         high=100_000,
         words={"auto": AUTO},
