@@ -232,6 +232,30 @@ def test_batch_is_auto_or_a_number(given, size, halved, monkeypatch, tmp_path):
     assert calls == [(size, halved)]
 
 
+@pytest.mark.parametrize(
+    ("words", "average"),
+    [
+        (["small", "--steps", "90", "--guide-only-until", "60"], 61),
+        (["paper", "--guide-only-until", "100000"], 101_000),
+        (["paper", "--guide-only-until", "199500"], 199_999),
+        (["paper", "--steps", "70000", "--guide-only-until", "70000"], 70_000),  # G never trains
+        (["paper", "--guide-only-until", "100000", "--average-from", "5"], 5),
+        (["paper", "--guide-only-until", "50000"], 66_000),
+        (["table1-a", "--steps", "500"], 0),
+    ],
+)
+def test_the_ema_of_a_preset_begins_after_g_does(words, average, monkeypatch, tmp_path):
+    starts = []
+
+    def start_run(source, out, config, **_):
+        starts.append(config.resolved_schedule().schedule.average_from)
+        raise RunError("far enough")
+
+    monkeypatch.setattr("tunit.training.launch.start_run", start_run)
+    assert main(["train", "x", "--out", str(tmp_path / "run"), "--preset", *words]) == 2
+    assert starts == [average]
+
+
 def test_help_says_what_the_values_in_brackets_are(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])

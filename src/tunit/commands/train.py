@@ -169,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
 def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     """Train a new run. shared: arguments for both `start_run` and `resume_run`."""
     from tunit.data.layouts import layout_config
-    from tunit.data.layouts.selection import chosen_settings, explicit_settings
+    from tunit.data.layouts.selection import average_behind, chosen_settings, explicit_settings
     from tunit.training.fine_tuning import config_like
     from tunit.training.launch import start_run
     from tunit.training.run_folder import given_run
@@ -180,6 +180,7 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     config, given = layout_config(preset, settings), explicit_settings(preset, settings)
     if args.start_from:
         config = config_like(config, given_run(args.start_from), given, with_training=args.preset is None)
+    config = average_behind(config, preset, given)
     _check_restarts(args.max_restarts, config)
     announce = _with_warnings(shared["announce"], config, chosen_settings(preset, settings))
     return start_run(

@@ -188,7 +188,10 @@ class ScheduleConfig:
     )
     guide_only_until: int | float = setting(65_000, "E trains alone until this step", low=0, high=MOST)
     average_from: int | float = setting(
-        66_000, "until this step, the EMA of G is a copy of G", low=0, high=MOST
+        66_000,
+        "until this step, the EMA of G is a copy of G; a preset's value is raised if --guide-only-until is above it",
+        low=0,
+        high=MOST,
     )
     decay_steps: int | float = setting(
         0,
