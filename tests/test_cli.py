@@ -12,6 +12,7 @@ import tunit.__main__ as program
 from tiny_model import save_tiny, write
 from tunit import RunError, Translator, __version__
 from tunit.cli import COMMANDS, build_parser, main
+from tunit.commands.setting_arguments import settings_of
 from tunit.config import all_fields
 from tunit.data.finding.find import find_pictures
 
@@ -102,6 +103,22 @@ def test_train_has_a_flag_for_every_setting():
         ]
     )
     assert {k for k in vars(flags) if k.startswith("set_")} == {"set_" + name for name in all_fields()}
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["--crop-area", "auto", "FOLDER"], "auto"),
+        (["--crop-area=auto", "FOLDER"], "auto"),
+        (["FOLDER", "--crop-area", "auto"], "auto"),
+        (["--crop-area", "0.3", "0.9", "FOLDER"], "0.3 0.9"),
+        (["--crop-area", "0", "0", "FOLDER"], "0 0"),
+    ],
+)
+def test_a_setting_of_two_numbers_may_be_auto(words, given):
+    args = build_parser().parse_args(["train", *words, "--hue", "auto"])
+    assert args.source == Path("FOLDER")
+    assert settings_of(args) == {"crop_area": given, "hue": "auto"}
 
 
 def test_version(capsys):
@@ -215,6 +232,30 @@ def test_batch_is_auto_or_a_number(given, size, halved, monkeypatch, tmp_path):
     assert calls == [(size, halved)]
 
 
+@pytest.mark.parametrize(
+    ("words", "average"),
+    [
+        (["small", "--steps", "90", "--guide-only-until", "60"], 61),
+        (["paper", "--guide-only-until", "100000"], 101_000),
+        (["paper", "--guide-only-until", "199500"], 199_999),
+        (["paper", "--steps", "70000", "--guide-only-until", "70000"], 70_000),  # G never trains
+        (["paper", "--guide-only-until", "100000", "--average-from", "5"], 5),
+        (["paper", "--guide-only-until", "50000"], 66_000),
+        (["table1-a", "--steps", "500"], 0),
+    ],
+)
+def test_the_ema_of_a_preset_begins_after_g_does(words, average, monkeypatch, tmp_path):
+    starts = []
+
+    def start_run(source, out, config, **_):
+        starts.append(config.resolved_schedule().schedule.average_from)
+        raise RunError("far enough")
+
+    monkeypatch.setattr("tunit.training.launch.start_run", start_run)
+    assert main(["train", "x", "--out", str(tmp_path / "run"), "--preset", *words]) == 2
+    assert starts == [average]
+
+
 def test_help_says_what_the_values_in_brackets_are(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
@@ -264,7 +305,7 @@ def test_a_tilde_means_the_home_folder_in_every_path(tmp_path, monkeypatch, caps
     (tmp_path / "home/other.toml").write_text("[data]\nfit = 'crop'\n")
     words = ["prepare", "~/list.txt", "--out=~/pack", "--preset=~/mine.toml", "--workers", "1"]
     assert main(words) == 0
-    assert "1 pictures at 64 x 64" in capsys.readouterr().out
+    assert "1 picture at 64 x 64" in capsys.readouterr().out
     assert (tmp_path / "home/pack/pictures.npy").is_file()
     assert not (tmp_path / "~").exists()
     assert len(find_pictures(Path("~/c")).pictures) == 5

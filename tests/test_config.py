@@ -204,10 +204,34 @@ def test_image_sizes_are_powers_of_two(size: int) -> None:
     assert Config().with_overrides({"image_size": size}).data.image_size == size
 
 
+def test_an_image_size_from_the_pictures_is_written_as_auto() -> None:
+    chosen = Config().with_overrides({"image_size": "auto"})
+    assert chosen == Config().with_overrides({"image_size": "0"})
+    assert 'image_size = "auto"' in chosen.to_toml()
+
+
 @pytest.mark.parametrize("size", [1, 16, 31, 33, 96, 100, 127, -64])
 def test_other_image_sizes_are_refused(size: int) -> None:
     with pytest.raises(ConfigError, match=f"image_size is {size}"):
         Config().with_overrides({"image_size": size})
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sentence"),
+    [
+        ("hue", "foo", "hue is 'foo': take auto or a number from 0 to 0.5"),
+        ("neighbours_from", "foo", "neighbours_from is 'foo': take auto or a number from 0 to 1"),
+        ("r1_weight", "foo", "r1_weight is 'foo': take auto or a number of at least 0"),
+        ("domains", "autos", "domains is 'autos': take auto or a whole number from 0 to 100000"),
+        ("image_size", "big", "image_size is 'big': take auto or a whole number from 0 to 4096"),
+        ("crop_area", "auto 1", "crop_area is 'auto 1': take auto or 2 numbers from 0 to 4"),
+        ("domains", "2.5", "domains is '2.5': take auto or a whole number from 0 to 100000"),
+    ],
+)
+def test_a_setting_that_takes_a_word_names_it_in_its_error(name: str, given: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config().with_overrides({name: given})
+    assert str(error.value) == sentence
 
 
 @pytest.mark.parametrize("name", ["crop_area", "crop_aspect"])
@@ -217,7 +241,14 @@ def test_pairs_must_be_in_order(name: str) -> None:
 
 
 def test_crops_of_no_area_mean_chosen_from_the_pictures() -> None:
-    assert Config().with_overrides({"crop_area": (0, 0)}).augment.crop_area == (0, 0)
+    chosen = Config().with_overrides({"crop_area": "auto"})
+    assert chosen.augment.crop_area == (0, 0)
+    assert (
+        chosen
+        == Config().with_overrides({"crop_area": (0, 0)})
+        == Config().with_overrides({"crop_area": "0 0"})
+    )
+    assert 'crop_area = "auto"' in chosen.to_toml()
     with pytest.raises(ConfigError, match=r"crop_area is \(0, 0.7\): give numbers above 0"):
         Config().with_overrides({"crop_area": (0, 0.7)})
 

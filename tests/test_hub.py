@@ -347,6 +347,29 @@ def test_the_card_says_which_network_helped_to_find_domains(tmp_path, given, sho
     )
 
 
+@pytest.mark.parametrize(
+    ("labelled", "settings"),
+    [
+        (True, {"labels": "folders"}),
+        (False, {"guide_only_until": 0}),
+        (False, {"neighbours": 0}),
+        (False, {"method": "funit"}),
+    ],
+)
+def test_the_card_names_no_network_that_did_not_help(tmp_path, labelled, settings):
+    source, run = tmp_path / "pictures", tmp_path / "run"
+    for i, name in enumerate(("cats", "dogs")):
+        write_pictures(source / name, seed=i, number=5)
+    given = {"style_width": 8, "neighbours": 3, "feature_cue": "inception"}
+    config = tiny_config(**given | settings)
+    pictures = pack_pictures(source, run / "data", pack_settings(config), workers=1)
+    begin_run(RunFolder(run), config, source, pictures, torch.device("cpu"))
+    assert all(label >= 0 for label in pictures.labels) == labelled
+    save_tiny(run)
+    assert main(["push", str(run), "me/kinds", "--dry-run", str(tmp_path / "out")]) == 0
+    assert "a feature network helped" not in (tmp_path / "out" / "README.md").read_text("utf-8")
+
+
 def test_text_from_users_is_not_markup():
     assert plain("a|b\n[x](y) <b>") == "a\\|b\\\\n\\[x\\](y) \\<b\\>"
 

@@ -17,7 +17,7 @@ from tiny_run import flags, write_pictures
 from tunit import printing
 from tunit.cli import main
 from tunit.errors import DataError
-from tunit.printing import escape, in_sentence, printable, protect_streams, remark, show_table
+from tunit.printing import escape, in_sentence, numbered, printable, protect_streams, remark, show_table
 
 ODD = os.fsdecode(b"caf\xe9") + "\x1b[31m\x07\u202egnp.exe"
 SOURCE = Path(tunit.__file__).parent
@@ -112,6 +112,10 @@ def odd_folder(tmp_path):
         write_pictures(root / label, number=8, seed=len(label))
     (root / os.fsdecode(b"bad\xe9\x1b[31m.png")).write_bytes(b"no picture")
     return root
+
+
+def test_a_noun_has_an_s_unless_there_is_one():
+    assert [numbered(number, "step") for number in (0, 1, 2000)] == ["0 steps", "1 step", "2000 steps"]
 
 
 def test_names_that_are_not_valid_text_are_listed(odd_folder, tmp_path, capsys):

@@ -41,6 +41,11 @@ def listed(items: list[str], most: int = 6) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
+def numbered(number: int, noun: str) -> str:
+    """A number with a noun that takes an s: "1 step", "1000 steps"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _shown(char: str) -> str:
     if char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs":
         return char

@@ -163,6 +163,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(words, message, run, tmp_path
     assert said.err.count("\n") == 1
 
 
+def test_with_outliers_left_out_it_does_not_say_that_none_was(run, pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert domains(run, pictures, "--out", out, "--leave-out-outliers", 0.001) == 0
+    said = capsys.readouterr().out
+    assert f"0 of {NUMBER} pictures have an outlier score below 0.001: kept.txt" in said
+    assert said.endswith(f"{NUMBER} pictures: {out}; all could be used\n")
+
+
 def test_remarks_in_plain_words():
     assert remarks([10, 12, 9]) == []
     assert remarks([6, 4]) == []  # exactly 60 % is not more than 60 %

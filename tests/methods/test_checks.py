@@ -7,7 +7,7 @@ from tunit.config import all_fields, read_config
 from tunit.errors import ConfigError
 from tunit.methods.checks import check_config, warnings_of
 from tunit.methods.clustering_objectives import clustering_objectives
-from tunit.methods.idle_settings import FOR_LABELLED, NEEDS, idle_settings
+from tunit.methods.idle_settings import FOR_LABELLED, FOR_UNLABELLED, NEEDS, idle_settings
 from tunit.methods.registry import methods
 
 
@@ -182,6 +182,17 @@ def test_what_another_clustering_does_not_use_is_named():
     assert said.startswith(f"{SWAPPED_FLAG} has no effect: every picture has a label, and it acts only on")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("neighbours", 4), ("neighbours_from", 0.3), ("neighbours_every", 50), ("feature_cue", "random-vgg16")],
+)
+def test_neighbours_are_named_as_idle_if_every_picture_has_a_label(name, value):
+    config = read_config("default").with_overrides({"labels": "folders", name: value})
+    assert idle_settings(config, [name]) == []  # few labels: the others have neighbours
+    (said,) = idle_settings(config, [name], all_labelled=True)
+    assert "has no effect: every picture has a label, and it acts only on pictures without one" in said
+
+
 def test_settings_with_an_effect_or_of_a_preset_are_not_named():
     assert idle("paper", overclusters=50, overcluster_weight=5.0, lecam_weight=0.1, lecam_decay=0.9) == []
     assert idle("default", most_domains=20, style_size=0.5, neighbours=3, neighbours_every=10) == []
@@ -202,7 +213,7 @@ def test_settings_with_an_effect_or_of_a_preset_are_not_named():
 
 def test_every_setting_in_the_tables_exists():
     names = [*NEEDS, *(name for others in NEEDS.values() for name in others)]
-    names += FOR_LABELLED
+    names += [*FOR_LABELLED, *FOR_UNLABELLED]
     both = *methods(), *clustering_objectives()
     names += [name for each in both for name in each.unused_settings]
     assert set(names) <= set(all_fields())

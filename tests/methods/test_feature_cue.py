@@ -269,8 +269,9 @@ def test_random_numbers_do_not_advance():
         ("{folder}/damaged.pth.tar", "damaged.pth.tar is not loaded (.*): give the published MoCo v2 checkp"),
         (
             "{folder}/program.pt",
-            "program.pt', a program that can do anything on this machine whenever the run",
+            "program.pt', a program that can do anything on this machine whenever the run is resumed: take random-",
         ),
+        ("{folder}/photo.jpg", "photo.jpg', which is not a feature network: take random-vgg16,"),
         ("moco-v2", "moco-v2 is not downloaded, .* and give --feature-cue FILE"),
         (
             "inception",
@@ -283,6 +284,7 @@ def test_a_network_that_cannot_be_used_is_refused_in_a_sentence(name, sentence, 
     monkeypatch.setattr("tunit.features.feature_networks.INCEPTION_ADDRESS", "http://127.0.0.1:9/net.pt")
     (tmp_path / "damaged.pth.tar").write_bytes(b"PK\3\4 and then nothing")
     (tmp_path / "program.pt").write_bytes(b"PK\3\4")
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     config = config_of(**SETTINGS | {"feature_cue": name.format(folder=tmp_path)})
     pattern = re.escape(sentence).replace(r"\.\*", ".*")
     with pytest.raises(ConfigError, match=pattern):

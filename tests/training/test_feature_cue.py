@@ -1,5 +1,6 @@
 """Trainings in which a feature network helps E: what is found, said and resumed, and what needs the network."""
 
+import hashlib
 import json
 
 import pytest
@@ -106,12 +107,30 @@ def test_a_run_that_still_needs_a_missing_file_is_not_resumed(tmp_path, weights)
     pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
     start_run(pictures, run, tiny_config(**FILE, steps=1), quiet=True)
     weights.rename(tmp_path / "moved.pth.tar")
-    sentence = f"feature_cue is '{weights}', which is neither a known feature network nor a file"
-    with pytest.raises(ConfigError, match=sentence):
+    sentence = "there is no such file now: put the file back at this path, or train a new run"
+    with pytest.raises(ConfigError, match=f"feature_cue is '{weights}', .*{sentence}$"):
         resume_run(run, overrides={"steps": "6"}, quiet=True)
     assert checkpoints(run / "checkpoints")[-1].stem == "step_00000001"
     (tmp_path / "moved.pth.tar").rename(weights)
     resume_run(run, overrides={"steps": "6"}, quiet=True)
+
+
+def test_a_run_is_not_resumed_with_a_file_that_has_changed(tmp_path, weights):
+    pictures, run = write_pictures(tmp_path / "pictures"), RunFolder(tmp_path / "run")
+    start_run(pictures, run.path, tiny_config(**FILE, steps=1), quiet=True)
+    about = run.read_about()
+    assert about["feature_cue_sha256"] == hashlib.sha256(b"\3").hexdigest()
+    weights.write_bytes(b"\4")
+    sentence = (
+        f"feature_cue is '{weights}', but this file has changed since the run began, .* put that file back"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        resume_run(run.path, overrides={"steps": "2"}, quiet=True)
+    # A run of a version that did not note the file resumes, and notes nothing.
+    del about["feature_cue_sha256"]
+    run.about.write_text(json.dumps(about))
+    resume_run(run.path, overrides={"steps": "2"}, quiet=True)
+    assert "feature_cue_sha256" not in run.read_about()
 
 
 def test_the_command_takes_the_setting_and_refuses_a_wrong_one_before_it_packs(tmp_path, capsys):

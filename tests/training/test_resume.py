@@ -373,7 +373,9 @@ def test_a_resume_to_fewer_steps_than_were_taken_is_refused(unfinished, tmp_path
         assert "do not train" not in said
         assert {path: path.read_bytes() for path in before} == before
     assert main(["train", "--resume", str(run.path), "--steps", "10"]) == 0
-    assert f"trained 10 steps: {run.path}" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert f"trained 10 steps: {run.path}" in said
+    assert f"next: tunit domains {run.path} {run.source()}\n" in said
 
 
 def test_changed_pictures_are_noticed_if_the_pack_is_missing(tmp_path):

@@ -90,6 +90,18 @@ def test_too_few_pictures_is_one_sentence(tmp_path):
         start_run(write_pictures(tmp_path / "p", 3), tmp_path / "run", tiny_config(), quiet=True)
 
 
+@pytest.mark.parametrize("copies", [1, 3])
+def test_one_picture_is_too_few_also_if_there_are_copies_of_it(tmp_path, copies):
+    (tmp_path / "p").mkdir()
+    write_pictures(tmp_path / "one", 1)
+    for i in range(copies):
+        (tmp_path / "p" / f"{i}.png").write_bytes((tmp_path / "one" / "000.png").read_bytes())
+    with pytest.raises(
+        DataError, match="there is 1 usable picture, and a training compares pictures: add some"
+    ):
+        start_run(tmp_path / "p", tmp_path / "run", tiny_config(), quiet=True)
+
+
 def test_a_non_finite_loss_reports_step_term_and_checkpoint(tmp_path, monkeypatch):
     pictures, run = write_pictures(tmp_path / "pictures"), tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=5), quiet=True)

@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.errors import DataError
+    from tunit.reporting.undecided import number_undecided
     from tunit.translation.classification import check_learns_domains
     from tunit.translation.model_place import model_folder, results_of
 
@@ -117,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
         _tell_number(args.model, translator.number_of_domains)
         scores = tally.outliers()
         _tell_outliers(scores)
-        for problem in remarks(tally.sizes):
+        undecided = number_undecided(_run_of(args.model), translator.model.step)
+        for problem in [undecided] if undecided else remarks(tally.sizes):
             remark(problem)
         with results.staged() as stage:
             _write(stage, tally, scores)
@@ -129,7 +131,10 @@ def run(args: argparse.Namespace) -> int:
         if args.overwrite:  # remove files of an earlier call
             results.remove({KEPT, *galleries, *older} - written)
     noun = "picture" if len(tally.rows) == 1 else "pictures"
-    show(f"{len(tally.rows):,} {noun}: {out}; {summarise_left_out(left_out)}")
+    said = summarise_left_out(left_out)
+    if args.leave_out_outliers is not None and not left_out:
+        said = "all could be used"  # "none left out" could be read as the outliers
+    show(f"{len(tally.rows):,} {noun}: {out}; {said}")
     return 0
 
 
@@ -137,9 +142,14 @@ def _tell_number(model: Path, domains: int) -> None:
     """Print how the number of domains was chosen, if the run found it by itself."""
     from tunit.clustering.choice import read_choice_file
 
-    choice = read_choice_file(model if model.is_dir() else model.parent)
+    choice = read_choice_file(_run_of(model))
     if choice is not None and choice.domains == domains:
         show(choice.headline, *(f"  {reason}" for reason in choice.reasons))
+
+
+def _run_of(model: Path) -> Path:
+    """The folder of a model that is given as a folder or a file."""
+    return model if model.is_dir() else model.parent
 
 
 def _tell_outliers(scores: "NDArray[np.float64]") -> None:

@@ -1,7 +1,6 @@
 """Options of `tunit train` for measuring and logging during training, and the function that measures."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +40,8 @@ def add_measuring_in_training(parser: argparse.ArgumentParser) -> None:
 
 def evaluator_of(args: argparse.Namespace, out: Path | None) -> "Evaluate | None":
     """The function that measures the model; None without --evaluate-every, or if another process measures."""
+    from tunit.distributed.launcher import is_another_rank
+
     given = {
         f"--held-back {args.held_back}": args.held_back is not None,
         f"--features {args.features}": args.features != DEFAULT,
@@ -48,7 +49,7 @@ def evaluator_of(args: argparse.Namespace, out: Path | None) -> "Evaluate | None
     }
     for option in (option for option, is_given in given.items() if is_given and not args.evaluate_every):
         raise ConfigError(f"{option} has no effect without --evaluate-every N: give both")
-    if not args.evaluate_every or out is None or _is_another_rank():
+    if not args.evaluate_every or out is None or is_another_rank():
         return None
     from tunit.data.layouts import layout_config
     from tunit.evaluation.during_training import Evaluator, check_held
@@ -65,10 +66,3 @@ def evaluator_of(args: argparse.Namespace, out: Path | None) -> "Evaluate | None
         args.features, device=choose_device(getattr(args, "set_device", "auto")), trust=args.trust_features
     )
     return Evaluator(RunFolder(out), network, args.held_back)
-
-
-def _is_another_rank() -> bool:
-    """Whether this is one of several processes, and not the first, which alone measures the model."""
-    from tunit.distributed.launcher import ranks_of_environment
-
-    return ranks_of_environment() > 1 and int(os.environ.get("RANK", "0")) > 0

@@ -21,7 +21,7 @@ from tunit.commands.numbers import whole
 from tunit.commands.setting_arguments import add_settings, packing_progress, settings_of
 from tunit.errors import DataError, RunError
 from tunit.files.paths import is_url, path_or_url
-from tunit.printing import printable, remark, show
+from tunit.printing import numbered, printable, remark, show
 
 if TYPE_CHECKING:
     from tunit.config import Config
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         _note_source(Path(out), args.source)
     size = config.data.image_size
     state = "unchanged, reused" if pictures.reused else "packed"
-    show(f"{len(pictures.names)} pictures at {size} x {size}, {state}: {out}")
+    show(f"{numbered(len(pictures.names), 'picture')} at {size} x {size}, {state}: {out}")
     show(*pictures.notes)
     if pictures.classes:
         counts = [(name, int((pictures.labels == i).sum())) for i, name in enumerate(pictures.classes)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunit.config import all_fields
 from tunit.config.config import section_types
+from tunit.config.fields import AUTO_WORD
 from tunit.config.methods import METHODS, RENAMED
 
 EXPLAINED = """\
@@ -62,7 +63,12 @@ def about(section: str) -> str:
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that the command line gives: name -> text."""
     given = {k.removeprefix("set_"): v for k, v in vars(args).items() if k.startswith("set_")}
-    return {k: " ".join(v) if isinstance(v, list) else v for k, v in given.items()}
+    return {k: _joined(v) if isinstance(v, list) else v for k, v in given.items()}
+
+
+def _joined(values: list[str]) -> str:
+    """The numbers of a setting as one text; "auto" alone if the parser has written it for each of them."""
+    return AUTO_WORD if set(values) == {AUTO_WORD} else " ".join(values)
 
 
 class _NoBar(nullcontext[None]):

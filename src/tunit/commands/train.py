@@ -23,7 +23,7 @@ from tunit.commands.setting_arguments import add_settings, packing_progress, set
 from tunit.config.sections import MOST
 from tunit.errors import ConfigError
 from tunit.files.paths import path_or_url
-from tunit.printing import command, remark, show, shown
+from tunit.printing import command, numbered, remark, show, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=_batch,
         metavar="auto|N",
-        help="auto: halve the batch sizes (of E alone and of joint steps) until steps fit; a number: as --batch-size",
+        help="auto: halve the batch sizes (of E alone and of joint steps) until steps fit the memory (if there are "
+        "too few pictures for a batch, give a smaller --batch-size); a number: as --batch-size",
     )
     parser.add_argument("--quiet", action="store_true", help="do not print the progress")
     parser.add_argument(
@@ -102,7 +103,7 @@ def _batch(text: str) -> str:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit train`."""
     from tunit.training.interrupt import Interrupted
-    from tunit.training.run_folder import given_run
+    from tunit.training.run_folder import RunFolder, given_run
 
     if args.replay:
         from tunit.training.replay import replay
@@ -134,8 +135,9 @@ def run(args: argparse.Namespace) -> int:
         show(f"tunit: {stop}")
         return stop.exit_code
     if not args.quiet:
-        show(f"trained {state.step} steps: {out}")
-        show(f"next: {command('domains', out, args.source or 'FOLDER')}")
+        show(f"trained {numbered(state.step, 'step')}: {out}")
+        source = args.source or RunFolder(out).read_about().get("source") or "FOLDER"
+        show(f"next: {command('domains', out, source)}")
         show(f"      {command('translate', out, 'SOURCE', '--reference', 'PICTURE', '--out', 'translated')}")
     return 0
 
@@ -143,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     """Train a new run. shared: arguments for both `start_run` and `resume_run`."""
     from tunit.data.layouts import layout_config
-    from tunit.data.layouts.selection import chosen_settings, explicit_settings
+    from tunit.data.layouts.selection import average_behind, chosen_settings, explicit_settings
     from tunit.training.fine_tuning import config_like
     from tunit.training.launch import start_run
     from tunit.training.run_folder import given_run
@@ -154,6 +156,7 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     config, given = layout_config(preset, settings), explicit_settings(preset, settings)
     if args.start_from:
         config = config_like(config, given_run(args.start_from), given, with_training=args.preset is None)
+    config = average_behind(config, preset, given)
     _check_restarts(args.max_restarts, config)
     announce = _with_warnings(shared["announce"], config, chosen_settings(preset, settings))
     return start_run(
@@ -233,7 +236,7 @@ def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
         if quiet:
             return
         size = pictures.images.shape[1]
-        show(f"{len(pictures.names)} pictures at {size} x {size}")
+        show(f"{numbered(len(pictures.names), 'picture')} at {size} x {size}")
         show(*pictures.notes)
         if pictures.left_out:
             show(summarise_left_out(pictures.left_out))

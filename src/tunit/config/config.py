@@ -16,7 +16,7 @@ from typing import Any
 
 from tunit.config.adversarial import AdversarialConfig
 from tunit.config.clustering import ClusteringConfig
-from tunit.config.fields import check_range, check_type, read_value, suggestion, toml_value, word_of
+from tunit.config.fields import check_range, check_type, read_setting, suggestion, toml_value, word_of
 from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections
 from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.sections import (
@@ -102,9 +102,7 @@ class Config:
         changed: dict[str, dict[str, Any]] = {}
         for name, value in overrides.items():
             section, f = find_field(name)
-            number = f.metadata["words"].get(value, value) if isinstance(value, str) else value
-            read = read_value(f.name, kinds_of(section_types()[section])[f.name], number)
-            check_range(f, read, word=number is not value)
+            read = read_setting(f, kinds_of(section_types()[section])[f.name], value)
             changed.setdefault(section, {})[f.name] = read
         sections = {s: dataclasses.replace(self.section(s), **fields) for s, fields in changed.items()}
         given = [sections.pop(name) for name in method_sections() if name in sections]

@@ -15,6 +15,7 @@ from tunit.errors import ConfigError
 from tunit.printing import LONGEST_SHOWN, shown
 
 LONGEST_TEXT = 10_000  # characters of a setting
+AUTO_WORD = "auto"  # the word for a value that tunit chooses; it may stand for all numbers of a setting
 # Stands for a value that is chosen from the pictures when a run starts.
 FROM_PICTURES = -1.0
 FROM_PICTURES_WORDS = {"auto": FROM_PICTURES}
@@ -27,7 +28,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: Any = (),
-    words: dict[str, int] | dict[str, float] | None = None,
+    words: typing.Mapping[str, int | float | tuple[float, float]] | None = None,
 ) -> Any:
     """A config field: its default, a line of help, its range (ends included) or its choices.
 
@@ -106,6 +107,26 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
         raise ConfigError(
             f"{name} is {shown(value)}, which does not read as {_kind_name(kind)} ({str(error)[:LONGEST_SHOWN]})"
         ) from None
+
+
+def read_setting(f: "dataclasses.Field[Any]", kind: Any, value: Any) -> Any:
+    """The value of a setting of the type `kind`, given as one of its words, as other text, or as a value from TOML;
+    within its range. Raises ConfigError.
+    """
+    words = f.metadata["words"]
+    given = isinstance(value, str) and value in words
+    try:
+        read = read_value(f.name, kind, words[value] if given else value)
+    except ConfigError:
+        if not words or not isinstance(value, str):
+            raise
+        low, high = f.metadata["low"], f.metadata["high"]
+        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ConfigError(
+            f"{f.name} is {shown(value)}: take {', '.join(words)} or {_kind_name(kind)} {limits}"
+        ) from None
+    check_range(f, read, word=given)
+    return read
 
 
 def _scalar(kind: type, value: Any) -> Any:

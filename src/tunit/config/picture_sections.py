@@ -26,10 +26,11 @@ class DataConfig:
 
     image_size: int = setting(
         128,
-        "side of the training pictures, a power of two from 32; 0: the largest of 32, 64 and 128 that is not above "
-        "the median of the pictures' shorter sides (32 if all are smaller)",
+        "side of the training pictures, a power of two from 32; auto, or 0: the largest of 32, 64 and 128 that is "
+        "not above the median of the pictures' shorter sides (32 if all are smaller)",
         low=0,
         high=LARGEST_SIDE,
+        words={"auto": 0},
     )
     fit: str = setting("stretch", "how a picture becomes a square", choices=("stretch", "crop", "pad"))
     background: tuple[int, int, int] = setting(
@@ -84,10 +85,11 @@ class AugmentConfig:
     shear: float = setting(10.0, "largest shear, degrees", low=0, high=80)
     crop_area: tuple[float, float] = setting(
         (0.9, 1.1),
-        "area of the random crop, as a share of the picture; a sampled value above 1 counts as 1; 0 0: chosen from "
-        "the pictures, larger if they share a composition (clustering/composition.py)",
+        "area of the random crop, as a share of the picture; a sampled value above 1 counts as 1; auto, or 0 0: "
+        "chosen from the pictures, larger if they share a composition (clustering/composition.py)",
         low=0,
         high=4,
+        words={"auto": (0.0, 0.0)},
     )
     crop_aspect: tuple[float, float] = setting(
         (0.9, 1.1), "aspect ratio of the random crop", low=0.1, high=10

@@ -24,7 +24,7 @@ class NetworkConfig:
 
     domains: int = setting(
         10,
-        "K-hat, the number of domains; auto: tunit finds it after E has trained alone",
+        "K-hat, the number of domains; auto, or 0: tunit finds it after E has trained alone",
         low=0,
         high=100_000,
         words={"auto": AUTO},
@@ -188,7 +188,10 @@ class ScheduleConfig:
     )
     guide_only_until: int | float = setting(65_000, "E trains alone until this step", low=0, high=MOST)
     average_from: int | float = setting(
-        66_000, "until this step, the EMA of G is a copy of G", low=0, high=MOST
+        66_000,
+        "until this step, the EMA of G is a copy of G; a preset's value is raised if --guide-only-until is above it",
+        low=0,
+        high=MOST,
     )
     decay_steps: int | float = setting(
         0,

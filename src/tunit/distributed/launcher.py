@@ -25,6 +25,11 @@ def ranks_of_environment() -> int:
     return max(1, int(size))
 
 
+def is_another_rank() -> bool:
+    """Whether this is one of several processes, and not the first."""
+    return ranks_of_environment() > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
 def local_rank() -> int:
     """The rank of this process among the processes of its machine."""
     return int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0

@@ -164,7 +164,13 @@ def _check_auto(config: Config, why: str = "", *, resumes: bool = False) -> None
 
 
 def check_number_of_pictures(config: Config, pictures: int) -> None:
-    """Raises DataError, naming each flag to change, if there are fewer pictures than the largest batch takes."""
+    """Raises DataError, naming each flag to change, if there are fewer pictures than the largest batch takes, or only
+    one.
+    """
+    if pictures == 1:
+        raise DataError(
+            "there is 1 usable picture, and a training compares pictures: add some (copies of a picture do not count)"
+        )
     sizes = {"--batch-size": config.optimisers.batch_size}
     if config.schedule.guide_only_until and config.optimisers.guide_only_batch_size:
         sizes["--guide-only-batch-size"] = config.optimisers.guide_only_batch_size

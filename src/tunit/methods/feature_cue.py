@@ -5,7 +5,9 @@ the user asks for it. The network only has a say in which pictures are neighbour
 never trains, no gradient comes from it, and a trained model does not need it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +20,14 @@ from tunit.config.fields import suggestion
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError
 from tunit.features.feature_networks import (
+    HASH_SHOWN,
     NAMES,
     FeatureNetwork,
     UntrustedNetworkError,
     load_feature_network,
 )
 from tunit.features.of_pictures import BATCH, features_of
+from tunit.files.download import sha256_of
 from tunit.files.paths import absolute, expand_home
 from tunit.methods.findings import findings_of
 from tunit.methods.inference import pictures_at_a_time
@@ -32,6 +36,7 @@ from tunit.printing import shown
 
 FEATURES = "features"  # the name of the cue, as "colours" is that of another one
 FLAG = "--feature-cue"
+CUE_HASH = "feature_cue_sha256"  # in run.json: the SHA-256 of the network's file, if it is one
 _KNOWN = f"take {', '.join(NAMES)}, or the path of MoCo v2's checkpoint (.pth.tar)"
 
 
@@ -41,17 +46,46 @@ def uses_features(config: Config) -> bool:
     return bool(config.clustering.feature_cue) and used and config.schedule.guide_only_until > 0
 
 
-def checked_feature_cue(config: Config) -> Config:
+def checked_feature_cue(config: Config, begun: Mapping[str, Any] | None = None) -> Config:
     """The config, after its feature network has been loaded once. If it is a file, its path is made absolute, so that
     the run can be resumed in another working folder.
 
-    Raises ConfigError if the network is not known, or its file is missing, damaged, or a program.
+    begun: for a run that resumes, what it noted when it began (`hash_of_cue`).
+    Raises ConfigError if the network is not known, or its file is missing, damaged, or a program; also if a run that
+    resumes began with another file.
     """
     if not uses_features(config):
         return config
-    load_network(config.clustering.feature_cue, torch.device("cpu"))
     name = config.clustering.feature_cue
+    if begun is not None and name not in NAMES:
+        _check_same_file(name, begun.get(CUE_HASH))
+    load_network(name, torch.device("cpu"))
     return config if name in NAMES else config.with_overrides({"feature_cue": absolute(expand_home(name))})
+
+
+def hash_of_cue(config: Config) -> dict[str, str]:
+    """What a new run notes of its feature network in run.json: the SHA-256 of its file; nothing without a file."""
+    name = config.clustering.feature_cue
+    if not uses_features(config) or name in NAMES or not expand_home(name).is_file():
+        return {}
+    return {CUE_HASH: sha256_of(expand_home(name))}
+
+
+def _check_same_file(name: str, recorded: str | None) -> None:
+    """Raises ConfigError if the file of a run's network is missing, or not as when the run began.
+
+    recorded: its SHA-256; None for a run of a version that did not note it.
+    """
+    if not expand_home(name).is_file():
+        raise ConfigError(
+            f"feature_cue is {shown(name)}, the file of the feature network with which this run began, but there is "
+            "no such file now: put the file back at this path, or train a new run"
+        )
+    if recorded is not None and sha256_of(expand_home(name)) != recorded:
+        raise ConfigError(
+            f"feature_cue is {shown(name)}, but this file has changed since the run began, when its SHA-256 began "
+            f"with {recorded[:HASH_SHOWN]}: put that file back at this path, or train a new run"
+        )
 
 
 def load_network(name: str, device: torch.device) -> FeatureNetwork:
@@ -70,10 +104,16 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
         with torch.random.fork_rng(devices=[]):
             return load_feature_network(name, device=device, flag=FLAG)
     except UntrustedNetworkError:
-        raise ConfigError(
-            f"feature_cue is {shown(name)}, a program that can do anything on this machine whenever the run is "
-            f"resumed, or no network at all: {_KNOWN}"
-        ) from None
+        why = "which is not a feature network"
+        if _is_archive(expand_home(name)):
+            why = "a program that can do anything on this machine whenever the run is resumed"
+        raise ConfigError(f"feature_cue is {shown(name)}, {why}: {_KNOWN}") from None
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive, as TorchScript and .pt2 files are."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def features_cue(images: Pictures, name: str, device: torch.device, rows: Integers | None = None) -> Tensor:

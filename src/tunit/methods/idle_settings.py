@@ -30,6 +30,8 @@ NEEDS = {
     "both_views": ("guide_only_until",),  # in joint steps G redraws x, so x is only flipped
 }
 FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label
+# They act only on pictures without one.
+FOR_UNLABELLED = ("clustering_objective", "neighbours", "neighbours_from", "neighbours_every", "feature_cue")
 
 
 def idle_settings(config: Config, given: Collection[str], *, all_labelled: bool = False) -> list[str]:
@@ -59,7 +61,7 @@ def why_idle(config: Config, name: str, *, all_labelled: bool = False) -> str:
     objective = objective_of(config)
     if name in objective.unused_settings:
         return f"clustering_objective is {objective.name}, which does not use it"
-    if name == "clustering_objective" and all_labelled:
+    if name in FOR_UNLABELLED and all_labelled:
         return "every picture has a label, and it acts only on pictures without one"
     if name == "clustering_objective" and not _learns_by_clustering(config):
         return "mutual_information_weight is 0, and no overclustering head has a weight"

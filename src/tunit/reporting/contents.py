@@ -24,6 +24,7 @@ from tunit.reporting.guided import GuidedPictures, Integers, Pictures, guide_pic
 from tunit.reporting.off_topic import OffTopic, off_topic
 from tunit.reporting.remarks import Finding, findings, typical_rows
 from tunit.reporting.style_map import laid_out
+from tunit.reporting.undecided import number_undecided
 from tunit.training.alarms.guide_alarms import Alarm
 from tunit.training.alarms.watch import alarms_of, rows_of
 from tunit.training.logs.neighbours_found import measures_of
@@ -155,7 +156,8 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         beside=_beside_trivial(guided, seed),
         off_topic=off_topic(guided),
     )
-    contents.findings = _findings(model, guided, cases, config, seed)
+    undecided = number_undecided(run.path, model.step)
+    contents.findings = _findings(model, guided, cases, config, seed, undecided)
     return contents
 
 
@@ -169,12 +171,13 @@ def _beside_trivial(guided: GuidedPictures, seed: int) -> TrivialComparison:
 
 
 def _findings(
-    model: Model, guided: GuidedPictures, cases: list[Case], config: Config, seed: int
+    model: Model, guided: GuidedPictures, cases: list[Case], config: Config, seed: int, undecided: str
 ) -> list[Finding]:
     """The remarks of the report, in plain words."""
     mean_cosine = float(np.mean([case.cosine for case in cases])) if cases else None
     steady = _steadiness(model, guided.images, config, seed) if guided.by_model else None
-    return findings(guided.sizes.sizes, guided.mean_confidences, guided.average_styles, steady, mean_cosine)
+    sizes, confidences = guided.sizes.sizes, guided.mean_confidences
+    return findings(sizes, confidences, guided.average_styles, steady, mean_cosine, undecided)
 
 
 def _domains(model: Model, guided: GuidedPictures, shown: list[int], sources: Integers) -> list[DomainShown]:

@@ -13,6 +13,7 @@ from tunit.errors import ConfigError, DataError, RunError
 from tunit.files.atomic import writable, write_text
 from tunit.files.reading import UnreadableError
 from tunit.files.result_names import THUMBNAIL, THUMBNAILS, thumbnail_of
+from tunit.methods.idle_settings import why_idle
 from tunit.methods.inference import evenly_spread, in_batches, redraw
 from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS, Model, load_model, save_model
 from tunit.methods.registry import method_of
@@ -77,9 +78,10 @@ def _facts(
     domains: Sequence[CardDomain],
 ) -> CardFacts:
     try:
-        number: int | None = len(read_picture_index(run.pictures))
+        given = [label for _, label, _ in read_picture_index(run.pictures)]
+        number: int | None = len(given)
     except UnreadableError:  # a model folder has no pictures
-        number = sum(domain.pictures for domain in domains) or None
+        given, number = [], sum(domain.pictures for domain in domains) or None
     try:
         began = str(run.read_about().get("began", ""))[:10]
     except RunError:
@@ -98,18 +100,27 @@ def _facts(
         domains=domains,
         evaluation=evaluation_of(run, None),
         alarms=[a.sentence for a in alarms_of(rows_of(run.metrics)) if a.over is None],
-        helper=_helper_of(run),
+        helper=_helper_of(run, all_labelled=bool(given) and all(given)),
     )
 
 
-def _helper_of(run: RunFolder) -> str:
-    """The feature network that helped to find a run's neighbours or its number of domains; "" for none."""
+def _helper_of(run: RunFolder, *, all_labelled: bool) -> str:
+    """The feature network that helped to find a run's neighbours or its number of domains; "" for none.
+
+    all_labelled: every picture has a label.
+    """
     try:
-        settings = run.read_config().clustering
+        config = run.read_config()
     except (RunError, ConfigError):  # a model folder has no config
         return ""
+    settings = config.clustering
+    # While the number of domains is not decided, only a search for neighbours can have used the network.
     used = settings.neighbours > 0 or (run.path / CHOICE).exists()
-    return settings.feature_cue if used else ""
+    return (
+        settings.feature_cue
+        if used and not why_idle(config, "feature_cue", all_labelled=all_labelled)
+        else ""
+    )
 
 
 def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:

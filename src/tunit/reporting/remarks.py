@@ -29,14 +29,17 @@ def findings(
     average_styles: Tensor,
     steady: float | None,
     cosine: float | None,
+    undecided: str = "",
 ) -> list[Finding]:
     """Warnings in plain words.
 
     sizes: pictures in each domain; confidences: the mean of each domain, 0 if it is empty;
     average_styles: (K, width); steady: share of pictures whose domain stays the same in a changed view; cosine: the
     mean cosine between the style codes of translations and of their references. The last two are None if they were
-    not measured.
+    not measured. undecided: the sentence of `number_undecided`, which stands for all remarks on domains; "" for none.
     """
+    if undecided:
+        return [Finding(True, f"{undecided[0].upper()}{undecided[1:]}."), *_about_style(cosine)]
     return [
         *_about_sizes(sizes),
         *_about_likeness(sizes, average_styles),

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from tunit.data.finding.index import read_index
 from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
-from tunit.printing import escape, printable
+from tunit.printing import escape, numbered, printable
 from tunit.studio import jobs
 from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
@@ -110,7 +110,7 @@ def _about_batches(training: NewTraining) -> str:
     if not smaller:
         return ""
     return (
-        f"{training.source.name} has only {training.pictures} pictures, fewer than a batch of the preset "
+        f"{training.source.name} has only {numbered(training.pictures, 'picture')}, fewer than a batch of the preset "
         f"{training.preset}, so a batch takes {min(smaller.values())} of them: add pictures for better results."
     )
 

@@ -165,7 +165,7 @@ def prepare_resume(
         ready = make_ready(config, pictures, run.checkpoints if started else None)
         _check_steps(run, config, ready.state.step)
         if ready.state.step < config.schedule.guide_only_until:
-            checked_feature_cue(with_found_domains(config, ready.state))
+            checked_feature_cue(with_found_domains(config, ready.state), about)
         described = with_resume(about, choose_device(config.run.device))
         if packed and source is not None:
             described = described | {"source": absolute(source)}

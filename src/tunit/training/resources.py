@@ -1,10 +1,14 @@
 """Resolve and set up the device, precision, threads, processes and compiler that a config asks for."""
 
+import platform
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import nn
 
+from tunit import native
+from tunit._version import __version__
 from tunit.config import Config
 from tunit.data.decoding.workers import usable_cores
 from tunit.distributed.collectives import keep_out_of_compiled_code
@@ -78,3 +82,17 @@ def begin_step(config: Config) -> None:
     """Tell CUDA graphs that nothing computed in earlier steps is needed, so that its memory may be used again."""
     if config.run.compile and config.run.cuda_graphs:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+
+def machine_and_versions(device: torch.device) -> dict[str, object]:
+    """What a training runs with, for run.json."""
+    return {
+        "tunit": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "threads": torch.get_num_threads(),
+        "native": native.describe() if device.type == "cpu" else "not used",
+    }

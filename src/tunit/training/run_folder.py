@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import platform
 import sys
 import zlib
 from collections.abc import Sequence
@@ -12,11 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from tunit import native
-from tunit._version import __version__
 from tunit.config import Config
 from tunit.config.run_file import read_run_config, write_run_config
 from tunit.data.finding.archives import DUPLICATE
@@ -28,7 +24,9 @@ from tunit.files.atomic import write_text
 from tunit.files.destination import OF_A_RUN, STUDIO
 from tunit.files.paths import absolute, expand_home
 from tunit.files.reading import Record, UnreadableError, is_file, read_json, read_table
+from tunit.methods.feature_cue import CUE_HASH, hash_of_cue
 from tunit.methods.model_file import DOMAINS, TENSORS
+from tunit.training.resources import machine_and_versions
 
 LARGEST_ABOUT = 1 << 22  # bytes of run.json; the command in it may be long
 CHOSEN = "chosen_from_pictures"  # in run.json: the names of the settings that tunit chose from the pictures
@@ -97,6 +95,8 @@ class RunFolder:
             about = Record(read_json(self.about, LARGEST_ABOUT), self.about.name)
             if about.values.get("source") is not None:
                 about.text("source")
+            if about.values.get(CUE_HASH) is not None:
+                about.text(CUE_HASH)
             if about.values.get("pictures") is not None:
                 about.whole("pictures")
             if about.values.get("start_from") is not None:
@@ -165,23 +165,10 @@ def begin_run(
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
     }
+    about |= hash_of_cue(config)
     about |= ({"job": job()} if job() else {}) | (notes or {})
     write_text(run.about, json.dumps(about, indent=2) + "\n")
     write_picture_index(run.pictures, pictures)
-
-
-def machine_and_versions(device: torch.device) -> dict[str, object]:
-    """What a training runs with, for run.json."""
-    return {
-        "tunit": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "threads": torch.get_num_threads(),
-        "native": native.describe() if device.type == "cpu" else "not used",
-    }
 
 
 def with_resume(about: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Find, from a user's settings, the part of a published data set, and a config with the defaults of that data set."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tunit.config import Config, DataConfig, file_settings, find_field, preset_names, read_config, suggestion
@@ -41,6 +41,23 @@ def chosen_settings(preset: str, overrides: Mapping[str, Any]) -> set[str]:
     if preset not in preset_names() and is_run_config(expand_home(preset)):
         return {find_field(name)[1].name for name in overrides}
     return explicit_settings(preset, overrides)
+
+
+def average_behind(config: Config, preset: str, given: Collection[str]) -> Config:
+    """The config whose `average_from` is behind `guide_only_until`, as far as in the preset, unless the user gave it.
+
+    The preset's own would otherwise begin the EMA of G before G trains, if the user lets E train alone for longer.
+    given: as of `explicit_settings`.
+    """
+    schedule = config.resolved_schedule().schedule
+    alone, average, steps = (
+        int(each) for each in (schedule.guide_only_until, schedule.average_from, schedule.steps)
+    )
+    if "average_from" in given or not 0 < average < alone:
+        return config
+    usual = read_config(preset).with_overrides({"steps": steps}).resolved_schedule().schedule
+    later = alone + max(1, int(usual.average_from) - int(usual.guide_only_until))
+    return config.with_overrides({"average_from": max(alone, min(later, steps - 1))})
 
 
 def part_of(data: DataConfig) -> Part | None:

@@ -1,0 +1,55 @@
+"""What `tunit domains` and the report say of a run that was stopped before the number of its domains was found."""
+
+import pytest
+import torch
+
+from tiny_model import save_tiny
+from tiny_run import tiny_config, write_pictures
+from tunit.cli import main
+from tunit.data.packing.pack import pack_pictures
+from tunit.data.packing.pack_settings import pack_settings
+from tunit.reporting.undecided import number_undecided
+from tunit.reporting.write import write_report
+from tunit.training.run_folder import RunFolder, begin_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_pictures(tmp_path / "pictures")
+
+
+def begun(folder, source, **settings):
+    """A run of the tiny model, which is of step 7 and has three domains."""
+    config = tiny_config(style_width=8, **{"domains": "auto", "guide_only_until": 9} | settings)
+    pictures = pack_pictures(source, folder / "data", pack_settings(config), workers=1)
+    begin_run(RunFolder(folder), config, source, pictures, torch.device("cpu"))
+    save_tiny(folder)
+    return folder
+
+
+def test_both_say_that_the_number_is_not_decided_and_how_to_go_on(tmp_path, source, capsys):
+    run = begun(tmp_path / "run", source)
+    sentence = (
+        "the number of domains is not decided yet, so these are provisional: it is found after step 9, and "
+        f"this model is of step 7: go on with `tunit train --resume {run}`"
+    )
+    for model in (run, run / "model.safetensors"):
+        assert main(["domains", str(model), str(source), "--out", str(tmp_path / model.name)]) == 0
+        err = capsys.readouterr().err
+        assert f"tunit: {sentence}\n" in err
+        assert "empty" not in err and "holds" not in err
+    page = write_report(run).read_text("utf-8")
+    assert f"T{sentence[1:]}." in page
+    assert "Dead domains" not in page and "unsure" not in page
+
+
+@pytest.mark.parametrize("settings", [{"domains": 3}, {"guide_only_until": 7}])
+def test_nothing_is_said_of_a_run_whose_number_is_given_or_found(tmp_path, source, settings):
+    assert number_undecided(begun(tmp_path / "run", source, **settings), 7) == ""
+
+
+def test_nothing_is_said_of_a_model_without_its_run(tmp_path):
+    save_tiny(tmp_path)
+    assert number_undecided(tmp_path, 7) == ""
