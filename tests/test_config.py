@@ -14,6 +14,7 @@ import pytest
 
 from tunit.config import Config, all_fields, file_settings, find_field, preset_names, read_config
 from tunit.config.config import section_types
+from tunit.config.sections import LossConfig
 from tunit.errors import ConfigError
 
 FIELDS = list(all_fields())
@@ -506,3 +507,9 @@ def test_a_setting_is_found_by_its_name_in_every_section() -> None:
     assert config.value("adversarial.lecam_weight") == config.adversarial.lecam_weight == 0.5
     with pytest.raises(ConfigError, match="there is no setting 'lecam_wieght'"):
         config.value("lecam_wieght")
+
+
+def test_a_value_from_python_that_is_no_number_is_refused_by_its_range():
+    """Regression: "which is of type float: give a number", because NaN does not equal itself."""
+    with pytest.raises(ConfigError, match="temperature is nan: take a value that is finite"):
+        Config(losses=LossConfig(temperature=math.nan))

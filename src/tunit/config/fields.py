@@ -78,7 +78,8 @@ def check_type(f: "dataclasses.Field[Any]", kind: Any, value: Any) -> None:
     """
     read = read_value(f.name, kind, value)
     pairs = zip(read, value, strict=True) if isinstance(read, tuple) else [(read, value)]
-    if read != value or not all(type(given) in (type(wanted), int) for wanted, given in pairs):
+    # In a list NaN equals itself; it is refused by its range.
+    if [read] != [value] or not all(type(given) in (type(wanted), int) for wanted, given in pairs):
         raise ConfigError(
             f"{f.name} is {shown(value)}, which is of type {type(value).__name__}: give {_kind_name(kind)}, or use "
             "with_overrides, which reads text and words"
