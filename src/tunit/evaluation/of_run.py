@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from tunit.data.decoding.bounds import MAX_PIXELS
 from tunit.data.finding.left_out import summarise_left_out
 from tunit.data.layouts import Part
-from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError
 from tunit.evaluation.evaluate import Say, evaluate_model
@@ -40,6 +39,27 @@ from tunit.training.run_folder import EVALUATION, RunFolder, given_run, read_pic
 
 RESULT = "evaluation.json"
 LARGEST_RESULT = 1 << 26  # bytes of a result
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures to measure with are found and packed; see `evaluate_run`."""
+
+    labels: str
+    label_column: str
+    picture_column: str
+    part: Part | None
+    max_pixels: int
+
+    def packed(self, source: Path, folder: Path, model: Model) -> PackedPictures:
+        """The pictures of `source`, packed into `folder` as squares of the model's size (see `pack_held`)."""
+        squares = square_settings(model.image_size, model.fit, model.background, self.part, self.max_pixels)
+        squares = replace(squares, picture_column=self.picture_column)
+        return pack_held(source, folder, squares, labels=self.labels, label_column=self.label_column)
+
+    def of_training_part(self) -> "Reading":
+        """The same, for the training part of a published set."""
+        return self if self.part is None else replace(self, part=replace(self.part, split="train"))
 
 
 def evaluate_run(
@@ -78,17 +98,13 @@ def evaluate_run(
     show: a function that gets the result before it is written.
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
     """
-    features, seed = str(features) if isinstance(features, Path) else features, given_seed(seed)
-    most_sources = whole_number(most_sources, "most_sources is {}: take a whole number, 0 for all", 0)
+    features, seed, most_sources = _checked(features, seed, most_sources)
     _check_kinds(part, features=features, label_column=label_column, picture_column=picture_column)
     model = load_model(given_run(run), choose_device(device))
     run, source, train, path = _places(run, source, train, out, features)
-    squares = square_settings(model.image_size, model.fit, model.background, part, max_pixels)
-    squares = replace(squares, picture_column=picture_column)
+    read_as = Reading(labels, label_column, picture_column, part, max_pixels)
     with workplace(run / EVALUATION) as folder:
-        held_back, real, known = _pictures(
-            run, source, train, model, folder, squares, (labels, label_column), say
-        )
+        held_back, real, known = _pictures(run, source, train, model, folder, read_as, say)
         network, unreachable = _network(features, preprocessing, model, trust_features, say)
         result = evaluate_model(
             model,
@@ -106,6 +122,12 @@ def evaluate_run(
     result.notes[:0] = [note for note in (unreachable, known) if note]
     about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
     return _shown_and_saved(result, show, path, about)
+
+
+def _checked(features: str | Path, seed: int, most_sources: int) -> tuple[str, int, int]:
+    """These arguments of `evaluate_run`, of one type each. Raises ConfigError for a wrong number."""
+    most_sources = whole_number(most_sources, "most_sources is {}: take a whole number, 0 for all", 0)
+    return str(features) if isinstance(features, Path) else features, given_seed(seed), most_sources
 
 
 def _check_kinds(part: Part | None, **texts: object) -> None:
@@ -172,23 +194,19 @@ def _pictures(
     train: Path | None,
     model: Model,
     folder: Path,
-    squares: PackSettings,
-    labels: tuple[str, str],
+    read_as: Reading,
     say: Say,
 ) -> tuple[Labelled, Labelled, str]:
     """The held-back pictures, the real ones that translations are compared with, and a note if the run was trained on
     some of the former, or ""; see `evaluate_run`.
 
-    folder: where they are packed. labels: `labels` and `label_column`.
+    folder: where they are packed. read_as: how both are read.
     """
-    how = dict(zip(("labels", "label_column"), labels, strict=True))
-    packed = pack_held(source, folder / "held", squares, **how)
+    packed = read_as.packed(source, folder / "held", model)
     say_what_is_missing(packed, source, say)
     held_back, known = labelled(packed), _trained_on(run, packed)
     if train is not None:
-        if squares.part is not None:
-            squares = replace(squares, part=replace(squares.part, split="train"))
-        packed = pack_held(train, folder / "train", squares, **how)
+        packed = read_as.of_training_part().packed(train, folder / "train", model)
         say_what_is_missing(packed, train, say)
         return held_back, with_classes_of(held_back, labelled(packed)), known
     real = training_pictures(run, held_back, model)
