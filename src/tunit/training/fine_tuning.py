@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tunit.config import AUTO, Config, find_field
-from tunit.config.fields import word_of
+from tunit.config import AUTO, Config
 from tunit.config.methods import METHODS
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError, RunError
@@ -85,8 +84,7 @@ def config_like(
 
 def left_to_pictures(config: Config) -> list[str]:
     """The settings that the config leaves to be chosen from the pictures."""
-    values = {name: word_of(find_field(name)[1], config.value(name)) for name in LEFT_TO_PICTURES}
-    return [name for name, value in values.items() if value == LEFT_TO_PICTURES[name]]
+    return [name for name, value in LEFT_TO_PICTURES.items() if config.word(name) == value]
 
 
 def _training_of(theirs: Config) -> dict[str, object]:
@@ -96,7 +94,7 @@ def _training_of(theirs: Config) -> dict[str, object]:
     steps = theirs.schedule.steps
     phases = {name: min(float(getattr(theirs.schedule, name)) / steps, 1.0) for name in PHASES}
     # A value for which a word stands, such as auto, is only accepted as this word.
-    values = {name: word_of(find_field(name)[1], theirs.value(name)) for name in names}
+    values = {name: theirs.word(name) for name in names}
     return values | phases | {"steps": steps}
 
 
