@@ -13,6 +13,7 @@ from tunit.data.batching.batches import Batch, make_batch
 from tunit.methods.losses import Terms
 from tunit.methods.state import TrainingState
 from tunit.training.initial_state import new_state
+from tunit.training.memory.fitting import activations_and_state
 
 SMALL = {
     "image_size": 32,
@@ -129,3 +130,8 @@ def assert_bfloat16_is_near(losses_in: Callable[[str], Terms]) -> tuple[dict[str
     for name, value in full.items():
         assert half[name] == pytest.approx(value, rel=0.1, abs=0.05), name
     return full, half
+
+
+def step_bytes(config: Config, size: int, *, joint: bool = True) -> int:
+    """The bytes that training needs on the CPU, by a step: state, gradients, the peak of kept activations."""
+    return sum(activations_and_state(config, size, joint=joint))

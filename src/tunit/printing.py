@@ -34,11 +34,11 @@ def printable(text: object) -> str:
     return "".join(_shown(char) for char in plain)
 
 
-def listed(items: list[str], most: int = 6) -> str:
-    """The items as "a, b and c"; if there are more than `most`, the rest is only counted."""
+def listed(items: list[str], most: int = 6, word: str = "and") -> str:
+    """The items as "a, b and c"; if there are more than `most`, the rest is only counted. word: before the last."""
     if len(items) > most:
         return f"{', '.join(items[:most])} and {len(items) - most} more"
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {word} {items[-1]}"
 
 
 def numbered(number: int, noun: str) -> str:

@@ -882,12 +882,12 @@ def test_classes_are_the_first_folder_level_that_differs(paths: str, classes: st
 
 def test_folders_inside_classes_are_reported() -> None:
     assert class_labels(["a/young/1", "b/young/1", "b/old/1"])[1] == [
-        "classes are the folders a, b; those inside them (old, young) are ignored: "
+        "classes are the folders a and b; those inside them (old and young) are ignored: "
         "for other classes give a table with labels"
     ]
     assert class_labels(["a/images/1", "b/photos/1", "b/x/1"])[1] == []
     assert class_labels(["train/1", "val/1"])[1] == [
-        "train, val are parts of a set, not classes: no picture has a label"
+        "train and val are parts of a set, not classes: no picture has a label"
     ]
 
 

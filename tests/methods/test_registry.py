@@ -17,6 +17,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from tiny_run import flags, tiny_config, write_pictures
+from tiny_step import step_bytes
 from tunit.cli import main
 from tunit.config import Config, all_fields, read_config
 from tunit.config import methods as config_methods
@@ -30,7 +31,7 @@ from tunit.methods.tunit import TUNIT
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.initial_state import new_state
-from tunit.training.memory.fitting import checkpoint_activations, step_bytes
+from tunit.training.memory.fitting import checkpoint_activations
 
 TOY = Path(__file__).parents[1] / "toy_method.py"
 DOCS = Path(__file__).parents[2] / "docs" / "methods.md"

@@ -255,7 +255,7 @@ def test_the_numbers_of_a_first_run_that_does_not_say_what_it_chose_are_taken(tm
 
 def test_all_settings_that_wait_for_the_pictures_are_known():
     wait = {name for name, (_, f) in all_fields().items() if f.metadata["words"] is FROM_PICTURES_WORDS}
-    assert LEFT_TO_PICTURES.keys() == wait | {"crop_area"}
+    assert set(LEFT_TO_PICTURES) == wait | {"crop_area"}
 
 
 @pytest.mark.parametrize("preset, weight", [([], 3.0), (["--preset", "small"], 30.0)])

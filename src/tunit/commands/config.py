@@ -21,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit config`."""
     from tunit.config import Config, all_fields, preset_names, read_config
-    from tunit.config.fields import word_of
 
     if args.preset is None:
         show(*preset_names())
@@ -31,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
         show(*config.to_toml().split("\n")[:-1])
         return 0
     paper = Config()
-    for name, (section, field) in all_fields().items():
-        ours, theirs = (word_of(field, each.value(name)) for each in (config, paper))
+    for name, (section, _) in all_fields().items():
+        ours, theirs = (each.word(name) for each in (config, paper))
         if ours != theirs:
             show(f"{section}.{name}: {ours} (paper: {theirs})")
     return 0

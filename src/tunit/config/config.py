@@ -92,6 +92,10 @@ class Config:
         section, f = find_field(name)
         return getattr(self.section(section), f.name)
 
+    def word(self, name: str) -> Any:
+        """The word that stands for the value of a setting, such as auto; its value if there is none. As `value`."""
+        return word_of(find_field(name)[1], self.value(name))
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Config":
         """A copy with fields changed by name, in any section; text is read as the field's type.
 

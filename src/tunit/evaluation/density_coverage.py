@@ -107,6 +107,10 @@ def squared_radii(features: _Factors, k: int, rows: int) -> Tensor:
 
 
 def _merge(nearest: Tensor, where: slice, distances: Tensor, k: int) -> None:
+    """Put the smallest distances of these rows into `nearest`, in place.
+
+    nearest: (N, k + 1), the smallest ones so far, in no order. where: the rows. distances: (rows, others), new ones.
+    """
     number = min(k + 1, distances.shape[1])
     smallest = distances.topk(number, dim=1, largest=False, sorted=False).values
     candidates = torch.cat([nearest[where], smallest], dim=1)

@@ -52,7 +52,7 @@ class Reading:
     max_pixels: int
 
     def packed(self, source: Path, folder: Path, model: Model) -> PackedPictures:
-        """The pictures of `source`, packed into `folder` as squares of the size of the model (`pack_held`)."""
+        """The pictures of `source`, packed into `folder` as squares of the model's size (see `pack_held`)."""
         squares = square_settings(model.image_size, model.fit, model.background, self.part, self.max_pixels)
         squares = replace(squares, picture_column=self.picture_column)
         return pack_held(source, folder, squares, labels=self.labels, label_column=self.label_column)

@@ -54,6 +54,7 @@ def _probabilities(guide: GuidingNetwork, x: Tensor) -> Tensor:
 
 
 def _swap(state: TrainingState, candidate: int) -> None:
+    """Swap, in place, the domain head and this candidate: their weights in E and its EMA, and E's moments of both."""
     moments = state.optimisers.guide.state
     for guide in (state.networks.guide, state.networks.guide_average):
         assert isinstance(guide, Guide)  # no other network has candidate heads

@@ -24,14 +24,16 @@ from tunit.methods.method import Phase
 from tunit.methods.state import TrainingState
 
 ENCODED = 256  # pictures through E at a time, of up to 128 px
-UNKNOWN = -1  # the domain of a picture before E's domains are decided; the cross-entropy leaves it out
+# A neighbour before the first search; the domain of a picture before E's domains are decided, which the cross-entropy
+# leaves out.
+UNKNOWN = -1
 
 
 @dataclass
 class Findings:
     """The neighbours and the domain of each of N pictures. What the settings do not ask for is None."""
 
-    table: Tensor | None = None  # (N, k) int64, on the CPU: at first a picture is its own neighbour
+    table: Tensor | None = None  # (N, k) int64, on the CPU: UNKNOWN until the first search
     domains: Tensor | None = None  # (N,) int64, on E's device: UNKNOWN until after E's last step alone
     # These two only on rank 0, which searches for all processes:
     cues: dict[str, Tensor] = field(default_factory=dict)  # the pictures' cues, which never change
@@ -42,10 +44,10 @@ class Findings:
     def neighbours(self) -> Tensor | None:
         """The table; None before the first search.
 
-        Until then the table gives every picture itself as its neighbour, which a search never does. So it is enough
-        to look at the first picture.
+        It is enough to look at the first picture. In checkpoints of former versions every picture was its own
+        neighbour until then, so there a 0 means the same as UNKNOWN: a search never gives a picture itself.
         """
-        return self.table if self.table is not None and bool(self.table[0, 0] != 0) else None
+        return self.table if self.table is not None and bool(self.table[0, 0] > 0) else None
 
     def named(self) -> dict[str, Tensor]:
         """The tensors by their names in checkpoints."""
@@ -68,7 +70,7 @@ def keeps_domains(config: Config) -> bool:
 def new_findings(pictures: int, config: Config, device: torch.device) -> Findings | None:
     """What a run begins with; None if the settings ask for nothing."""
     k = min(config.clustering.neighbours, pictures - 1)
-    table = torch.arange(pictures)[:, None].repeat(1, k) if k > 0 else None
+    table = torch.full((pictures, k), UNKNOWN) if k > 0 else None
     domains = torch.full((pictures,), UNKNOWN, device=device) if keeps_domains(config) else None
     return None if table is None and domains is None else Findings(table, domains)
 

@@ -92,11 +92,7 @@ def classification(logits: Tensor, logits_plus: Tensor, y: Tensor) -> Tensor:
 
     logits, logits_plus: (B, K); y: (B,), -1 where unlabelled.
     """
-    labelled = (y >= 0).to(logits.dtype)
-    target = y.clamp_min(0)
-    each = F.cross_entropy(logits, target, reduction="none")
-    each = each + F.cross_entropy(logits_plus, target, reduction="none")
-    return weighted_mean(each, labelled)
+    return labelled_cross_entropy(logits, y) + labelled_cross_entropy(logits_plus, y)
 
 
 def hinge_real(logit: Tensor) -> Tensor:

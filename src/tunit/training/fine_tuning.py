@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tunit.config import AUTO, Config, find_field
-from tunit.config.fields import word_of
+from tunit.config import AUTO, Config
 from tunit.config.methods import METHODS
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError, RunError
@@ -66,7 +65,7 @@ def config_like(
     taken = {name: theirs.value(name) for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)}
     if with_training:
         chosen = RunFolder(origin).read_about().get(CHOSEN, ())  # runs of former versions do not say it
-        left = {name: value for name, value in LEFT_TO_PICTURES.items() if name in chosen}
+        left = {name: "auto" for name in LEFT_TO_PICTURES if name in chosen}
         taken |= _training_of(theirs) | left
     taken = {name: value for name, value in taken.items() if name not in given}
     if theirs.networks.domains == AUTO and "domains" in taken:
@@ -84,7 +83,7 @@ def _training_of(theirs: Config) -> dict[str, object]:
     steps = theirs.schedule.steps
     phases = {name: min(float(getattr(theirs.schedule, name)) / steps, 1.0) for name in PHASES}
     # A value for which a word stands, such as auto, is only accepted as this word.
-    values = {name: word_of(find_field(name)[1], theirs.value(name)) for name in names}
+    values = {name: theirs.word(name) for name in names}
     return values | phases | {"steps": steps}
 
 

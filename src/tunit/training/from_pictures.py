@@ -2,25 +2,16 @@
 
 from tunit.clustering.composition import CLOSE, crop_area_for
 from tunit.config import FROM_PICTURES, Config
-from tunit.config.config import find_field
-from tunit.config.fields import word_of
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.neighbourhood import numbers_of_groups
 
-# Settings that may be left to be chosen from the pictures (`suited_to_pictures`), with the values that say so.
-LEFT_TO_PICTURES: dict[str, object] = {
-    "crop_area": (0.0, 0.0),
-    "hue": "auto",
-    "saturation": "auto",
-    "neighbours_from": "auto",
-}
 OF_COLOURS = ("hue", "saturation", "neighbours_from")  # depend on whether colours may tell the kinds apart
+LEFT_TO_PICTURES = ("crop_area", *OF_COLOURS)  # the settings that may be `auto` until the pictures are known
 
 
 def left_to_pictures(config: Config) -> list[str]:
     """The settings that the config leaves to be chosen from the pictures."""
-    values = {name: word_of(find_field(name)[1], config.value(name)) for name in LEFT_TO_PICTURES}
-    return [name for name, value in values.items() if value == LEFT_TO_PICTURES[name]]
+    return [name for name in LEFT_TO_PICTURES if config.word(name) == "auto"]
 
 
 def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Config:

@@ -56,10 +56,9 @@ class Training:
     watch: Watch
     last_checkpoint: Path | None = None
     newest: tuple[Batch, Tensor] | None = None  # the last batch drawn, and the permutation
-    rolled_back: int = 0  # how often the training went back to a checkpoint since it wrote the last one
-    back_at: dict[str, int] | None = (
-        None  # the cursors when it last went back, if no checkpoint was written since
-    )
+    # How often the training went back to a checkpoint since it wrote the last one, and the cursors when it last did.
+    rolled_back: int = 0
+    back_at: dict[str, int] | None = None  # None if it has written a checkpoint since, or never went back
     # Whether the last step is complete, with what the method does after it: only then may the state be saved. A
     # training that resumes after this step would not make up for the rest, such as the final domains.
     complete: bool = True

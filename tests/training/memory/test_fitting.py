@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tiny_run import flags, tiny_config, write_pictures
+from tiny_step import step_bytes
 from tunit import machine
 from tunit.cli import main
 from tunit.config import read_config
@@ -28,7 +29,6 @@ from tunit.training.memory.fitting import (
     fitting_batch,
     fitting_batches,
     largest_batch,
-    step_bytes,
 )
 from tunit.training.memory.saved_tensors import SavedTensorBytes
 from tunit.training.preparation import bytes_of_pictures

@@ -2,8 +2,8 @@
 
 Rotation, shift, shear, crop and flip of a picture are one affine map, so that it is resampled only once. Then come
 colour jitter and optionally, as the paper does for Food-10, randomly chosen operations, some of which resample the
-picture again. Areas outside of the picture are filled by
-mirroring it, because black corners would distinguish views from real pictures.
+picture again. Areas outside of the picture are filled by mirroring it, because black corners would distinguish views
+from real pictures.
 """
 
 import math

@@ -1,9 +1,10 @@
 """Classes from the names of folders, at whatever level of the folders they are."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tunit.data.finding.naming import archive_stem
+from tunit.printing import listed
 
 # Names of parts of a set, whose folders may contain the folders of classes.
 _PARTS = re.compile(
@@ -41,7 +42,9 @@ def _labels_of(folders: set[Folders]) -> tuple[dict[Folders, str | None], list[s
         deeper = {folder for folder, part in rest.items() if len(part) > 1 and part[0] in dividing}
         if dividing == heads and not deeper:
             if not any(map(archive_stem, heads)):
-                return {}, [f"{_listed(heads)} are parts of a set, not classes: no picture has a label"]
+                return {}, [
+                    f"{listed(sorted(heads), _SHOWN)} are parts of a set, not classes: no picture has a label"
+                ]
             dividing = set()
         if deeper:
             for folder in (folder for folder, part in rest.items() if part and part[0] in dividing):
@@ -83,14 +86,8 @@ def _notes(rest: dict[Folders, Folders]) -> list[str]:
     inner = {name for name in inner if not _HOLDERS.fullmatch(name)}
     if len(inner) < 2:
         return []
-    classes = {part[0] for part in rest.values() if part}
+    classes = listed(sorted({part[0] for part in rest.values() if part}), _SHOWN)
     return [
-        f"classes are the folders {_listed(classes)}; those inside them ({_listed(inner)}) are ignored: "
+        f"classes are the folders {classes}; those inside them ({listed(sorted(inner), _SHOWN)}) are ignored: "
         "for other classes give a table with labels"
     ]
-
-
-def _listed(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    return ", ".join(ordered[:_SHOWN]) + more

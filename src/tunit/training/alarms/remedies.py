@@ -8,6 +8,7 @@ from tunit.methods.checks import check_config
 from tunit.methods.findings import keeps_domains
 from tunit.methods.idle_settings import why_idle
 from tunit.methods.registry import method_of
+from tunit.printing import listed
 
 MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
 LARGE_BATCH = 128
@@ -198,6 +199,4 @@ def _rate(config: Config) -> str:
 
 def _listed(items: list[str]) -> str:
     """The items in a sentence. If the method takes none of them, only its author can know better ones."""
-    if not items:
-        return "other settings of the method"
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}"
+    return listed(items, len(items), "or") if items else "other settings of the method"

@@ -205,16 +205,9 @@ def try_step(config: Config, device: torch.device, size: int, *, joint: bool = T
     return state
 
 
-def step_bytes(config: Config, size: int, *, joint: bool = True) -> int:
-    """The bytes that training needs on the CPU: state, gradients, and the peak of kept activations.
-
-    It takes a step and measures it. Only tests call it: a training decides by `predicted_bytes`.
-    """
-    return sum(_activations_and_state(config, size, joint=joint))
-
-
 def predicted_bytes(config: Config, *, joint: bool) -> Callable[[float], float]:
-    """A function that predicts `step_bytes` for any number of pictures from steps on few of them.
+    """A function that predicts the bytes that training needs on the CPU for any number of pictures: state,
+    gradients, and the peak of kept activations. It measures them in steps on few pictures.
 
     The memory is a linear function of the number of pictures, and another linear function from the number on at which
     micro-batches split them. While G and D get parts, E gets all pictures at once, so from some number on E needs the
@@ -228,7 +221,7 @@ def predicted_bytes(config: Config, *, joint: bool) -> Callable[[float], float]:
         """The activations for no picture, those for one more, and the bytes of the state."""
         first, second = (micro + size for size in _TRIED) if split else _TRIED
         (low, _), (high, state) = (
-            _activations_and_state(config if split else whole, size, joint=joint) for size in (first, second)
+            activations_and_state(config if split else whole, size, joint=joint) for size in (first, second)
         )
         each = max(0.0, (high - low) / (second - first))
         return low - each * first, each, state
@@ -246,7 +239,7 @@ def predicted_bytes(config: Config, *, joint: bool) -> Callable[[float], float]:
     return predicted
 
 
-def _activations_and_state(config: Config, size: int, *, joint: bool) -> tuple[int, int]:
+def activations_and_state(config: Config, size: int, *, joint: bool) -> tuple[int, int]:
     """The peak of kept activations, and the bytes of state and gradients, of a step on the CPU."""
     kept = SavedTensorBytes()
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
