@@ -84,7 +84,9 @@ def find_number(state: TrainingState, pictures: PackedPictures, config: Config) 
         if choice.domains > 1:
             groups = partition(outputs, choice.domains, groups, state, pictures, seed)
             sizes = np.bincount(groups)
-            said = f"the largest domain has {sizes.max():,} pictures, the smallest {sizes.min():,}"
+            said = (
+                f"at that time the largest domain had {sizes.max():,} pictures, the smallest {sizes.min():,}"
+            )
             choice = replace(choice, reasons=(*choice.reasons, said))
         return choice, fitted_heads(
             features_of_both(state, pictures, outputs.rows), groups, choice.domains, CONFIDENCE
