@@ -264,7 +264,10 @@ def test_the_reasons_tell_the_sizes_of_the_final_domains(pictures, monkeypatch):
     choice = Choice(3, (Candidate(3, 1.0, {}),), ("a reason",), 90)
     monkeypatch.setattr(final_domains, "choose_number", lambda *arguments: (choice, moved))
     final_domains.find_number(state, pictures, config)
-    assert state.choice.reasons == ("a reason", "at that time the largest domain had 30 pictures, the smallest 30")
+    assert state.choice.reasons == (
+        "a reason",
+        "at that time the largest domain had 30 pictures, the smallest 30",
+    )
     assert sorted(np.bincount(domains_of(state, pictures))) == [30, 30, 30]
 
 
