@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gaussian_groups import blobs
-from tunit.clustering.graph import GRAPH_NEIGHBOURS, distance_from_separate_groups
+from tunit.clustering.graph import GRAPH_NEIGHBOURS, distances_from_separate_groups
 from tunit.clustering.groups_by_chance import GroupsByChance, intrinsic_dimension
 from tunit.clustering.neighbours import find_neighbours, neighbours_and_distances
 
@@ -68,7 +68,7 @@ def test_more_is_expected_of_more_dimensions():
     found = []
     for drawn in (2, 3):
         distances, neighbours = neighbours_and_distances([torch.from_numpy(points[:, :drawn])], 10)
-        found.append((intrinsic_dimension(distances), distance_from_separate_groups(neighbours, 6)))
+        found.append((intrinsic_dimension(distances), distances_from_separate_groups(neighbours, [6])[0]))
     (two, few), (three, more) = found
 
     def expected(dimension):
@@ -86,7 +86,9 @@ def test_a_continuum_is_not_taken_for_groups():
     """
     hue = cube(600, 1)
     groups, _ = blobs(10, each=60, width=20, apart=0.9)
-    near = [distance_from_separate_groups(find_neighbours([points], 10), 10) for points in (hue, groups)]
+    near = [
+        distances_from_separate_groups(find_neighbours([points], 10), [10])[0] for points in (hue, groups)
+    ]
     assert near[0] < near[1]
     by_chance = GroupsByChance(600, [10])
     assert by_chance.ratio([groups]) < 0.5 < 0.7 < by_chance.ratio([hue])

@@ -23,8 +23,7 @@ def settings_by_colours(images: Pictures, groups: Sequence[int]) -> dict[str, fl
     """How E should learn from N pictures (N, S, S, 3): KEEP_COLOURS or IGNORE_COLOURS.
 
     groups: into how many groups, at least 1, cues should separate the pictures; several numbers if it is not known.
-    At most MOST_COMPARED pictures,
-    evenly spread over the set, are looked at.
+    At most MOST_COMPARED pictures, evenly spread over the set, are looked at.
     """
     rows = np.arange(0, len(images), -(-len(images) // MOST_COMPARED))
     cues = {name: reduced_cue(CUES[name], images, rows) for name in ("colours", *WITHOUT_COLOURS)}

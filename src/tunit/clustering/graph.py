@@ -68,18 +68,13 @@ def normalised_cut(edges: sparse.csr_matrix, groups: Integers, number: int = 0) 
     return float(np.where(ends > 0, leaving / np.maximum(ends, 1), 1.0).sum())
 
 
-def distance_from_separate_groups(neighbours: Tensor, groups: int) -> float:
-    """How far the graph of N pictures is from having `groups` separate parts: from 0 (separate) to about `groups`.
+def distances_from_separate_groups(neighbours: Tensor, numbers: Sequence[int]) -> list[float]:
+    """How far the graph of N pictures is from having so many separate parts: from 0 (separate) to about their number.
 
-    It is the sum of the `groups` smallest eigenvalues of the graph's normalised Laplacian [1].
+    For each of the `numbers` it is the sum of as many smallest eigenvalues of the graph's normalised Laplacian [1].
     neighbours: (N, k) int64, the neighbours of each picture. Two pictures that are neighbours of each other have one
     edge, not two.
     """
-    return distances_from_separate_groups(neighbours, [groups])[0]
-
-
-def distances_from_separate_groups(neighbours: Tensor, numbers: Sequence[int]) -> list[float]:
-    """As `distance_from_separate_groups`, for several numbers of groups; this takes the time of the largest one."""
     number = len(neighbours)
     most = min(max(numbers), number - 2)
     if most < 1:

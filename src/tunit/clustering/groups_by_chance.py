@@ -39,7 +39,8 @@ class GroupsByChance:
     """
 
     def __init__(self, number: int, groups: Sequence[int]) -> None:
-        self.groups = tuple(sorted({min(each, number - 2) for each in groups if min(each, number - 2) > 1}))
+        possible = {min(each, number - 2) for each in groups}
+        self.groups = tuple(sorted(each for each in possible if each > 1))
         self._number = number
 
     def ratio(self, measures: Sequence[Tensor]) -> float:

@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from tunit.clustering.cues import Integers
 from tunit.clustering.separation import Points, held_out_separation, largest_separation, separation
+from tunit.printing import listed
 
 # Two groups are merged if their separation is below a limit. The limit is the larger one of SHARE_OF_USUAL times the
 # median separation and the separation needed for this number of groups, but at most SURELY_APART. The separation of
@@ -102,8 +103,8 @@ def none_separates(cues: Sequence[str]) -> str:
     """Why groups were merged, in words: "neither a nor b, c or d separate them". cues: the names of one or more."""
     if len(cues) == 1:
         return f"{cues[0]} do not separate them"
-    first, *others, last = cues
-    return f"neither {first} nor {' or '.join([', '.join(others), last] if others else [last])} separate them"
+    first, *others = cues
+    return f"neither {first} nor {listed(others, len(others), 'or')} separate them"
 
 
 def merge_pairs(

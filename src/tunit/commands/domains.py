@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         _tell_number(args.model, translator.number_of_domains)
         scores = tally.outliers()
         _tell_outliers(scores)
-        undecided = number_undecided(_run_of(args.model), translator.model.step)
+        undecided = number_undecided(args.model, translator.model.step)
         for problem in [undecided] if undecided else remarks(tally.sizes):
             remark(problem)
         with results.staged() as stage:
@@ -142,14 +142,9 @@ def _tell_number(model: Path, domains: int) -> None:
     """Print how the number of domains was chosen, if the run found it by itself."""
     from tunit.clustering.choice import read_choice_file
 
-    choice = read_choice_file(_run_of(model))
+    choice = read_choice_file(model)
     if choice is not None and choice.domains == domains:
         show(choice.headline, *(f"  {reason}" for reason in choice.reasons))
-
-
-def _run_of(model: Path) -> Path:
-    """The folder of a model that is given as a folder or a file."""
-    return model if model.is_dir() else model.parent
 
 
 def _tell_outliers(scores: "NDArray[np.float64]") -> None:

@@ -3,7 +3,7 @@
 from tunit.config.adversarial import AUTO_WEIGHT, AdversarialConfig
 from tunit.config.clustering import ClusteringConfig
 from tunit.config.config import Config, all_fields, find_field
-from tunit.config.fields import FROM_PICTURES, setting, suggestion
+from tunit.config.fields import setting, suggestion
 from tunit.config.methods import FunitConfig, MethodConfig, SemitConfig
 from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.presets import file_settings, preset_differences, preset_names, read_config
@@ -19,7 +19,6 @@ from tunit.config.sections import (
 __all__ = [
     "AUTO",
     "AUTO_WEIGHT",
-    "FROM_PICTURES",
     "AdversarialConfig",
     "AugmentConfig",
     "ClusteringConfig",

@@ -29,6 +29,7 @@ from tunit.features.feature_networks import (
 from tunit.features.of_pictures import BATCH, features_of
 from tunit.files.download import sha256_of
 from tunit.files.paths import absolute, expand_home
+from tunit.files.pickles import ZIP
 from tunit.methods.findings import findings_of
 from tunit.methods.inference import pictures_at_a_time
 from tunit.methods.state import TrainingState
@@ -113,7 +114,7 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
 def _is_archive(path: Path) -> bool:
     """Whether a file is a zip archive, as TorchScript and .pt2 files are."""
     with path.open("rb") as file:
-        return file.read(2) == b"PK"
+        return file.read(len(ZIP)) == ZIP
 
 
 def features_cue(images: Pictures, name: str, device: torch.device, rows: Integers | None = None) -> Tensor:

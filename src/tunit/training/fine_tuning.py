@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tunit.config import AUTO, Config
+from tunit.config.fields import AUTO_WORD
 from tunit.config.methods import METHODS
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError, RunError
@@ -65,7 +66,7 @@ def config_like(
     taken = {name: theirs.value(name) for name in (*shape_of(theirs), *HEADS, *INPUT, *CODES)}
     if with_training:
         chosen = RunFolder(origin).read_about().get(CHOSEN, ())  # runs of former versions do not say it
-        left = {name: "auto" for name in LEFT_TO_PICTURES if name in chosen}
+        left = {name: AUTO_WORD for name in LEFT_TO_PICTURES if name in chosen}
         taken |= _training_of(theirs) | left
     taken = {name: value for name, value in taken.items() if name not in given}
     if theirs.networks.domains == AUTO and "domains" in taken:

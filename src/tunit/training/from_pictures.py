@@ -1,17 +1,19 @@
 """Settings that may be chosen from the pictures: crops, jitter of colours, when neighbours are looked for."""
 
 from tunit.clustering.composition import CLOSE, crop_area_for
-from tunit.config import FROM_PICTURES, Config
+from tunit.config import Config
+from tunit.config.fields import AUTO_WORD
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.neighbourhood import numbers_of_groups
 
-OF_COLOURS = ("hue", "saturation", "neighbours_from")  # depend on whether colours may tell the kinds apart
-LEFT_TO_PICTURES = ("crop_area", *OF_COLOURS)  # the settings that may be `auto` until the pictures are known
+# The settings that may be `auto` until the pictures are known; all but the first depend on whether colours may tell
+# the kinds apart.
+LEFT_TO_PICTURES = ("crop_area", "hue", "saturation", "neighbours_from")
 
 
 def left_to_pictures(config: Config) -> list[str]:
     """The settings that the config leaves to be chosen from the pictures."""
-    return [name for name in LEFT_TO_PICTURES if config.word(name) == "auto"]
+    return [name for name in LEFT_TO_PICTURES if config.word(name) == AUTO_WORD]
 
 
 def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Config:
@@ -19,10 +21,11 @@ def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Confi
     colours, and when E's neighbours are first looked for. pictures: None, for a benchmark without any, chooses small
     crops and keeps colours.
     """
-    if config.augment.crop_area == (0, 0):
+    left = left_to_pictures(config)
+    if "crop_area" in left:
+        left.remove("crop_area")
         area = CLOSE if pictures is None else crop_area_for(pictures.images)
         config = config.with_overrides({"crop_area": area})
-    left = [name for name in OF_COLOURS if config.value(name) == FROM_PICTURES]
     if not left:
         return config
     from tunit.clustering.colours import (  # imports scikit-learn, which takes long
