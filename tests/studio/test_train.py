@@ -19,8 +19,8 @@ from tunit.studio.app import create_app
 from tunit.studio.workspace import Workspace
 
 ADDRESS = "http://127.0.0.1:8765"
-# Replaces tunit: prints its arguments and waits for the signal to stop.
-FAKE = "import sys, time; print(sys.argv[1:], flush=True); time.sleep(60)"
+# Replaces tunit: prints its arguments, and in place of a training waits for the signal to stop.
+FAKE = "import sys, time; print(sys.argv[1:], flush=True); time.sleep(60 if sys.argv[1] == 'train' else 0)"
 
 
 @pytest.fixture

@@ -353,8 +353,8 @@ def test_a_discriminator_that_does_not_learn_and_a_drowned_gradient_are_reported
 
 
 def test_one_picture_for_all_inputs_is_reported(pictures, tmp_path):
-    """Weight decay takes G's weights to 0."""
-    found, _ = alarms_after(pictures, tmp_path / "run", weight_decay=30, generator_rate=1e-2)
+    """Weight decay takes weights of G to 0."""
+    found, _ = alarms_after(pictures, tmp_path / "run", weight_decay=300, generator_rate=2e-3)
     assert "draws one picture for all inputs" in found["one output"].sentence
 
 
