@@ -323,7 +323,14 @@ def test_remedies_name_an_option_and_its_value(name):
 
 # ---- trainings made to fail ----
 
-JOINT = {"steps": 150, "guide_only_until": 10, "average_from": 20, "log_every": 10, "checkpoint_every": 1000}
+JOINT = {
+    "steps": 150,
+    "guide_only_until": 10,
+    "average_from": 20,
+    "log_every": 10,
+    "checkpoint_every": 1000,
+    "sample_every": 0,
+}
 
 
 @pytest.fixture(scope="module")
