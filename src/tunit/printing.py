@@ -42,8 +42,8 @@ def listed(items: list[str], most: int = 6, word: str = "and") -> str:
 
 
 def numbered(number: int, noun: str) -> str:
-    """A number with a noun that takes an s: "1 step", "1000 steps"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """A number with a noun that takes an s: "1 step", "1,000 steps"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _shown(char: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from tunit._version import __version__
 from tunit.errors import ConfigError
 from tunit.features.feature_networks import NAMES
-from tunit.printing import printable, shown
+from tunit.printing import numbered, printable, shown
 from tunit.reporting.figure_rows import figure_rows
 
 UNKNOWN = "unknown"  # the licence if none is given
@@ -115,13 +115,15 @@ def _helper(facts: CardFacts) -> str:
 
 
 def _training(facts: CardFacts) -> str:
-    what = f"{facts.pictures:,} pictures" if facts.pictures is not None else "An unknown number of pictures"
+    what = (
+        numbered(facts.pictures, "picture") if facts.pictures is not None else "An unknown number of pictures"
+    )
     how = f"with labels of {facts.labels} kinds" if facts.labels else "without labels"
     when = f", begun on {facts.began}" if facts.began else ""
     lines = [plain(facts.trained_on)] if facts.trained_on else []
     lines.append(
-        f"{what} at {facts.image_size} x {facts.image_size} pixels, {how}; {facts.steps:,} steps of the method "
-        f"{plain(facts.method)}{when}, by tunit {__version__}."
+        f"{what} at {facts.image_size} x {facts.image_size} pixels, {how}; {numbered(facts.steps, 'step')} of the "
+        f"method {plain(facts.method)}{when}, by tunit {__version__}."
     )
     return "## What it was trained on\n\n" + "\n\n".join(lines)
 

@@ -8,7 +8,7 @@ from tunit.evaluation.against_trivial import COLUMNS
 from tunit.pages.charts import Series, line_chart, number
 from tunit.pages.document import bullets, data_script, document, section, short_name, table, table_of_cells
 from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
-from tunit.printing import escape, printable
+from tunit.printing import escape, numbered, printable
 from tunit.reporting.contents import Case, Contents, DomainShown
 from tunit.reporting.figure_rows import figure_rows
 from tunit.reporting.off_topic import rendered
@@ -156,7 +156,8 @@ def _domain(domain: DomainShown, c: Contents) -> str:
     )
     return (
         f'<article class="domain"><h3>{_dot(domain.number)}{escape(title)}</h3>'
-        f'<p class="meta">{domain.size:,} pictures, {share:.1%}; mean confidence {domain.confidence:.2f}</p>'
+        f'<p class="meta">{numbered(domain.size, "picture")}, {share:.1%}; '
+        f"mean confidence {domain.confidence:.2f}</p>"
         f'<div class="bar"><i style="width:{100 * share:.1f}%"></i></div>'
         f'<div class="strip">{typical}</div><p class="meta">sources in its average style</p>'
         f'<div class="strip">{redrawn}</div></article>'
