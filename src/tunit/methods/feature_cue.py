@@ -126,9 +126,9 @@ def features_cue(images: Pictures, name: str, device: torch.device, rows: Intege
     held only for the pictures to which the principal components are fitted; the network sees these twice.
     Raises DataError for features that are not finite, ConfigError as `checked_feature_cue` does.
     """
-    from tunit.clustering.measures import reduced_cue  # imports scikit-learn, which takes long
+    from tunit.clustering.measures import each_reduced  # imports scikit-learn, which takes long
 
-    return reduced_cue(_vectors_by(load_network(name, device)), images, rows)
+    return each_reduced({FEATURES: _vectors_by(load_network(name, device))}, images, rows)[FEATURES]
 
 
 def _vectors_by(network: FeatureNetwork) -> Callable[[Pictures], Vectors]:
