@@ -42,6 +42,7 @@ from tunit.training.preparation import (
     prepare_resume,
     resolved,
     resumed_config,
+    with_batches_of,
     with_domains_of,
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
@@ -72,7 +73,8 @@ def start_run(
     shards: a folder, or a URL such as s3://bucket/set).
 
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
-    fit_batch: halve the batch size until a step fits the memory; the run keeps the size found.
+    fit_batch: lower the batch sizes to the number of pictures, and halve them until a step fits the memory; the run
+    keeps the sizes found.
     start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
     log_to: a tracker that gets the metrics, too: "trackio" or "wandb".
     words: the command line that does the same as this call. If several processes must be launched and `words` is
@@ -177,6 +179,8 @@ def _prepare(
         if announce:
             announce(pictures)
         config = with_domains_of(config, pictures)
+        if fit_batch:  # again, because duplicates and pictures that cannot be read are known only now
+            config = with_batches_of(config, len(pictures.names))
         left = left_to_pictures(config)
         config = suited_to_pictures(config, pictures)
         if left and not quiet:

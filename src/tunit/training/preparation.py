@@ -40,7 +40,7 @@ Announce = Callable[[PackedPictures], None]
 
 def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
     """The config with concrete values for what a user may leave open: the image size, phases that are given as shares
-    of all steps (`resolved_schedule`) and, with `fit_batch`, the batch size.
+    of all steps (`resolved_schedule`) and, with `fit_batch`, the batch sizes.
     """
     if config.data.image_size == 0:
         if is_sharded(source):
@@ -57,19 +57,30 @@ def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
         least = config.with_overrides({"batch_size": SMALLEST_BATCH, "guide_only_batch_size": alone})
     check_footprint(least, choose_device(config.run.device))
     if fit_batch:
-        sizes = fitting_batches(config, prepare_machine(config), bytes_of_pictures(source, config))
+        number = number_of_pictures(source, config)
+        config = with_batches_of(config, number)
+        sizes = fitting_batches(config, prepare_machine(config), number * 3 * config.data.image_size**2)
         config = config.with_overrides(sizes)
         check_processes(config)
     return config
 
 
-def bytes_of_pictures(source: Path | str, config: Config) -> int:
-    """The bytes of all pictures of a source at the config's size, or a little more: duplicates are counted, too."""
+def number_of_pictures(source: Path | str, config: Config) -> int:
+    """How many pictures a source has before it is packed, or a few more: duplicates are counted, too."""
     if is_sharded(source):
-        number = len(open_shards(source).names)
-    else:
-        number = len(Search(expand_home(source), pack_settings(config)).found.pictures)
-    return number * 3 * config.data.image_size**2
+        return len(open_shards(source).names)
+    return len(Search(expand_home(source), pack_settings(config)).found.pictures)
+
+
+def with_batches_of(config: Config, number: int) -> Config:
+    """The config with batches of at most `number` pictures that all processes can share evenly. If that would be too
+    few for a batch, the config as it is, so that the training is refused with its reason.
+    """
+    most = number - number % config.run.processes
+    if most < SMALLEST_BATCH:
+        return config
+    sizes = {name: getattr(config.optimisers, name) for name in ("batch_size", "guide_only_batch_size")}
+    return config.with_overrides({name: min(size, most) for name, size in sizes.items()})
 
 
 def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
