@@ -22,6 +22,7 @@ from tunit.methods.method import Phase
 from tunit.methods.tunit import TUNIT, tunit_step
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
+from tunit.training.left_open import number_of_pictures, with_batches_of
 from tunit.training.memory import fitting
 from tunit.training.memory.fitting import (
     checkpoint_activations,
@@ -31,7 +32,6 @@ from tunit.training.memory.fitting import (
     largest_batch,
 )
 from tunit.training.memory.saved_tensors import SavedTensorBytes
-from tunit.training.preparation import number_of_pictures, with_batches_of
 from tunit.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
