@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ def show(*lines: object) -> None:
     """Print lines of a result on standard output, each made printable."""
     for line in lines:
         print(printable(line), flush=True)
+
+
+def show_unless(quiet: bool) -> Callable[..., None]:
+    """`show`; if `quiet`, a function that prints nothing."""
+    return (lambda *lines: None) if quiet else show
 
 
 def command(*words: object) -> str:

@@ -218,7 +218,9 @@ def resume_run(
             config, about = resumed_config(run.read_config(), overrides or {}), run.read_about()
             started = bool(checkpoints(run.checkpoints))
             if not must_launch(config):
-                pictures, ready = prepare_resume(run, config, about, source, started, progress, announce)
+                pictures, ready = prepare_resume(
+                    run, config, about, source, started, progress, announce, quiet
+                )
         if not must_launch(config):
             check_same_folder(run)
             return plan.carry_out(config, run, pictures, ready, resume=started)

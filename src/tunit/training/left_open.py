@@ -2,6 +2,7 @@
 domains. What depends on the pictures' content is in `training.from_pictures`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tunit.config import AUTO, Config
@@ -21,9 +22,9 @@ from tunit.training.processes import check_processes
 from tunit.training.resources import prepare_machine
 
 
-def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
+def resolved(config: Config, source: Path | str, fit_batch: bool, say: Callable[[str], None]) -> Config:
     """The config with concrete values for what a user may leave open: the image size, phases that are given as shares
-    of all steps (`resolved_schedule`) and, with `fit_batch`, the batch sizes.
+    of all steps (`resolved_schedule`) and, with `fit_batch`, the batch sizes. say: is told of what takes long.
     """
     if config.data.image_size == 0:
         if is_sharded(source):
@@ -34,12 +35,13 @@ def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
     config = config.resolved_schedule()
     check_config(config)
     check_processes(config)
-    config = least = checked_feature_cue(config)
+    config = least = checked_feature_cue(config, say=say)
     if fit_batch:
         alone = min(config.optimisers.guide_only_batch_size, SMALLEST_BATCH)  # 0: as batch_size
         least = config.with_overrides({"batch_size": SMALLEST_BATCH, "guide_only_batch_size": alone})
     check_footprint(least, choose_device(config.run.device))
     if fit_batch:
+        say("looking for batch sizes that fit the memory")
         number = number_of_pictures(source, config)
         config = with_batches_of(config, number)
         sizes = fitting_batches(config, prepare_machine(config), number * 3 * config.data.image_size**2)

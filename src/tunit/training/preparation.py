@@ -21,9 +21,9 @@ from tunit.files.paths import absolute, path_or_url
 from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.feature_cue import checked_feature_cue
-from tunit.printing import command, show, shown
+from tunit.printing import command, show_unless, shown
 from tunit.training.fine_tuning import write_beginning
-from tunit.training.from_pictures import choices, left_to_pictures, suited_to_pictures
+from tunit.training.from_pictures import choices, choosing, left_to_pictures, suited_to_pictures
 from tunit.training.initial_state import with_found_domains
 from tunit.training.interrupt import StopSignals
 from tunit.training.left_open import resolved, with_batches_of, with_domains_of
@@ -68,8 +68,10 @@ def prepare_new(wanted: NewRun) -> tuple[Config, PackedPictures, Ready | None]:
     build their own).
     """
     run, source, start_from = wanted.run, wanted.source, wanted.start_from
+    say = show_unless(wanted.quiet)
     with preparing(run) as new, StopSignals(at_once=True):
-        config = resolved(wanted.config, source, wanted.fit_batch)
+        say(f"reading the pictures of {source}")
+        config = resolved(wanted.config, source, wanted.fit_batch, say)
         pictures = pack(source, new.data, config, wanted.strict, wanted.progress)
         if wanted.announce:
             wanted.announce(pictures)
@@ -77,9 +79,12 @@ def prepare_new(wanted: NewRun) -> tuple[Config, PackedPictures, Ready | None]:
         if wanted.fit_batch:  # again, because duplicates and pictures that cannot be read are known only now
             config = with_batches_of(config, len(pictures.names))
         left = left_to_pictures(config)
+        if left:
+            say(choosing(left))
         config = suited_to_pictures(config, pictures)
-        if left and not wanted.quiet:
-            show(choices(left, config))
+        if left:
+            say(choices(left, config))
+        say("building the networks")
         device = choose_device(config.run.device)
         check_footprint(config, device, len(pictures.names))
         notes: dict[str, object] = {CHOSEN: left}
@@ -161,11 +166,15 @@ def prepare_resume(
     started: bool,
     progress: Progress | None,
     announce: Announce | None,
+    quiet: bool = True,
 ) -> tuple[PackedPictures, Ready | None]:
     """Check that a run can resume with these settings and pictures, then write what has changed into the run.
 
+    quiet: say nothing of what takes long.
     Returns the packed pictures, and what to go on with (None if several processes will read it themselves).
     """
+    say = show_unless(quiet)
+    say(f"reading the pictures and the last checkpoint of {run.path}")
     with preparing(run) as new, StopSignals(at_once=True):
         pictures, packed = pictures_of(run, new.data, config, source, about.get("source"), progress)
         if announce:
@@ -176,7 +185,7 @@ def prepare_resume(
         ready = make_ready(config, pictures, run.checkpoints if started else None)
         _check_steps(run, config, ready.state.step)
         if ready.state.step < config.schedule.guide_only_until:
-            checked_feature_cue(with_found_domains(config, ready.state), about)
+            checked_feature_cue(with_found_domains(config, ready.state), about, say)
         described = with_resume(about, choose_device(config.run.device))
         if packed and source is not None:
             described = described | {"source": absolute(source)}
