@@ -10,7 +10,7 @@ from tunit._version import __version__
 from tunit.errors import ConfigError
 from tunit.features.feature_networks import NAMES
 from tunit.printing import numbered, printable, shown
-from tunit.reporting.figure_rows import figure_rows
+from tunit.reporting.figure_rows import figure_rows, measured_on
 
 UNKNOWN = "unknown"  # the licence if none is given
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
@@ -160,8 +160,8 @@ def _figures(facts: CardFacts) -> str:
     step = found.get("step")
     after = f" after step {step:,}" if isinstance(step, int) else ""
     lead = (
-        f"By `tunit evaluate` on held-back pictures{after}. Feature network: {network}; figures of other networks "
-        "cannot be compared with these."
+        f"By `tunit evaluate` on {plain(measured_on(found))}{after}. Feature network: {network}; figures of other "
+        "networks cannot be compared with these."
     )
     return f"## Figures\n\n{lead}\n\n" + "\n".join(rows)
 
