@@ -110,6 +110,8 @@ def test_train_has_a_flag_for_every_setting():
     [
         (["--crop-area", "auto", "FOLDER"], "auto"),
         (["--crop-area=auto", "FOLDER"], "auto"),
+        (["--crop-ar", "auto", "FOLDER"], "auto"),  # the beginning of a flag
+        (["--crop-ar=auto", "FOLDER"], "auto"),
         (["FOLDER", "--crop-area", "auto"], "auto"),
         (["--crop-area", "0.3", "0.9", "FOLDER"], "0.3 0.9"),
         (["--crop-area", "0", "0", "FOLDER"], "0 0"),

@@ -114,8 +114,15 @@ def odd_folder(tmp_path):
     return root
 
 
-def test_a_noun_has_an_s_unless_there_is_one():
-    assert [numbered(number, "step") for number in (0, 1, 2000)] == ["0 steps", "1 step", "2000 steps"]
+def test_a_noun_has_an_s_unless_there_is_one_and_thousands_have_a_separator():
+    said = {0: "0 steps", 1: "1 step", 999: "999 steps", 1000: "1,000 steps", 2_000_000: "2,000,000 steps"}
+    assert {number: numbered(number, "step") for number in said} == said
+
+
+def test_no_other_code_chooses_between_picture_and_pictures():
+    """A sentence with a number of pictures takes `numbered`, so that all have the separator, and 1 has no s."""
+    own_plural = re.compile(r"""["']picture["'] if |f"1 picture"|1 picture" if """)
+    assert not [str(f) for f in SOURCE.rglob("*.py") if own_plural.search(f.read_text())]
 
 
 def test_names_that_are_not_valid_text_are_listed(odd_folder, tmp_path, capsys):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tunit.commands.several_numbers import spread
 from tunit.config import suggestion
-from tunit.config.fields import AUTO_WORD
 from tunit.errors import ConfigError
 from tunit.files.paths import expand_home, path_or_url
 from tunit.printing import remark
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         """As in argparse, but an unknown flag is reported first: it can make another argument seem missing."""
         if args is not None and self._subparsers is None:
             self._refuse_unknown(args)
-            args = self._spread(args)
+            args = spread(args, self._option_string_actions)
         return super().parse_known_args(args, namespace)
 
     def _refuse_unknown(self, words: Sequence[str]) -> None:
@@ -54,24 +54,6 @@ class Parser(argparse.ArgumentParser):
             names = [flag.removeprefix("--") for flag in flags if flag.startswith("--")]
             close = suggestion(given.lstrip("-").replace("_", "-"), names, prefix="--")
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
-
-    def _spread(self, words: Sequence[str]) -> list[str]:
-        """The words of the command line, with "auto" after a flag of several numbers once for each of them, because
-        argparse counts what follows a flag.
-        """
-        numbers = {
-            flag: a.nargs for flag, a in self._option_string_actions.items() if isinstance(a.nargs, int)
-        }
-        spread: list[str] = []
-        for word in words:
-            flag, _, value = word.partition("=")
-            if flag in numbers and value == AUTO_WORD:
-                spread += [flag, *[value] * numbers[flag]]
-            elif word == AUTO_WORD and spread and spread[-1] in numbers:
-                spread += [word] * numbers[spread[-1]]
-            else:
-                spread.append(word)
-        return spread
 
     def error(self, message: str) -> NoReturn:
         """Print one sentence on standard error and end with exit code 2. For a number that is out of its range, raise

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tunit.errors import ConfigError
 from tunit.failures import GPU_MEMORY
+from tunit.printing import numbered
 
 # Parameters of glibc's mallopt, from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -55,10 +56,9 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 def _too_few(name: str, device: torch.device, number: int) -> str:
     """The message for a device whose index is not below the number of such devices."""
-    noun = "device" if number == 1 else "devices"
     remedy = f"take {device.type}:0" if number == 1 else f"take {device.type}:0 to {device.type}:{number - 1}"
     return (
-        f"device is {name!r}, but torch sees {number} {device.type} {noun}: "
+        f"device is {name!r}, but torch sees {numbered(number, f'{device.type} device')}: "
         f"{remedy + ', or cpu' if number else 'take cpu'}"
     )
 

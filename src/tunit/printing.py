@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def listed(items: list[str], most: int = 6, word: str = "and") -> str:
 
 
 def numbered(number: int, noun: str) -> str:
-    """A number with a noun that takes an s: "1 step", "1000 steps"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """A number with a noun that takes an s: "1 step", "1,000 steps"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _shown(char: str) -> str:
@@ -78,6 +78,11 @@ def show(*lines: object) -> None:
     """Print lines of a result on standard output, each made printable."""
     for line in lines:
         print(printable(line), flush=True)
+
+
+def show_unless(quiet: bool) -> Callable[..., None]:
+    """`show`; if `quiet`, a function that prints nothing."""
+    return (lambda *lines: None) if quiet else show
 
 
 def command(*words: object) -> str:

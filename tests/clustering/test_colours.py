@@ -73,9 +73,26 @@ def test_of_a_large_set_some_pictures_are_looked_at(monkeypatch):
     looked = []
     monkeypatch.setattr("tunit.clustering.colours.MOST_COMPARED", 50)
     monkeypatch.setattr(
-        "tunit.clustering.colours.reduced_cue",
-        lambda cue, images, rows: looked.append(images[rows]) or torch.zeros(len(rows), 3),
+        "tunit.clustering.colours.each_reduced",
+        lambda cues, images, rows: (
+            looked.append(images[rows]) or dict.fromkeys(cues, torch.zeros(len(rows), 3))
+        ),
     )
     images = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
     assert settings_by_colours(images, [3]) == KEEP_COLOURS
     assert looked and all(np.array_equal(some, images[::3]) for some in looked)
+
+
+def test_every_picture_that_is_looked_at_is_read_once(monkeypatch):
+    """Shards may be in a store: there, each reading is a request."""
+    read = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, rows):
+            read.extend(np.atleast_1d(np.arange(len(self))[rows]))
+            return np.asarray(super().__getitem__(rows))
+
+    monkeypatch.setattr("tunit.clustering.colours.MOST_COMPARED", 80)
+    images = pictures(4, any_paint, lambda kind: (3, 5, 9, 16)[kind])
+    assert settings_by_colours(images.view(Watched), [4]) == IGNORE_COLOURS
+    assert read == list(range(0, 160, 2))

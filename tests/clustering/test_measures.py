@@ -83,15 +83,16 @@ def test_only_the_pictures_that_components_are_fitted_to_have_a_cue_in_full(monk
         return np.random.default_rng(len(images)).random((len(images), 100), dtype=np.float32)
 
     def noted(*given):
-        shapes.append((found := cues.by_chunks(*given)).shape)
+        found = cues.each_by_chunks(*given)
+        shapes.append([of_cue.shape for of_cue in found.values()])
         return found
 
     monkeypatch.setattr(measures, "CUES", {"one": wide, "two": wide})
     monkeypatch.setattr(measures, "MOST_FITTED", 100)
-    monkeypatch.setattr(measures, "by_chunks", noted)
+    monkeypatch.setattr(measures, "each_by_chunks", noted)
     found = reduced_cues(np.zeros((1000, 32, 32, 3), np.uint8))
     assert [cue.shape for cue in found.values()] == [(1000, 64)] * 2
-    assert shapes == [(100, 100), (1000, 64)] * 2
+    assert shapes == [[(100, 100)] * 2, [(1000, 64)] * 2]
 
 
 @pytest.mark.filterwarnings("error")

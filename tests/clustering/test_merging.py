@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from tunit.clustering import merging, ward
 from tunit.clustering.graph import edges_of
@@ -178,3 +179,23 @@ def test_pairs_are_merged_until_all_are_separate():
     for found in (every, some):
         merged = merge_pairs(np.arange(6), apart, lambda smaller, left: np.full(len(smaller), 2.0), found)
         assert merged.tolist() == [0, 0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("usual", "needed_of_two", "limit"),
+    [
+        (2.0, 1.0, 1.4),  # seven tenths of the usual separation
+        (1.0, 1.0, 1.0),  # what is needed, if that is more
+        (10.0, 1.0, 2.2),  # but never more than 2.2
+        (1.0, 5.0, 2.2),
+    ],
+)
+@pytest.mark.parametrize(("each", "share"), [(30, 1.0), (15, 0.5)])  # the limit of small groups is lower
+def test_the_limit_below_which_two_groups_are_merged(monkeypatch, usual, needed_of_two, limit, each, share):
+    """Of two groups whose separation is given, and all of whose pictures are neighbours."""
+    groups, points = np.repeat([0, 1], each), np.zeros((2 * each, 1))
+    edges = csr_matrix(np.ones((2 * each, 2 * each)))
+    for times, number in ((0.98, 1), (1.02, 2)):
+        monkeypatch.setattr(merging, "separation", lambda *_, value=times * share * limit: value)
+        merged = merge_unseparated(points, groups, usual, lambda left: needed_of_two, edges)
+        assert merged.max() + 1 == number

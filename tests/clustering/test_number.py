@@ -275,3 +275,18 @@ def test_the_reasons_say_what_speaks_for_the_number_and_what_against_one_more():
         "speaks for 4 groups (needed: 1.32)" in said[0]
         and "speaks against 5 groups (needed: 1.40)" in said[1]
     )
+
+
+@pytest.mark.parametrize(("pictures", "near"), [(5, 4), (400, 10), (1099, 10), (1100, 11), (2050, 20)])
+def test_the_graph_has_a_neighbour_for_every_hundred_pictures_but_at_least_ten(monkeypatch, pictures, near):
+    class Asked(Exception):
+        """The graph was asked for; the rest of the search is not needed."""
+
+    def asked(vectors, k):
+        raise Asked(k)
+
+    monkeypatch.setattr(number, "find_neighbours", asked)
+    codes = np.random.default_rng(0).normal(size=(pictures, 2))
+    with pytest.raises(Asked) as found:
+        choose_number(codes, 2, seed=0)
+    assert found.value.args == (near,)

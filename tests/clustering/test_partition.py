@@ -8,6 +8,7 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
+from tunit.clustering import partition
 from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.partition import (
@@ -107,6 +108,31 @@ def test_if_it_has_not_learnt_from_the_first_graph_its_codes_decide_nothing():
     divisions = {"codes": of_codes, "cue": of_cue}
     assert best_partition(graphs[1:], divisions)[0] == "codes"
     assert best_partition(graphs, divisions)[0] == "cue"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "best"),
+    [
+        # At least nine tenths of the largest modularity on the first graph: it fits, and the sums decide.
+        (0.91, 0.14, "other"),
+        (0.91, 0.08, "largest"),
+        # Less: its sum must be larger by a tenth.
+        (0.89, 0.16, "largest"),
+        (0.5, 0.59, "largest"),
+        (0.5, 0.61, "other"),
+    ],
+)
+def test_from_where_on_a_division_fits_the_graph_from_which_e_has_learnt(monkeypatch, first, second, best):
+    """Two divisions of given modularities on the two graphs; that of the largest on the first graph is 1 and 0."""
+    modularities = {"largest": (1.0, 0.0), "other": (first, second)}
+    divisions = {"largest": np.array([0, 1]), "other": np.array([1, 0])}
+    names = {groups.tobytes(): name for name, groups in divisions.items()}
+    monkeypatch.setattr(partition, "edges_of", lambda graph: graph)
+    monkeypatch.setattr(partition, "normalised_cut", lambda *_: 1.0)
+    monkeypatch.setattr(
+        partition, "modularity", lambda graph, groups: modularities[names[groups.tobytes()]][graph]
+    )
+    assert best_partition([0, 1], divisions)[0] == best
 
 
 def test_clusterings_with_different_mistakes_agree_on_the_truth():

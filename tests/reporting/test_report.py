@@ -1,5 +1,6 @@
 """A run's report: complete, in one file, and working in a real browser."""
 
+import html
 import json
 import re
 import shutil
@@ -95,6 +96,23 @@ def test_pictures_that_may_be_off_topic_are_shown_with_the_domains(run, tmp_path
         assert ("Perhaps off-topic" in domains) is shown
         assert ("29 of 29 pictures have an outlier score" in domains) is shown
         assert "<img src=x" not in page
+
+
+def test_it_says_which_figures_are_of_held_back_pictures_and_which_of_training_pictures(run, page, tmp_path):
+    assert "are of the training pictures, unless it says otherwise" in page
+    assert "Of held-back pictures, by `tunit evaluate`" in page
+    assert "<span>training pictures</span>" in page
+    assert re.search(r"On \d+ of the training pictures, with as many groups as domains", page)
+    assert 'Curves of an "evaluation"' not in html.unescape(page)  # it was not measured during the training
+    shutil.copytree(run, tmp_path / "run")
+    result = tmp_path / "run" / "evaluation" / "evaluation.json"
+    unfair = {"notes": ["3 of the 28 pictures were trained on: figures are fair only for pictures held back"]}
+    result.write_text(json.dumps(json.loads(result.read_text()) | unfair))
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 12, "evaluation/mFID": 12.5}\n')
+    again = html.unescape(write_report(tmp_path / "run", tmp_path / "again.html").read_text("utf-8"))
+    assert "Of pictures that were not all held back (3 of the 28 pictures were trained on), by" in again
+    assert 'Curves of an "evaluation" are of held-back pictures if the run was given any' in again
 
 
 def test_figures_of_an_older_model_are_said_to_be_so(page):

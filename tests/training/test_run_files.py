@@ -252,7 +252,9 @@ def test_jitter_and_the_start_of_neighbours_are_chosen_from_the_pictures(tmp_pat
         run = tmp_path / f"run of {name}"
         start_run(tmp_path / name, run, tiny_config(**left, steps=4, guide_only_until=4, domains=4))
         flags = "--hue {:g} --saturation {:g} --neighbours-from {:g}".format(*expected)
-        assert f"chosen from the pictures: {flags}" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "choosing --hue, --saturation and --neighbours-from from the pictures\n" in said
+        assert f"chosen from the pictures: {flags}" in said
         config = read_run_config(run / "config.toml")
         assert (config.augment.hue, config.augment.saturation, config.clustering.neighbours_from) == expected
         searched = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -8,7 +8,7 @@ from typing import Any
 from tunit.errors import RunError
 from tunit.files.atomic import write_text
 from tunit.files.reading import Record, UnreadableError, parse_json, read_text
-from tunit.printing import command
+from tunit.printing import command, numbered
 
 NAME = "number_of_domains.json"  # in a run's folder
 LARGEST = 1 << 20  # bytes; a larger file is refused
@@ -55,8 +55,8 @@ class Choice:
             before = "" if best.domains == self.domains else f"{best.domains} before groups were merged, "
             own = f" ({before}score {best.score:.2f})"
         runners = f"; runners-up: {', '.join(others)}" if others else ""
-        noun = "domain" if self.domains == 1 else "domains"
-        return f"{self.domains} {noun} found among {self.pictures:,} pictures{own}{runners}"
+        found = f"{numbered(self.domains, 'domain')} found among {numbered(self.pictures, 'picture')}"
+        return f"{found}{own}{runners}"
 
 
 def read_choice(record: Record) -> Choice:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tunit.clustering.cues import CUES, Pictures
-from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, Comparison, reduced_cue
+from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, Comparison, each_reduced
 
 WITHOUT_COLOURS = ("outlines", "textures")  # the cues that see only grey pictures
 # Settings by name, if colours may tell the kinds apart, and if other cues do so.
@@ -26,7 +26,7 @@ def settings_by_colours(images: Pictures, groups: Sequence[int]) -> dict[str, fl
     At most MOST_COMPARED pictures, evenly spread over the set, are looked at.
     """
     rows = np.arange(0, len(images), -(-len(images) // MOST_COMPARED))
-    cues = {name: reduced_cue(CUES[name], images, rows) for name in ("colours", *WITHOUT_COLOURS)}
+    cues = each_reduced({name: CUES[name] for name in ("colours", *WITHOUT_COLOURS)}, images, rows)
     compared = Comparison(cues, groups)
     best = compared.best(WITHOUT_COLOURS)
     return (

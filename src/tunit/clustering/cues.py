@@ -13,7 +13,7 @@ References:
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TypeVar
 
@@ -134,15 +134,27 @@ def by_chunks(
 
     rows: indices of the pictures to use. If `images` is a memory-mapped file, only these pictures are read.
     """
+    return each_by_chunks({"": function}, images, rows)[""]
+
+
+def each_by_chunks(
+    functions: Mapping[str, Callable[[Pictures], NDArray[T]]], images: Pictures, rows: Integers | None = None
+) -> dict[str, NDArray[T]]:
+    """The results of several functions by name, each as `by_chunks` gives it; every picture is read only once.
+
+    Raises ValueError if there are no pictures.
+    """
     number = len(images) if rows is None else len(rows)
-    found = None
-    for part in (slice(i, i + CHUNK) for i in range(0, number, CHUNK)):
-        chunk = function(images[part if rows is None else rows[part]])
-        if found is None:  # one array for all, because joining parts in the end would need twice the memory
-            found = np.empty((number, *chunk.shape[1:]), chunk.dtype)
-        found[part] = chunk
-    if found is None:
+    if not number:
         raise ValueError("there are no pictures")
+    found: dict[str, NDArray[T]] = {}
+    for part in (slice(i, i + CHUNK) for i in range(0, number, CHUNK)):
+        some = images[part if rows is None else rows[part]]
+        for name, function in functions.items():
+            chunk = function(some)
+            if name not in found:  # one array for all, because joining parts would need twice the memory
+                found[name] = np.empty((number, *chunk.shape[1:]), chunk.dtype)
+            found[name][part] = chunk
     return found
 
 

@@ -10,6 +10,7 @@ References:
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from tunit.clustering.cues import CUES, Integers, Pictures, Vectors, by_chunks
+from tunit.clustering.cues import CUES, Integers, Pictures, Vectors, each_by_chunks
 from tunit.clustering.groups_by_chance import GroupsByChance
 
 REDUCED = 64  # principal components that replace a wider cue
@@ -51,24 +52,42 @@ def reduction(vectors: Tensor, width: int = REDUCED) -> Callable[[Tensor], Tenso
 
 
 def reduced_cues(images: Pictures, rows: Integers | None = None) -> dict[str, Tensor]:
-    """Every cue that needs no training by name, as `reduced_cue` gives it."""
-    return {name: reduced_cue(cue, images, rows) for name, cue in CUES.items()}
+    """Every cue that needs no training by name, as `each_reduced` gives it."""
+    return each_reduced(CUES, images, rows)
 
 
-def reduced_cue(cue: Callable[[Pictures], Vectors], images: Pictures, rows: Integers | None = None) -> Tensor:
-    """A cue, `reduced`: (N, at most REDUCED) float32, of pictures (N, S, S, 3). cue: gives (n, any width).
+def each_reduced(
+    cues: Mapping[str, Callable[[Pictures], Vectors]], images: Pictures, rows: Integers | None = None
+) -> dict[str, Tensor]:
+    """Cues by name, `reduced`: each (N, at most REDUCED) float32, of pictures (N, S, S, 3).
 
-    rows: indices of the pictures to use; None for all. Of a large set, the cue is held in full only for the pictures
-    to which its principal components are fitted.
+    cues: functions that give (n, any width). rows: indices of the pictures to use; None for all. Pictures are read
+    once for all cues, because shards may be far. Of a large set, cues are held in full only for the pictures to which
+    their principal components are fitted; these are read twice.
     """
     every = np.arange(len(images)) if rows is None else rows
     fitted = every[:: _step_of_fitted(len(every))]
-    vectors = torch.from_numpy(by_chunks(cue, images, fitted))
-    narrow = reduction(vectors)
-    if len(fitted) == len(every):
-        return narrow(vectors)
-    del vectors
-    return torch.from_numpy(by_chunks(lambda some: narrow(torch.from_numpy(cue(some))).numpy(), images, rows))
+    in_full = each_by_chunks(cues, images, fitted)
+    found, narrow = {}, {}
+    for name in cues:
+        vectors = torch.from_numpy(in_full.pop(name))
+        narrow[name] = reduction(vectors)
+        if len(fitted) == len(every):
+            found[name] = narrow[name](vectors)
+    if found:
+        return found
+    functions = {name: partial(_narrowed, cue, narrow[name]) for name, cue in cues.items()}
+    return {
+        name: torch.from_numpy(of_all) for name, of_all in each_by_chunks(functions, images, rows).items()
+    }
+
+
+def _narrowed(
+    cue: Callable[[Pictures], Vectors], narrow: Callable[[Tensor], Tensor], images: Pictures
+) -> Vectors:
+    """A cue's principal components of a few pictures; narrow: a `reduction`."""
+    components: Vectors = narrow(torch.from_numpy(cue(images))).numpy()
+    return components
 
 
 def _step_of_fitted(number: int) -> int:

@@ -30,7 +30,7 @@ from tunit.commands.sorted_results import SortedResults
 from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.files.paths import path_or_url
 from tunit.files.result_names import DOMAINS, KEPT, OVERVIEW, TABLE, gallery_of
-from tunit.printing import listed, remark, show, show_table
+from tunit.printing import listed, numbered, remark, show, show_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,11 +130,10 @@ def run(args: argparse.Namespace) -> int:
             results.claim(others, overwrite=args.overwrite)
         if args.overwrite:  # remove files of an earlier call
             results.remove({KEPT, *galleries, *older} - written)
-    noun = "picture" if len(tally.rows) == 1 else "pictures"
     said = summarise_left_out(left_out)
     if args.leave_out_outliers is not None and not left_out:
         said = "all could be used"  # "none left out" could be read as the outliers
-    show(f"{len(tally.rows):,} {noun}: {out}; {said}")
+    show(f"{numbered(len(tally.rows), 'picture')}: {out}; {said}")
     return 0
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tunit.commands.tally import Tally
 from tunit.files.result_names import KEPT
-from tunit.printing import remark, show
+from tunit.printing import numbered, remark, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,11 +45,8 @@ def write_kept(
     kept = [name for name in below if name == name.strip() and not {"\n", "\r"} & set(name)]
     write_result(path, "".join(f"{name}\n" for name in kept).encode("utf-8", "surrogateescape"))
     if broken := len(below) - len(kept):
-        one, several = "picture, whose path has", "pictures, whose paths have"
-        noun = (
-            f"{one} line breaks or ends in a space"
-            if broken == 1
-            else f"{several} line breaks or end in a space"
-        )
-        remark(f"{KEPT} lacks {broken:,} {noun}: rename the files or folders, and call again")
+        one, several = "path has line breaks or ends", "paths have line breaks or end"
+        whose = f"whose {one if broken == 1 else several} in a space"
+        lacked = numbered(broken, "picture")
+        remark(f"{KEPT} lacks {lacked}, {whose}: rename the files or folders, and call again")
     show(f"{len(below):,} of {len(tally.rows):,} pictures have an outlier score below {limit}: {KEPT}")

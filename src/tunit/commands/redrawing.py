@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tunit.commands.picture_arguments import counted, progress
-from tunit.printing import remark
+from tunit.printing import numbered, remark
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -281,6 +281,4 @@ def _tell(lost: set[str], animated: set[str]) -> None:
 
 def _counted(names: set[str], one: str, several: str, noun: str) -> str:
     """What is said of one source or of several: "1 source is ...", "2 sources are ..."."""
-    if len(names) == 1:
-        return one.format(f"1 {noun}")
-    return several.format(f"{len(names):,} {noun}s")
+    return (one if len(names) == 1 else several).format(numbered(len(names), noun))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from typing import Any
 
+from tunit.commands.several_numbers import SeveralNumbers
 from tunit.config import all_fields
 from tunit.config.config import section_types
-from tunit.config.fields import AUTO_WORD
 from tunit.config.methods import METHODS, RENAMED
 
 EXPLAINED = """\
@@ -38,10 +38,12 @@ def add_settings(parser: argparse.ArgumentParser, refused: Collection[str] = ())
         options: dict[str, Any] = {
             "dest": f"set_{name}",
             "default": argparse.SUPPRESS,
-            "nargs": "?" if switch else len(values) if len(values) > 1 else None,
+            "nargs": "?" if switch else None,
             "const": "true" if switch else None,
             "metavar": "VALUE",
         }
+        if len(values) > 1:
+            options |= {"action": SeveralNumbers, "nargs": len(values)}
         words = f"{field.metadata['help']}{choices} [paper: {default or 'empty'}]".replace("%", "%%")
         shown = argparse.SUPPRESS if name in refused else words
         group.add_argument("--" + name.replace("_", "-"), help=shown, **options)
@@ -62,13 +64,7 @@ def about(section: str) -> str:
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that the command line gives: name -> text."""
-    given = {k.removeprefix("set_"): v for k, v in vars(args).items() if k.startswith("set_")}
-    return {k: _joined(v) if isinstance(v, list) else v for k, v in given.items()}
-
-
-def _joined(values: list[str]) -> str:
-    """The numbers of a setting as one text; "auto" alone if the parser has written it for each of them."""
-    return AUTO_WORD if set(values) == {AUTO_WORD} else " ".join(values)
+    return {k.removeprefix("set_"): v for k, v in vars(args).items() if k.startswith("set_")}
 
 
 class _NoBar(nullcontext[None]):

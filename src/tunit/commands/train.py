@@ -77,8 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=_batch,
         metavar="auto|N",
-        help="auto: halve the batch sizes (of E alone and of joint steps) until steps fit the memory (if there are "
-        "too few pictures for a batch, give a smaller --batch-size); a number: as --batch-size",
+        help="auto: lower the batch sizes (of E alone and of joint steps) to the number of pictures, and halve them "
+        "until steps fit the memory; a number: as --batch-size",
     )
     parser.add_argument("--quiet", action="store_true", help="do not print the progress")
     parser.add_argument(

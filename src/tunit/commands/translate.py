@@ -30,7 +30,7 @@ from tunit.commands.redrawing import Results, named_apart, place_for, redraw_all
 from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
 from tunit.commands.translate_video import translate_video, wants_video
 from tunit.files.paths import path_or_url
-from tunit.printing import show
+from tunit.printing import numbered, show
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,9 +175,8 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"no source could be translated ({summary}): give {READABLE} pictures")
         results.finish(place)
     summary = summarise_left_out(left_out)
-    noun = "picture" if written == 1 else "pictures"
-    of_all = f" into {len(domains)} domains" if args.domain == ALL else ""
-    show(f"translated {written:,} {noun}{of_all}: {args.out}; {summary}")
+    of_all = f" into {numbered(len(domains), 'domain')}" if args.domain == ALL else ""
+    show(f"translated {numbered(written, 'picture')}{of_all}: {args.out}; {summary}")
     return 0
 
 

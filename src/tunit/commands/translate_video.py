@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.picture_arguments import files_of, find_sources, load_translator, progress
-from tunit.printing import remark, show
+from tunit.printing import numbered, remark, show
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ def translate_video(args: argparse.Namespace, style_of: "StyleOf") -> int:
         )
     sound = ", with its sound" if done.sound else ""
     summary = f"; of the references {summarise_left_out(left_out)}" if left_out else ""
-    show(f"translated {done.pictures:,} pictures of {source}{sound}: {target}{summary}")
+    show(f"translated {numbered(done.pictures, 'picture')} of {source}{sound}: {target}{summary}")
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from tunit.errors import ConfigError, DataError
+from tunit.printing import numbered
 
 GAP = 2  # pixels between pictures
 CAPTION = 18  # height of a caption strip
@@ -44,8 +45,8 @@ def gallery(
     images: Sequence[Image.Image], domain: int, size: int, *, columns: int = 6, enlarge: int = 1
 ) -> Image.Image:
     """Pictures of one domain, under a caption with its number and how many pictures it has."""
-    noun = "picture" if size == 1 else "pictures"
-    return captioned(grid(images, columns, enlarge=enlarge), f"domain {domain}: {size:,} {noun}")
+    caption = f"domain {domain}: {numbered(size, 'picture')}"
+    return captioned(grid(images, columns, enlarge=enlarge), caption)
 
 
 def matrix(

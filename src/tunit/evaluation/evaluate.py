@@ -32,6 +32,7 @@ from tunit.features.feature_networks import FeatureNetwork
 from tunit.features.of_pictures import features_of
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
+from tunit.printing import numbered
 
 MOST_COMPARED = 10_000  # translations, of all classes together, from which the overall figures are computed
 ALL = -1  # the group of all pictures, if there are not two groups
@@ -64,7 +65,7 @@ def evaluate_model(
     pictures.
     """
     result = Evaluation(features=network.name if network else NO_FEATURES)
-    say(f"sorting {len(held_back.images):,} pictures")
+    say(f"sorting {numbered(len(held_back.images), 'picture')}")
     with result.timed("domains"):
         probabilities, styles = probabilities_and_styles(model, held_back.images)
         confidences, found = (values.numpy() for values in probabilities.max(1))
@@ -87,7 +88,7 @@ def evaluate_model(
     kept = _kept([len(pairing) for pairing in pairings.values()], seed)
     for (k, pairing), rows in zip(pairings.items(), kept, strict=True):
         name = names[k] if k != ALL else "the styles of others"
-        say(f"translating {len(pairing):,} pictures into {name}")
+        say(f"translating {numbered(len(pairing), 'picture')} into {name}")
         used = network if real is not None else None
         fake = _translate_group(result, name, model, used, held_back, pairing, styles, found, pools)
         if fake is not None:
@@ -139,7 +140,7 @@ def _real_features(
     """Features of the real pictures; None if there is no network, or if they cannot be computed."""
     if network is None:
         return None
-    say(f"features of {len(train.images):,} real pictures by {network.name}")
+    say(f"features of {numbered(len(train.images), 'real picture')} by {network.name}")
     with result.timed("real features"), result.errors_as_notes("features"):
         return features_of(train.images, network, cache=cache)
     return None  # `errors_as_notes` has turned a DataError into a note

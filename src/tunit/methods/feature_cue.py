@@ -47,11 +47,16 @@ def uses_features(config: Config) -> bool:
     return bool(config.clustering.feature_cue) and used and config.schedule.guide_only_until > 0
 
 
-def checked_feature_cue(config: Config, begun: Mapping[str, Any] | None = None) -> Config:
+def checked_feature_cue(
+    config: Config,
+    begun: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Config:
     """The config, after its feature network has been loaded once. If it is a file, its path is made absolute, so that
     the run can be resumed in another working folder.
 
-    begun: for a run that resumes, what it noted when it began (`hash_of_cue`).
+    begun: for a run that resumes, what it noted when it began (`hash_of_cue`). say: is told before the network is
+    loaded, perhaps from the internet.
     Raises ConfigError if the network is not known, or its file is missing, damaged, or a program; also if a run that
     resumes began with another file.
     """
@@ -60,6 +65,7 @@ def checked_feature_cue(config: Config, begun: Mapping[str, Any] | None = None) 
     name = config.clustering.feature_cue
     if begun is not None and name not in NAMES:
         _check_same_file(name, begun.get(CUE_HASH))
+    say(f"loading the feature network {shown(name)}")
     load_network(name, torch.device("cpu"))
     return config if name in NAMES else config.with_overrides({"feature_cue": absolute(expand_home(name))})
 
@@ -126,9 +132,9 @@ def features_cue(images: Pictures, name: str, device: torch.device, rows: Intege
     held only for the pictures to which the principal components are fitted; the network sees these twice.
     Raises DataError for features that are not finite, ConfigError as `checked_feature_cue` does.
     """
-    from tunit.clustering.measures import reduced_cue  # imports scikit-learn, which takes long
+    from tunit.clustering.measures import each_reduced  # imports scikit-learn, which takes long
 
-    return reduced_cue(_vectors_by(load_network(name, device)), images, rows)
+    return each_reduced({FEATURES: _vectors_by(load_network(name, device))}, images, rows)[FEATURES]
 
 
 def _vectors_by(network: FeatureNetwork) -> Callable[[Pictures], Vectors]:

@@ -31,7 +31,10 @@ NEEDS = {
 }
 FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label
 # They act only on pictures without one.
-FOR_UNLABELLED = ("clustering_objective", "neighbours", "neighbours_from", "neighbours_every", "feature_cue")
+FOR_UNLABELLED = (
+    *("clustering_objective", "neighbours", "neighbours_from", "neighbours_every", "feature_cue"),
+    "joint_guide_factor",
+)
 
 
 def idle_settings(config: Config, given: Collection[str], *, all_labelled: bool = False) -> list[str]:

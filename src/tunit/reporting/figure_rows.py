@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tunit.evaluation.result import UNFAIR
 from tunit.pages.charts import number
+
+
+def measured_on(evaluation: Mapping[str, Any]) -> str:
+    """On which pictures a result of `tunit evaluate` was measured: "held-back pictures"; but if its notes say that
+    the run was trained on some of them, with what they say.
+    """
+    unfair = f": {UNFAIR}"
+    for note in evaluation.get("notes", []):
+        if note.endswith(unfair):
+            return f"pictures that were not all held back ({note.removesuffix(unfair)})"
+    return "held-back pictures"
 
 
 def figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -9,8 +9,8 @@ from typing import Any
 from tunit._version import __version__
 from tunit.errors import ConfigError
 from tunit.features.feature_networks import NAMES
-from tunit.printing import printable, shown
-from tunit.reporting.figure_rows import figure_rows
+from tunit.printing import numbered, printable, shown
+from tunit.reporting.figure_rows import figure_rows, measured_on
 
 UNKNOWN = "unknown"  # the licence if none is given
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
@@ -115,13 +115,15 @@ def _helper(facts: CardFacts) -> str:
 
 
 def _training(facts: CardFacts) -> str:
-    what = f"{facts.pictures:,} pictures" if facts.pictures is not None else "An unknown number of pictures"
+    what = (
+        numbered(facts.pictures, "picture") if facts.pictures is not None else "An unknown number of pictures"
+    )
     how = f"with labels of {facts.labels} kinds" if facts.labels else "without labels"
     when = f", begun on {facts.began}" if facts.began else ""
     lines = [plain(facts.trained_on)] if facts.trained_on else []
     lines.append(
-        f"{what} at {facts.image_size} x {facts.image_size} pixels, {how}; {facts.steps:,} steps of the method "
-        f"{plain(facts.method)}{when}, by tunit {__version__}."
+        f"{what} at {facts.image_size} x {facts.image_size} pixels, {how}; {numbered(facts.steps, 'step')} of the "
+        f"method {plain(facts.method)}{when}, by tunit {__version__}."
     )
     return "## What it was trained on\n\n" + "\n\n".join(lines)
 
@@ -158,8 +160,8 @@ def _figures(facts: CardFacts) -> str:
     step = found.get("step")
     after = f" after step {step:,}" if isinstance(step, int) else ""
     lead = (
-        f"By `tunit evaluate` on held-back pictures{after}. Feature network: {network}; figures of other networks "
-        "cannot be compared with these."
+        f"By `tunit evaluate` on {plain(measured_on(found))}{after}. Feature network: {network}; figures of other "
+        "networks cannot be compared with these."
     )
     return f"## Figures\n\n{lead}\n\n" + "\n".join(rows)
 

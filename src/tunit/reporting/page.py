@@ -8,12 +8,18 @@ from tunit.evaluation.against_trivial import COLUMNS
 from tunit.pages.charts import Series, line_chart, number
 from tunit.pages.document import bullets, data_script, document, section, short_name, table, table_of_cells
 from tunit.pages.embedded import THUMBNAIL, img, sprite_sheet
-from tunit.printing import escape, printable
+from tunit.printing import escape, numbered, printable
 from tunit.reporting.contents import Case, Contents, DomainShown
-from tunit.reporting.figure_rows import figure_rows
+from tunit.reporting.figure_rows import figure_rows, measured_on
 from tunit.reporting.off_topic import rendered
 from tunit.training.logs.neighbours_found import sentence_of_measures
+from tunit.training.trainer import MEASURED
 
+ON_TRAINING = "Pictures and figures of this page are of the training pictures, unless it says otherwise."
+# Of the curves.
+ON_HELD_BACK = (
+    'Curves of an "evaluation" are of held-back pictures if the run was given any, else of training ones.'
+)
 _TITLE = ": what tunit found"  # the end of the page's title
 _HEAD = 1 << 13  # the title ends within this many bytes
 
@@ -50,21 +56,22 @@ def _summary(c: Contents) -> str:
     facts = [
         (
             f"{c.pictures:,}",
-            "pictures" + (f", {c.looked:,} of them looked at" if c.looked < c.pictures else ""),
+            "training pictures" + (f", {c.looked:,} of them looked at" if c.looked < c.pictures else ""),
         ),
         (f"{used}", f"of {c.config.networks.domains} domains in use"),
         (number(c.effective), "effective domains"),
         (f"{c.step:,}", "training steps"),
     ]
     if c.accuracy is not None:
-        facts.append((f"{c.accuracy:.1%}", "of pictures with a known class match it"))
+        facts.append((f"{c.accuracy:.1%}", "of the training pictures with a known class match it"))
     cards = "".join(f'<div class="card"><b>{escape(a)}</b><span>{escape(b)}</span></div>' for a, b in facts)
     remarks = "".join(
         f'<li class="{"serious" if finding.serious else "mild"}">{escape(finding.text)}</li>'
         for finding in c.findings
     )
     remarks = f'<ul class="findings">{remarks}</ul>' if remarks else '<p class="fine">No warnings.</p>'
-    return f"<header><h1>{escape(c.title)}</h1><div class='cards'>{cards}</div>{remarks}</header>"
+    on = f'<p class="fine">{ON_TRAINING}</p>'
+    return f"<header><h1>{escape(c.title)}</h1><div class='cards'>{cards}</div>{on}{remarks}</header>"
 
 
 def _alarms(c: Contents) -> str:
@@ -96,7 +103,7 @@ def _figures(c: Contents) -> str:
     if notes:
         found += bullets(map(escape, notes), "notes")
     network = c.evaluation.get("features")
-    lead = f"Feature network: {network}."
+    lead = f"Of {measured_on(c.evaluation)}, by `tunit evaluate`. Feature network: {network}."
     if any("FID" in name for name in c.evaluation["figures"]):
         lead += " Figures of other networks cannot be compared with these."
     measured = c.evaluation.get("step", c.step)
@@ -111,7 +118,7 @@ def _beside(c: Contents) -> str:
     if not c.beside.rows:
         return ""
     found = table(("", *COLUMNS.values()), c.beside.cells())
-    note = f'<p class="fine">On {c.beside.pictures:,} of the pictures, with as many groups as domains.</p>'
+    note = f'<p class="fine">On {c.beside.pictures:,} of the training pictures, with as many groups as domains.</p>'
     return section(
         "beside", "Compared with trivial baselines, which need no training", c.beside.verdict, found + note
     )
@@ -156,7 +163,8 @@ def _domain(domain: DomainShown, c: Contents) -> str:
     )
     return (
         f'<article class="domain"><h3>{_dot(domain.number)}{escape(title)}</h3>'
-        f'<p class="meta">{domain.size:,} pictures, {share:.1%}; mean confidence {domain.confidence:.2f}</p>'
+        f'<p class="meta">{numbered(domain.size, "picture")}, {share:.1%}; '
+        f"mean confidence {domain.confidence:.2f}</p>"
         f'<div class="bar"><i style="width:{100 * share:.1f}%"></i></div>'
         f'<div class="strip">{typical}</div><p class="meta">sources in its average style</p>'
         f'<div class="strip">{redrawn}</div></article>'
@@ -268,9 +276,10 @@ def _curves(c: Contents) -> str:
             part if part in ("discriminator", "generator") else f"{part}: {series[0]}", []
         ).append(series)
     charts = "".join(line_chart(title, series) for title, series in groups.items())
-    return section(
-        "curves", "Curves", "How training went.", f'<div class="charts">{charts}</div>' if charts else ""
-    )
+    lead = "How training went."
+    if any(name.startswith(MEASURED) for row in c.metrics for name in row):
+        lead += f" {ON_HELD_BACK}"
+    return section("curves", "Curves", lead, f'<div class="charts">{charts}</div>' if charts else "")
 
 
 def _settings(c: Contents) -> str:

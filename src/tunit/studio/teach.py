@@ -18,7 +18,7 @@ from tunit.files.reading import UnreadableError, parse_json
 from tunit.methods.model_file import TENSORS
 from tunit.networks.tensor_file import written_checksum
 from tunit.pages.document import data_script
-from tunit.printing import escape, printable
+from tunit.printing import escape, numbered, printable
 from tunit.studio.action_log import StaleError
 from tunit.studio.actions import Action
 from tunit.studio.command_lines import FewLabels, check_method, check_name, suggested_name
@@ -196,7 +196,7 @@ def _state(now: LabelState) -> dict[str, Any]:
 def _said(action: Action) -> str:
     """An action in words."""
     number = len(action.get("pictures") or action.get("part") or ())
-    many = "1 picture" if number == 1 else f"{number:,} pictures"
+    many = numbered(number, "picture")
     what = action["do"]
     if what == "name":
         name = action["name"]

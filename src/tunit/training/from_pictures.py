@@ -5,6 +5,7 @@ from tunit.config import Config
 from tunit.config.fields import AUTO_WORD
 from tunit.data.packing.packed import PackedPictures
 from tunit.methods.neighbourhood import numbers_of_groups
+from tunit.printing import listed
 
 # The settings that may be `auto` until the pictures are known; all but the first depend on whether colours may tell
 # the kinds apart.
@@ -38,6 +39,12 @@ def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Confi
     if pictures is not None and not idle:
         chosen = settings_by_colours(pictures.images, numbers_of_groups(config))
     return config.with_overrides({name: chosen[name] for name in left})
+
+
+def choosing(names: list[str]) -> str:
+    """What `suited_to_pictures` is about to do for these settings, at least one: it may take several seconds."""
+    flags = [f"--{name.replace('_', '-')}" for name in names]
+    return f"choosing {listed(flags)} from the pictures"
 
 
 def choices(names: list[str], config: Config) -> str:

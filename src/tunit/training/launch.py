@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tunit.config import Config
-from tunit.data.packing.packed import PackedPictures, open_packed
+from tunit.data.packing.packed import open_packed
 from tunit.distributed.collectives import broadcast_from_rank_zero, is_rank_zero, largest_of_ranks
 from tunit.distributed.launcher import restarts
 from tunit.distributed.process_group import process_group, rank_zero_alone
@@ -15,9 +15,8 @@ from tunit.errors import ConfigError, EndedInOtherProcesses, RunError, TunitErro
 from tunit.files.destination import STUDIO, check_apart
 from tunit.files.paths import expand_home, path_or_url
 from tunit.given import whole_number
-from tunit.machine import choose_device
 from tunit.methods.state import TrainingState
-from tunit.printing import show, shown
+from tunit.printing import shown
 from tunit.training.all_ranks import (
     TrainingPlan,
     begun_by_this_job,
@@ -27,27 +26,21 @@ from tunit.training.all_ranks import (
     say_it_goes_on,
 )
 from tunit.training.checkpoint import checkpoints
-from tunit.training.fine_tuning import check_shape, write_beginning
-from tunit.training.from_pictures import choices, left_to_pictures, suited_to_pictures
-from tunit.training.interrupt import StopSignals
+from tunit.training.fine_tuning import check_shape
 from tunit.training.logs.tracking import check_tracker
-from tunit.training.memory.fitting import check_memory
-from tunit.training.memory.footprint import check_footprint
-from tunit.training.new_run import check_begun, check_free, locked_and_tidied, move_into_place, preparing
+from tunit.training.new_run import check_begun, check_free, locked_and_tidied
 from tunit.training.preparation import (
     Announce,
+    NewRun,
     Progress,
-    make_ready_if_one_process,
-    pack,
+    prepare_new,
     prepare_resume,
-    resolved,
     resumed_config,
-    with_domains_of,
 )
 from tunit.training.processes import check_processes, launch, launch_config, must_launch, with_ranks
 from tunit.training.resources import resolve_machine
-from tunit.training.run_folder import CHOSEN, NEW, RunFolder, begin_run, check_same_folder, given_run
-from tunit.training.trainer import Evaluate, Ready, make_ready
+from tunit.training.run_folder import NEW, RunFolder, check_same_folder, given_run
+from tunit.training.trainer import Evaluate, make_ready
 
 
 def start_run(
@@ -72,7 +65,8 @@ def start_run(
     shards: a folder, or a URL such as s3://bucket/set).
 
     progress: called with (done, all) while pictures are packed; announce: called with the packed pictures.
-    fit_batch: halve the batch size until a step fits the memory; the run keeps the size found.
+    fit_batch: lower the batch sizes to the number of pictures, and halve them until a step fits the memory; the run
+    keeps the sizes found.
     start_from: a run whose E, G and D are the initial weights; see `training.fine_tuning`.
     log_to: a tracker that gets the metrics, too: "trackio" or "wandb".
     words: the command line that does the same as this call. If several processes must be launched and `words` is
@@ -99,26 +93,36 @@ def start_run(
         flags = {"--overwrite": overwrite, "--strict": strict, "--batch=auto": fit_batch}
         own_words = _words_of(source, out, flags, start_from, log_to)
         return _in_new_processes(words, own_words, config, run, evaluate, max_restarts)
-    plan = TrainingPlan(evaluate, evaluate_every, quiet, log_to)
-    with process_group(torch.device(config.run.device)), ExitStack() as lock:
+    new = NewRun(run, source, config, start_from, fit_batch, strict, progress, announce, quiet)
+    return _begin_or_go_on(new, TrainingPlan(evaluate, evaluate_every, quiet, log_to), overwrite)
+
+
+def _begin_or_go_on(new: NewRun, plan: TrainingPlan, overwrite: bool) -> TrainingState:
+    """What each process does: rank 0 prepares the new run, and all train it; or all go on with it, if this job of
+    torchrun has begun it before. Returns the final state.
+    """
+    run = new.run
+    with process_group(torch.device(new.config.run.device)), ExitStack() as lock:
         restarted = largest_of_ranks(restarts())
         if broadcast_from_rank_zero(int(is_rank_zero() and begun_by_this_job(run, restarted))):
             if not restarted:
-                check_same_source(run, source)
+                check_same_source(run, new.source)
             say_it_goes_on(run, restarted)
             return resume_run(
-                out, evaluate=evaluate, evaluate_every=evaluate_every, quiet=quiet, log_to=log_to
+                run.path,
+                evaluate=plan.evaluate,
+                evaluate_every=plan.evaluate_every,
+                quiet=plan.quiet,
+                log_to=plan.log_to,
             )
         if not is_rank_zero():
             return follow_rank_zero(run, plan)
         with rank_zero_alone():
             check_not_moved(run, restarted)
             _take_folder(run, lock, overwrite)
-            config, pictures, ready = _prepare(
-                run, source, config, start_from, fit_batch, strict, progress, announce, quiet
-            )
+            config, pictures, ready = prepare_new(new)
         check_same_folder(run)
-        return plan.carry_out(config, run, pictures, ready, resume=start_from is not None)
+        return plan.carry_out(config, run, pictures, ready, resume=new.start_from is not None)
 
 
 def _check_given(evaluate: Evaluate | None, evaluate_every: int, log_to: str) -> None:
@@ -153,45 +157,6 @@ def _take_folder(run: RunFolder, lock: ExitStack, overwrite: bool) -> None:
     lock.enter_context(locked_and_tidied(run))
     # Again, under the lock: another process may have written there since.
     check_free(run, overwrite=overwrite, owned=True)
-
-
-def _prepare(
-    run: RunFolder,
-    source: Path | str,
-    config: Config,
-    start_from: Path | None,
-    fit_batch: bool,
-    strict: bool,
-    progress: Progress | None,
-    announce: Announce | None,
-    quiet: bool,
-) -> tuple[Config, PackedPictures, Ready | None]:
-    """Prepare the new run in RUN/.new, check it, and put it in its place.
-
-    Returns the config with all values chosen, the packed pictures, and the initial state (None if several processes
-    build their own).
-    """
-    with preparing(run) as new, StopSignals(at_once=True):
-        config = resolved(config, source, fit_batch)
-        pictures = pack(source, new.data, config, strict, progress)
-        if announce:
-            announce(pictures)
-        config = with_domains_of(config, pictures)
-        left = left_to_pictures(config)
-        config = suited_to_pictures(config, pictures)
-        if left and not quiet:
-            show(choices(left, config))
-        check_footprint(config, choose_device(config.run.device), len(pictures.names))
-        notes: dict[str, object] = {CHOSEN: left}
-        if start_from is not None:
-            notes["start_from"] = write_beginning(config, start_from, new.checkpoints, pictures)
-        ready = make_ready_if_one_process(config, pictures, new.checkpoints if start_from else None)
-        device = choose_device(config.run.device)
-        if run.exists():
-            check_memory(config, device)
-        begin_run(new, config, source, pictures, device, notes)
-        move_into_place(run)
-    return config, pictures, ready
 
 
 def _in_new_processes(
@@ -253,7 +218,9 @@ def resume_run(
             config, about = resumed_config(run.read_config(), overrides or {}), run.read_about()
             started = bool(checkpoints(run.checkpoints))
             if not must_launch(config):
-                pictures, ready = prepare_resume(run, config, about, source, started, progress, announce)
+                pictures, ready = prepare_resume(
+                    run, config, about, source, started, progress, announce, quiet
+                )
         if not must_launch(config):
             check_same_folder(run)
             return plan.carry_out(config, run, pictures, ready, resume=started)

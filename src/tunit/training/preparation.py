@@ -1,85 +1,101 @@
-"""What comes before the first step of a run: the whole config, the packed pictures, and all checks."""
+"""What comes before the first step of a run: the packed pictures, the whole config, and all checks."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunit.config import AUTO, Config
+from tunit.config import Config
 from tunit.config.run_file import write_run_config
 from tunit.data.finding.index import Index
 from tunit.data.finding.naming import INDEX
 from tunit.data.finding.sharded_sets import check_label_column, is_sharded, open_shards, prepared_otherwise
-from tunit.data.packing.image_size import choose_image_size
 from tunit.data.packing.pack import pack_pictures, still_packed
 from tunit.data.packing.pack_settings import pack_settings
 from tunit.data.packing.packed import PackedPictures, open_packed
-from tunit.data.packing.search import Search
 from tunit.data.packing.shards import copy_index
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.files.atomic import writable, write_text
-from tunit.files.paths import absolute, expand_home, path_or_url
+from tunit.files.paths import absolute, path_or_url
 from tunit.machine import choose_device
 from tunit.methods.checks import check_config
 from tunit.methods.feature_cue import checked_feature_cue
-from tunit.methods.model_file import load_model
-from tunit.printing import command, shown
+from tunit.printing import command, show_unless, shown
+from tunit.training.fine_tuning import write_beginning
+from tunit.training.from_pictures import choices, choosing, left_to_pictures, suited_to_pictures
 from tunit.training.initial_state import with_found_domains
 from tunit.training.interrupt import StopSignals
-from tunit.training.memory.fitting import SMALLEST_BATCH, fitting_batches
+from tunit.training.left_open import resolved, with_batches_of, with_domains_of
+from tunit.training.memory.fitting import check_memory
 from tunit.training.memory.footprint import check_footprint
-from tunit.training.new_run import preparing, remove
+from tunit.training.new_run import move_into_place, preparing, remove
 from tunit.training.processes import check_processes, with_ranks
-from tunit.training.resources import prepare_machine, resolve_machine
-from tunit.training.run_folder import RunFolder, check_same_pictures, with_resume, write_picture_index
+from tunit.training.resources import resolve_machine
+from tunit.training.run_folder import (
+    CHOSEN,
+    RunFolder,
+    begin_run,
+    check_same_pictures,
+    with_resume,
+    write_picture_index,
+)
 from tunit.training.trainer import Ready, make_ready
 
 Progress = Callable[[int, int], None]
 Announce = Callable[[PackedPictures], None]
 
 
-def resolved(config: Config, source: Path | str, fit_batch: bool) -> Config:
-    """The config with concrete values for what a user may leave open: the image size, phases that are given as shares
-    of all steps (`resolved_schedule`) and, with `fit_batch`, the batch size.
+@dataclass(frozen=True)
+class NewRun:
+    """A run to prepare, and how: the arguments of `training.launch.start_run`, checked; see there."""
+
+    run: RunFolder
+    source: Path | str
+    config: Config
+    start_from: Path | None
+    fit_batch: bool
+    strict: bool
+    progress: Progress | None
+    announce: Announce | None
+    quiet: bool
+
+
+def prepare_new(wanted: NewRun) -> tuple[Config, PackedPictures, Ready | None]:
+    """Prepare the new run in RUN/.new, check it, and put it in its place.
+
+    Returns the config with all values chosen, the packed pictures, and the initial state (None if several processes
+    build their own).
     """
-    if config.data.image_size == 0:
-        if is_sharded(source):
-            size = open_shards(source).size
-        else:
-            size = choose_image_size(Path(source), config.data.picture_column)
-        config = config.with_overrides({"image_size": size})
-    config = config.resolved_schedule()
-    check_config(config)
-    check_processes(config)
-    config = least = checked_feature_cue(config)
-    if fit_batch:
-        alone = min(config.optimisers.guide_only_batch_size, SMALLEST_BATCH)  # 0: as batch_size
-        least = config.with_overrides({"batch_size": SMALLEST_BATCH, "guide_only_batch_size": alone})
-    check_footprint(least, choose_device(config.run.device))
-    if fit_batch:
-        sizes = fitting_batches(config, prepare_machine(config), bytes_of_pictures(source, config))
-        config = config.with_overrides(sizes)
-        check_processes(config)
-    return config
-
-
-def bytes_of_pictures(source: Path | str, config: Config) -> int:
-    """The bytes of all pictures of a source at the config's size, or a little more: duplicates are counted, too."""
-    if is_sharded(source):
-        number = len(open_shards(source).names)
-    else:
-        number = len(Search(expand_home(source), pack_settings(config)).found.pictures)
-    return number * 3 * config.data.image_size**2
-
-
-def with_domains_of(config: Config, pictures: PackedPictures) -> Config:
-    """The config with the number of domains, if `domains` is auto but labels or another run's E determine it."""
-    if config.networks.domains != AUTO:
-        return config
-    number = int(pictures.labels.max(initial=-1)) + 1
-    if not number and config.method.guide_from:
-        number = load_model(expand_home(config.method.guide_from)).settings.domains
-    return config.with_overrides({"domains": number}) if number else config
+    run, source, start_from = wanted.run, wanted.source, wanted.start_from
+    say = show_unless(wanted.quiet)
+    with preparing(run) as new, StopSignals(at_once=True):
+        say(f"reading the pictures of {source}")
+        config = resolved(wanted.config, source, wanted.fit_batch, say)
+        pictures = pack(source, new.data, config, wanted.strict, wanted.progress)
+        if wanted.announce:
+            wanted.announce(pictures)
+        config = with_domains_of(config, pictures)
+        if wanted.fit_batch:  # again, because duplicates and pictures that cannot be read are known only now
+            config = with_batches_of(config, len(pictures.names))
+        left = left_to_pictures(config)
+        if left:
+            say(choosing(left))
+        config = suited_to_pictures(config, pictures)
+        if left:
+            say(choices(left, config))
+        say("building the networks")
+        device = choose_device(config.run.device)
+        check_footprint(config, device, len(pictures.names))
+        notes: dict[str, object] = {CHOSEN: left}
+        if start_from is not None:
+            notes["start_from"] = write_beginning(config, start_from, new.checkpoints, pictures)
+        ready = make_ready_if_one_process(config, pictures, new.checkpoints if start_from else None)
+        if run.exists():
+            check_memory(config, device)
+        begin_run(new, config, source, pictures, device, notes)
+        move_into_place(run)
+    return config, pictures, ready
 
 
 def pack(
@@ -150,11 +166,15 @@ def prepare_resume(
     started: bool,
     progress: Progress | None,
     announce: Announce | None,
+    quiet: bool = True,
 ) -> tuple[PackedPictures, Ready | None]:
     """Check that a run can resume with these settings and pictures, then write what has changed into the run.
 
+    quiet: say nothing of what takes long.
     Returns the packed pictures, and what to go on with (None if several processes will read it themselves).
     """
+    say = show_unless(quiet)
+    say(f"reading the pictures and the last checkpoint of {run.path}")
     with preparing(run) as new, StopSignals(at_once=True):
         pictures, packed = pictures_of(run, new.data, config, source, about.get("source"), progress)
         if announce:
@@ -165,7 +185,7 @@ def prepare_resume(
         ready = make_ready(config, pictures, run.checkpoints if started else None)
         _check_steps(run, config, ready.state.step)
         if ready.state.step < config.schedule.guide_only_until:
-            checked_feature_cue(with_found_domains(config, ready.state), about)
+            checked_feature_cue(with_found_domains(config, ready.state), about, say)
         described = with_resume(about, choose_device(config.run.device))
         if packed and source is not None:
             described = described | {"source": absolute(source)}

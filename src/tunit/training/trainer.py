@@ -79,7 +79,7 @@ class Ready:
 def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | None) -> Ready:
     """Check that a config can train on the pictures, and build state and batches. Writes nothing.
 
-    config: from `resolved` in preparation.py. checkpoints: the folder to resume from; None starts from new weights.
+    config: from `resolved` in left_open.py. checkpoints: the folder to resume from; None starts from new weights.
     Raises DataError for too few pictures or labels that do not fit, ConfigError for settings that do not fit,
     RunError if there is no checkpoint that fits.
     """

@@ -5,18 +5,30 @@ import re
 import pytest
 
 from tiny_run import tiny_config
+from tunit.cli import build_parser
+from tunit.commands.setting_arguments import settings_of
 from tunit.config import all_fields
-from tunit.methods.checks import check_config
+from tunit.methods.checks import check_config, check_number_of_pictures
 from tunit.methods.idle_settings import NEEDS, why_idle
 from tunit.methods.registry import method_of
 from tunit.training.alarms.guide_alarms import SHORT
 from tunit.training.alarms.remedies import remedy_for
+from tunit.training.processes import check_processes
 
 RUNS = {
     "tunit": tiny_config(),
     "tunit without a phase of E alone": tiny_config(guide_only_until=0, average_from=0),
     "tunit with labels": tiny_config(labels="csv"),
-    "tunit, relativistic": tiny_config(adversarial_loss="relativistic"),
+    "tunit, relativistic": tiny_config(adversarial_loss="relativistic", r2_weight="auto", r1_weight="auto"),
+    "tunit, swapped assignments": tiny_config(clustering_objective="swapped-assignments"),
+    "tunit, E alone to the end": tiny_config(guide_only_until=12),
+    "tunit, weights and rates of 0": tiny_config(
+        r1_weight=0, reconstruction_weight=0, guide_style_weight=0, adversarial_weight=0, guide_rate=0
+    ),
+    "tunit, three processes": tiny_config(processes=3, batch_size=6),
+    "tunit, supervised": tiny_config("table1-b", guide_only_until=0),
+    "default": tiny_config("default", domains="auto"),
+    "few labels": tiny_config("few-labels"),
     "funit": tiny_config("table1-a", guide_only_until=0, labels="folders"),
     "semit": tiny_config("semit", labels="csv"),
 }
@@ -26,18 +38,63 @@ REFUSED = {"funit": ("--guide-only-until", "--discriminator-augment", "--lecam")
 
 @pytest.mark.parametrize("alarm", SHORT)
 @pytest.mark.parametrize("run", RUNS)
-def test_every_option_of_a_remedy_can_be_used_by_the_method(run, alarm):
-    config, said = RUNS[run], remedy_for(alarm, RUNS[run])
+@pytest.mark.parametrize("pictures", [0, 7])
+def test_every_option_of_a_remedy_can_be_used_by_the_method(run, alarm, pictures):
+    config = RUNS[run]
+    all_labelled = run in ("funit", "tunit, supervised")
+    said = remedy_for(alarm, config, pictures=pictures, all_labelled=all_labelled)
     values = dict(re.findall(r"--([a-z0-9-]+)(?: ([a-z0-9.]+\b))?", said))
     names = {flag.replace("-", "_"): value for flag, value in values.items()}
     with_advice = config.with_overrides({k: v for k, v in names.items() if re.fullmatch(r"[\d.]+|true", v)})
     check_config(with_advice)
+    check_processes(with_advice)
+    if pictures:
+        check_number_of_pictures(with_advice, pictures)
     for name in names:
         assert name in all_fields()
         assert name not in method_of(config).unused_settings
-        assert not why_idle(with_advice, name), said
+        assert not why_idle(with_advice, name, all_labelled=all_labelled), said
+        parsed = build_parser().parse_args(["train", "FOLDER", f"--{name.replace('_', '-')}", "1"])
+        assert settings_of(parsed) == {name: "1"}
     assert not any(flag in said for flag in REFUSED.get(run, ())), said
+    assert not re.search(r"(smaller|lower) --[a-z0-9-]+ \(now 0\)", said), said
     assert " or ," not in said and "with ," not in said and "with  " not in said
+
+
+def test_a_batch_is_never_advised_that_is_larger_than_the_set_or_that_processes_cannot_share():
+    taken = {"normalise_style": True, "overclusters": 9, "head_std": 1}
+    assert "--guide-only-batch-size 128," in remedy_for("collapse", tiny_config(**taken))
+    assert "--guide-only-batch-size 100," in remedy_for("collapse", tiny_config(**taken), pictures=100)
+    of_three = tiny_config(**taken, processes=3, batch_size=6)
+    assert "--guide-only-batch-size 126," in remedy_for("collapse", of_three)
+    assert "--guide-only-batch-size 99," in remedy_for("collapse", of_three, pictures=100)
+    for pictures, advised in ((0, True), (4, False), (5, True)):
+        assert ("a larger --batch-size" in remedy_for("emptied", tiny_config(), pictures=pictures)) == advised
+    for pictures, advised in ((8, False), (9, True)):
+        assert ("a larger --batch-size" in remedy_for("emptied", of_three, pictures=pictures)) == advised
+
+
+def test_what_acts_only_on_pictures_without_a_label_is_no_remedy_if_all_have_one():
+    """Of configuration B of table 1, which is supervised, E's own gradient can be drowned, too."""
+    supervised, some = RUNS["tunit, supervised"], RUNS["few labels"]
+    said = remedy_for("drowned", supervised, all_labelled=True)
+    assert "a larger --labelled-guide-factor (now 0.1)" in said and "--joint-guide-factor" not in said
+    said = remedy_for("drowned", some)
+    assert "--labelled-guide-factor (now 1)" in said and "--joint-guide-factor (now 0.1)" in said
+    assert "--labelled-guide-factor" not in remedy_for("drowned", tiny_config())
+
+
+def test_the_penalty_of_translations_is_named_where_the_run_has_it():
+    for alarm, how in (("strong", "a larger"), ("constant", "a smaller")):
+        said = remedy_for(alarm, RUNS["tunit, relativistic"])
+        assert f"{how} --r1-weight (now auto)" in said and f"{how} --r2-weight (now auto)" in said
+        assert "--r2-weight" not in remedy_for(alarm, tiny_config())
+
+
+def test_nothing_below_0_is_advised():
+    assert "a smaller" not in (said := remedy_for("constant", RUNS["tunit, weights and rates of 0"]))
+    assert "a larger --adversarial-weight (now 0)" in said
+    assert "a larger --r1-weight (now 0)" in remedy_for("strong", RUNS["tunit, weights and rates of 0"])
 
 
 def test_a_method_that_takes_no_option_at_all_still_gets_a_sentence():

@@ -22,6 +22,7 @@ from tunit.methods.method import Phase
 from tunit.methods.tunit import TUNIT, tunit_step
 from tunit.training.initial_state import new_state
 from tunit.training.launch import start_run
+from tunit.training.left_open import number_of_pictures, with_batches_of
 from tunit.training.memory import fitting
 from tunit.training.memory.fitting import (
     checkpoint_activations,
@@ -31,7 +32,7 @@ from tunit.training.memory.fitting import (
     largest_batch,
 )
 from tunit.training.memory.saved_tensors import SavedTensorBytes
-from tunit.training.preparation import bytes_of_pictures
+from tunit.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
 # As cuDNN, cuBLAS, and the driver say it.
@@ -202,11 +203,11 @@ def test_on_a_gpu_a_step_is_tried_beside_the_memory_of_the_pictures(monkeypatch)
         assert Held.bytes == 0
 
 
-def test_the_bytes_of_all_pictures_are_known_before_they_are_packed(tmp_path):
+def test_the_number_of_pictures_is_known_before_they_are_packed(tmp_path):
     source, config = write_pictures(tmp_path / "pictures", 7), tiny_config()
-    assert bytes_of_pictures(source, config) == 7 * 32 * 32 * 3
+    assert number_of_pictures(source, config) == 7
     pack_shards(Search(source, pack_settings(config)), tmp_path / "shards", 4, workers=1)
-    assert bytes_of_pictures(tmp_path / "shards", config) == 7 * 32 * 32 * 3
+    assert number_of_pictures(tmp_path / "shards", config) == 7
 
 
 def test_recomputed_activations_need_less_memory():
@@ -341,6 +342,38 @@ def test_batch_auto_counts_the_pictures_of_the_run(tmp_path, monkeypatch):
     pictures, run = write_pictures(tmp_path / "pictures", 5), tmp_path / "run"
     start_run(pictures, run, tiny_config(steps=1, guide_only_until=0), fit_batch=True, quiet=True)
     assert counted == [5 * 32 * 32 * 3]
+
+
+@pytest.mark.parametrize(
+    ("number", "processes", "sizes"),
+    [
+        (100, 1, (16, 64)),
+        (20, 1, (16, 20)),
+        (7, 1, (7, 7)),
+        (7, 2, (6, 6)),
+        (1, 1, (16, 64)),
+        (2, 4, (16, 64)),
+    ],
+)
+def test_a_batch_has_no_more_pictures_than_there_are(number, processes, sizes):
+    config = tiny_config(batch_size=16, guide_only_batch_size=64, processes=processes)
+    found = with_batches_of(config, number).optimisers
+    assert (found.batch_size, found.guide_only_batch_size) == sizes
+    as_batch_size = with_batches_of(config.with_overrides({"guide_only_batch_size": 0}), number)
+    assert as_batch_size.optimisers.guide_only_batch_size == 0
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_batch_auto_goes_down_to_the_number_of_pictures(tmp_path, monkeypatch, copies):
+    """Of copies, which are found only when pictures are read, one is used."""
+    monkeypatch.setattr(fitting, "fits_in", lambda *_, **__: lambda size: size <= 7)
+    pictures, run = write_pictures(tmp_path / "pictures", 5), tmp_path / "run"
+    for i in range(copies):
+        (pictures / f"copy-{i}.png").write_bytes(next(pictures.glob("*.png")).read_bytes())
+    given = tiny_config(batch_size=32, guide_only_batch_size=64, steps=1, guide_only_until=1)
+    start_run(pictures, run, given, fit_batch=True, quiet=True)
+    sizes = RunFolder(run).read_config().optimisers
+    assert (sizes.batch_size, sizes.guide_only_batch_size) == (5, 5)
 
 
 def test_other_errors_are_not_changed(tmp_path, monkeypatch):

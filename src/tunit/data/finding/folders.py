@@ -18,6 +18,7 @@ from tunit.data.finding.naming import (
 )
 from tunit.data.finding.own_results import own_results
 from tunit.errors import DataError
+from tunit.printing import numbered
 
 
 def walk_folder(root: Path, notes: list[str]) -> Iterator[Item]:
@@ -283,4 +284,4 @@ def _some(noun: str, names: list[str]) -> str:
     """ "1 archive (a.zip)", "5 archives (a.zip, b.zip and 3 more)"."""
     ordered = sorted(name.rstrip("/") for name in names)
     more = f" and {len(ordered) - 2:,} more" if len(ordered) > 2 else ""
-    return f"{len(ordered):,} {noun}{'s' if len(ordered) > 1 else ''} ({', '.join(ordered[:2])}{more})"
+    return f"{numbered(len(ordered), noun)} ({', '.join(ordered[:2])}{more})"

@@ -1,6 +1,7 @@
 """What to do about an alarm: options from docs/domains.md that the run does not use yet and that its method takes."""
 
 import re
+from dataclasses import dataclass
 
 from tunit.config import AUTO, AUTO_WEIGHT, Config
 from tunit.errors import ConfigError
@@ -12,12 +13,38 @@ from tunit.printing import listed
 
 MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
 LARGE_BATCH = 128
+# An option that nobody can take: a value below 0.
+LESS_THAN_NOTHING = re.compile(r"^a (?:lower|smaller) .*\(now 0\)")
 # In an option: a flag and, unless "(now ...)" follows, its value.
 FLAG = re.compile(r"--([a-z][a-z0-9-]*)(?: ([\w.]+))?")
 
 
-def remedy_for(alarm: str, config: Config) -> str:
-    """A sentence for an alarm, by its name."""
+@dataclass(frozen=True)
+class _Run:
+    """What the advice depends on. pictures: how many there are; 0 if it is not known."""
+
+    config: Config
+    pictures: int
+    all_labelled: bool  # every picture has a label
+
+    def largest_batch(self, most: int) -> int:
+        """The largest batch of at most `most` that has no more pictures than there are, and that all processes share
+        evenly.
+        """
+        size = min(most, self.pictures or most)
+        return size - size % self.config.run.processes
+
+    @property
+    def may_have_larger_batch(self) -> bool:
+        """Whether there are pictures for a larger batch in joint steps."""
+        return not self.pictures or self.largest_batch(self.pictures) > self.config.optimisers.batch_size
+
+
+def remedy_for(alarm: str, config: Config, *, pictures: int = 0, all_labelled: bool = False) -> str:
+    """A sentence for an alarm, by its name.
+
+    pictures: how many there are; 0 if it is not known. all_labelled: every picture has a label.
+    """
     return {
         "collapse": _against_collapse,
         "alike": _against_twins,
@@ -31,27 +58,28 @@ def remedy_for(alarm: str, config: Config) -> str:
         "strong": _against_a_strong_discriminator,
         "constant": _against_a_constant_discriminator,
         "drowned": _against_drowned_gradients,
-    }[alarm](config)
+    }[alarm](_Run(config, pictures, all_labelled))
 
 
-def _against_collapse(config: Config) -> str:
+def _against_collapse(run: _Run) -> str:
+    config = run.config
     networks, optimisers = config.networks, config.optimisers
-    batch = optimisers.guide_only_batch_size or optimisers.batch_size
+    batch, large = optimisers.guide_only_batch_size or optimisers.batch_size, run.largest_batch(LARGE_BATCH)
     options = [
         option
         for option, wanted in (
             ("--normalise-style true --temperature 0.1", not networks.normalise_style),
             ("--overclusters 50 --overcluster-weight 5", networks.overclusters == 0),
             ("--head-std 0.3", networks.head_std < 0.1),
-            (f"--guide-only-batch-size {LARGE_BATCH}", batch < LARGE_BATCH),
-            ("--candidate-heads 4", networks.candidate_heads == 0),
+            (f"--guide-only-batch-size {large}", batch < large),
+            ("--candidate-heads 4", _lacks_candidates(config)),
             ("--neighbours 5 --neighbours-from 0.5", config.clustering.neighbours == 0),
         )
         if wanted
     ]
     options = [
-        *_usable(config, *options)[:MOST_OPTIONS],
-        *_usable(config, f"another {_rate(config)}", "a longer --guide-only-until"),
+        *_usable(run, *options)[:MOST_OPTIONS],
+        *_usable(run, f"another {_rate(config)}", "a longer --guide-only-until"),
     ]
     advice = "; if all pictures are of one kind, with --domains 1"
     if config.networks.domains != AUTO:
@@ -59,33 +87,37 @@ def _against_collapse(config: Config) -> str:
     return f"try a new run with {_listed(options)}{advice}"
 
 
-def _against_twins(config: Config) -> str:
-    heads = ["--candidate-heads 4"] if config.networks.candidate_heads == 0 else []
-    options = _usable(config, *heads, "a longer --guide-only-until")
+def _against_twins(run: _Run) -> str:
+    config = run.config
+    heads = ["--candidate-heads 4"] if _lacks_candidates(config) else []
+    options = _usable(run, *heads, "a longer --guide-only-until")
     otherwise = f"; if not, use {' and '.join(options)}" if options else ""
     return f"if they are one kind, start a new run with fewer --domains (now {config.networks.domains}){otherwise}"
 
 
-def _against_chance(config: Config) -> str:
+def _against_chance(run: _Run) -> str:
+    config = run.config
     options = _usable(
-        config,
+        run,
         f"another {_rate(config)} (5e-4 to 2e-3 is good for small networks)",
         "another --temperature",
     )
     return f"check that the pictures do differ, then try a new run with {_listed(options)}"
 
 
-def _against_growth(config: Config) -> str:
+def _against_growth(run: _Run) -> str:
+    config = run.config
     options = _usable(
-        config,
+        run,
         "--normalise-style true --temperature 0.1",
         f"a lower {_rate(config)}",
-        "a lower --guide-style-weight",
+        *(["a lower --guide-style-weight"] if config.losses.guide_style_weight else []),
     )
     return f"try a new run with {_listed(options)}"
 
 
-def _against_overfitting(config: Config) -> str:
+def _against_overfitting(run: _Run) -> str:
+    config = run.config
     adversarial = config.adversarial
     options = [
         option
@@ -99,23 +131,25 @@ def _against_overfitting(config: Config) -> str:
         )
         if wanted
     ]
-    return f"try a new run with {_listed(_usable(config, *options))}, or stop here: Ctrl-C saves the model"
+    return f"try a new run with {_listed(_usable(run, *options))}, or stop here: Ctrl-C saves the model"
 
 
-def _against_lost_domains(config: Config) -> str:
+def _against_lost_domains(run: _Run) -> str:
+    config = run.config
     settings = config.optimisers
     options = _usable(
-        config,
+        run,
         f"a larger --found-domains-weight (now {config.losses.found_domains_weight:g})",
         f"a lower --joint-guide-rate (now {settings.joint_guide_rate or settings.guide_rate:g})",
-        f"a larger --batch-size (now {settings.batch_size})",
+        *([f"a larger --batch-size (now {settings.batch_size})"] if run.may_have_larger_batch else []),
     )
     return f"try a new run with {_listed(options)}; checkpoints from before still have the domain"
 
 
-def _against_one_output(config: Config) -> str:
+def _against_one_output(run: _Run) -> str:
+    config = run.config
     options = _usable(
-        config,
+        run,
         *(["--joint-warm-up 100"] if config.optimisers.joint_warm_up == 0 else []),
         f"a lower --generator-rate (now {config.optimisers.generator_rate:g})",
         f"a larger --reconstruction-weight (now {config.losses.reconstruction_weight:g})",
@@ -123,10 +157,11 @@ def _against_one_output(config: Config) -> str:
     return f"if it lasts, try a new run with {_listed(options)}"
 
 
-def _against_ignored_references(config: Config) -> str:
+def _against_ignored_references(run: _Run) -> str:
+    config = run.config
     losses = config.losses
     options = _usable(
-        config,
+        run,
         f"a smaller --reconstruction-weight (now {losses.reconstruction_weight:g})",
         f"a larger --generator-style-weight (now {losses.generator_style_weight:g})",
         "a longer --guide-only-until",
@@ -134,47 +169,68 @@ def _against_ignored_references(config: Config) -> str:
     return f"if it lasts, try a new run with {_listed(options)}"
 
 
-def _against_a_strong_discriminator(config: Config) -> str:
+def _against_a_strong_discriminator(run: _Run) -> str:
+    config = run.config
     options = _usable(
-        config,
+        run,
         f"a lower --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
-        "a larger --r1-weight",
+        f"a larger --r1-weight (now {_shown(config.losses.r1_weight)})",
+        *_of_r2(config, "a larger"),
         "more pictures",
     )
     return f"try a new run with {_listed(options)}"
 
 
-def _against_a_constant_discriminator(config: Config) -> str:
+def _against_a_constant_discriminator(run: _Run) -> str:
+    config = run.config
     options = _usable(
-        config,
+        run,
         f"a higher --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
         f"a smaller --r1-weight (now {_shown(config.losses.r1_weight)})",
+        *_of_r2(config, "a smaller"),
+        *(["a larger --adversarial-weight (now 0)"] if config.losses.adversarial_weight == 0 else []),
     )
     return f"try a new run with {_listed(options)}"
 
 
-def _against_drowned_gradients(config: Config) -> str:
+def _against_drowned_gradients(run: _Run) -> str:
+    config = run.config
     losses = config.losses
     kept = keeps_domains(config)
     options = _usable(
-        config,
+        run,
         f"a larger --joint-guide-factor (now {losses.joint_guide_factor:g})",
+        f"a larger --labelled-guide-factor (now {losses.labelled_guide_factor:g})",
         *([f"a larger --found-domains-weight (now {losses.found_domains_weight:g})"] if kept else []),
         f"a smaller --reconstruction-weight (now {losses.reconstruction_weight:g})",
     )
     return f"try a new run with {_listed(options)}"
 
 
-def _usable(config: Config, *options: str) -> list[str]:
+def _lacks_candidates(config: Config) -> bool:
+    """Whether candidate heads, from which one is chosen when E has trained alone, could help and are not used yet."""
+    return config.networks.candidate_heads == 0 and config.schedule.guide_only_until > 0
+
+
+def _of_r2(config: Config, how: str) -> list[str]:
+    """The option of another weight of R2, if the run uses it, as runs with the relativistic loss usually do."""
+    weight = config.adversarial.r2_weight
+    return [f"{how} --r2-weight (now {_shown(weight)})"] if weight else []
+
+
+def _usable(run: _Run, *options: str) -> list[str]:
     """Those of the options that a new run with this config would accept, and that would have an effect on it.
 
     Alarms ring for every method, but a baseline refuses some settings and does not read others.
     """
-    return [option for option in options if _is_usable(config, option)]
+    return [option for option in options if _is_usable(run, option)]
 
 
-def _is_usable(config: Config, option: str) -> bool:
+def _is_usable(run: _Run, option: str) -> bool:
     """Whether each flag in an option can be used; "--flag value" is tried with this value."""
+    if LESS_THAN_NOTHING.search(option):
+        return False
+    config = run.config
     given = {flag.replace("-", "_"): value for flag, value in FLAG.findall(option)}
     if "guide_only_until" in given and not method_of(config).trains_guide_first:
         return False
@@ -183,7 +239,7 @@ def _is_usable(config: Config, option: str) -> bool:
         check_config(changed)
     except ConfigError:
         return False
-    return not any(why_idle(changed, name) for name in given)
+    return not any(why_idle(changed, name, all_labelled=run.all_labelled) for name in given)
 
 
 def _shown(value: float) -> str:

@@ -165,7 +165,11 @@ class Watch:
             before = self.raised.get(name)
             sentence = judge(evidence, outline, before is not None)
             if sentence and not before:
-                alarm = Alarm(name, step, sentence, remedy_for(name, config))
+                labels = self._pictures.labels
+                remedy = remedy_for(
+                    name, config, pictures=len(labels), all_labelled=bool((labels >= 0).all())
+                )
+                alarm = Alarm(name, step, sentence, remedy)
                 self.raised[name] = alarm
                 rows.append({"step": step, "alarm": name, "sentence": sentence, "remedy": alarm.remedy})
             elif before and not sentence:

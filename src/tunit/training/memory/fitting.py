@@ -167,7 +167,7 @@ def fits_in(
 def check_memory(config: Config, device: torch.device) -> None:
     """Try the largest steps of a config in this process. Raises TrainingError where memory runs out.
 
-    config: from `resolved` in preparation.py.
+    config: from `resolved` in left_open.py.
     """
     sizes = {True: config.optimisers.batch_size, False: config.optimisers.guide_only_batch_size}
     for joint, size in sizes.items():
