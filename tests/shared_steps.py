@@ -107,8 +107,9 @@ def three_steps_of_each_phase():
 
 def steps(config, y, phases, *, compiled=False):
     state, losses = random_state(config), {}
-    if compiled:  # E alone, because only E exchanges statistics with other processes in a forward pass
-        compile_parts([state.networks.guide], torch.device("cpu"), backend="aot_eager")
+    if compiled:
+        parts = method_of(config).compiled_parts(state.networks)
+        compile_parts(parts, torch.device("cpu"), backend="aot_eager")
     if config.losses.found_domains_weight:
         state.own = Findings(domains=torch.arange(len(y)) % 3)
     for i, phase in enumerate(phases):

@@ -8,7 +8,7 @@ import torch
 
 from gaussian_groups import blobs
 from tunit.clustering.graph import GRAPH_NEIGHBOURS, distances_from_separate_groups
-from tunit.clustering.groups_by_chance import GroupsByChance, intrinsic_dimension
+from tunit.clustering.groups_by_chance import GroupsByChance, _normal_points_like, intrinsic_dimension
 from tunit.clustering.neighbours import find_neighbours, neighbours_and_distances
 
 
@@ -94,6 +94,37 @@ def test_a_continuum_is_not_taken_for_groups():
     assert by_chance.ratio([groups]) < 0.5 < 0.7 < by_chance.ratio([hue])
 
 
+def rough_backgrounds(number):
+    """One thing that varies a lot along a curve, such as the roughness of the background, and much that varies a
+    little.
+    """
+    generator = torch.Generator().manual_seed(0)
+    along = 3 * torch.randn(number, 1, generator=generator)
+    return torch.cat([along, along.square() / 3, 0.5 * torch.randn(number, 30, generator=generator)], 1)
+
+
+def test_a_continuum_with_noise_in_many_dimensions_is_not_taken_for_groups():
+    """Regression: for objects in front of rough and smooth backgrounds, textures seemed the best cue."""
+    rough, by_chance = rough_backgrounds(600), GroupsByChance(600, [10])
+    found = by_chance.separation([rough])
+    assert by_chance.ratio_by_dimension(found) < 0.35
+    assert by_chance.ratio([rough]) == by_chance.ratio_by_covariance(found, [rough]) > 0.7
+    groups, _ = blobs(10, each=60, width=20, apart=0.9)
+    assert by_chance.ratio([groups]) < by_chance.ratio([rough]) / 1.5
+
+
+def test_points_by_chance_have_the_covariance_of_the_vectors():
+    mixing = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+    vectors = torch.randn(20_000, 5, generator=torch.Generator().manual_seed(2)) @ mixing + 7
+    drawn = _normal_points_like(vectors)
+    assert drawn.mean(0).abs().max() < 0.1
+    torch.testing.assert_close(drawn.T.cov(), vectors.T.cov(), rtol=0.05, atol=0.2)
+
+
+def test_vectors_that_are_all_equal_are_no_groups():
+    assert GroupsByChance(60, [5]).ratio([torch.ones(60, 4)]) > 0.5
+
+
 @pytest.mark.parametrize("number, groups", [(800, 1), (3, 5), (2, 2)])
 def test_for_a_single_group_every_measure_is_equally_good(number, groups):
     generator = torch.Generator().manual_seed(0)
@@ -112,11 +143,23 @@ def test_a_few_pictures_are_compared(number):
     assert math.isfinite(GroupsByChance(number, [3]).ratio([points]))
 
 
-def test_several_numbers_of_groups_give_the_geometric_mean():
+def test_of_several_numbers_the_geometric_mean_counts_or_the_smallest_ratio():
     groups, _ = blobs(4, each=60, width=6, apart=3)
-    single = [GroupsByChance(240, [number]).ratio([groups]) for number in (3, 5, 10)]
-    expected = np.prod([ratio + 0.01 for ratio in single]) ** (1 / 3) - 0.01
-    assert GroupsByChance(240, [3, 5, 10]).ratio([groups]) == pytest.approx(expected, rel=1e-6)
+    numbers = (3, 5, 10)
+
+    def ratios(kind, groups_looked_for):
+        by_chance = GroupsByChance(240, groups_looked_for)
+        found = by_chance.separation([groups])
+        if kind == "dimension":
+            return by_chance.ratio_by_dimension(found)
+        return by_chance.ratio_by_covariance(found, [groups])
+
+    single = [ratios("dimension", [number]) for number in numbers]
+    mean = np.prod([ratio + 0.01 for ratio in single]) ** (1 / 3) - 0.01
+    assert ratios("dimension", numbers) == pytest.approx(mean, rel=1e-6)
+    smallest = min(ratios("covariance", [number]) for number in numbers)
+    assert ratios("covariance", numbers) == pytest.approx(smallest, rel=1e-6)
+    assert GroupsByChance(240, numbers).ratio([groups]) == pytest.approx(max(mean, smallest), rel=1e-6)
 
 
 def test_three_clear_groups_are_clear_if_their_number_is_not_known():

@@ -40,7 +40,8 @@ def test_both_are_taken_if_together_they_are_as_good():
     noise = torch.randn(150, 9, generator=torch.Generator().manual_seed(1))
     names, ratios = choose_measures(seen, {"colours": again, "outlines": noise}, [5])
     assert names == ["codes", "colours"]
-    assert set(ratios) == {"codes", "colours", "outlines", "colours and outlines", "codes and colours"}
+    # Outlines alone are clearly worse already by the ratio that is found first.
+    assert set(ratios) == {"codes", "colours", "colours and outlines", "codes and colours"}
 
 
 def test_codes_and_a_cue_are_taken_together_if_each_separates_different_kinds():
@@ -149,7 +150,26 @@ def test_another_cue_joins_codes_that_it_makes_clearer(monkeypatch, with_shapes,
 
 def chosen_with(monkeypatch, ratios, cues):
     """The chosen measures if codes are ones, and the ratio of measures is found by their first numbers."""
-    monkeypatch.setattr(
-        measures.GroupsByChance, "ratio", lambda self, given: ratios[tuple(int(v[0, 0]) for v in given)]
-    )
+    chance = measures.GroupsByChance
+    monkeypatch.setattr(chance, "separation", lambda self, given: tuple(int(v[0, 0]) for v in given))
+    monkeypatch.setattr(chance, "ratio_by_dimension", lambda self, found: ratios[found])
+    monkeypatch.setattr(chance, "ratio_by_covariance", lambda self, found, given: 0.0)
     return choose_measures(torch.ones(20, 1), cues, [8])[0]
+
+
+def test_the_smallest_ratio_is_found_without_all_that_cannot_be_smaller(monkeypatch):
+    """Each ratio is the larger one of two, of which the second takes longer to find."""
+    found = []
+    by_dimension, by_covariance = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.5}, {1: 0.6, 2: 0.3, 3: 0.35, 4: 0.1}
+
+    def slower(self, number, given):
+        found.append(number)
+        return by_covariance[number]
+
+    chance = measures.GroupsByChance
+    monkeypatch.setattr(chance, "separation", lambda self, given: int(given[0][0, 0]))
+    monkeypatch.setattr(chance, "ratio_by_dimension", lambda self, number: by_dimension[number])
+    monkeypatch.setattr(chance, "ratio_by_covariance", slower)
+    compared = measures.Comparison({str(i): torch.full((20, 1), float(i)) for i in (4, 3, 2, 1)}, [3])
+    assert compared.smallest([str(i)] for i in (4, 3, 2, 1)) == ["2"]
+    assert (sorted(found), compared.ratios) == ([1, 2], {"1": 0.6, "2": 0.3})

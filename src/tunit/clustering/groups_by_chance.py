@@ -3,7 +3,12 @@
 The graph of nearest neighbours of points that vary along one or two dimensions, such as the hue of a paint, is easily
 cut into parts, although there are no groups: few edges lead across each cut. The more dimensions, the more edges do.
 So the distance of a graph from separate groups is compared with the one to expect by chance: that of the graph of
-normally distributed points with as many dimensions. This is the idea of the gap statistic [1] for graphs.
+normally distributed points. This is the idea of the gap statistic [1] for graphs.
+
+These points are chosen in two ways, and groups count only if both say so. With as many dimensions as the vectors have
+*near each other*, a narrow line of points, such as a hue, is recognised. With the *covariance* of the vectors, so is
+what varies a lot along a few directions and a little along many, such as how rough the background is: near each other
+such vectors differ in many dimensions, but the few large ones cut the graph.
 
 References:
     [1] Tibshirani, Walther, Hastie. Estimating the number of clusters in a data set via the gap statistic, 2001.
@@ -13,11 +18,12 @@ References:
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from tunit.clustering.graph import GRAPH_NEIGHBOURS, distances_from_separate_groups
@@ -29,6 +35,14 @@ DIMENSIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # of the normal distrib
 LEAST_EXPECTED = 1e-6
 # Added to each ratio before the geometric mean, so that one ratio of 0 does not decide alone.
 LEAST_RATIO = 0.01
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How a graph of nearest neighbours falls into groups: what is compared with points without groups."""
+
+    dimension: float  # `intrinsic_dimension`
+    distances: list[float]  # from separate groups, one for each number of groups
 
 
 class GroupsByChance:
@@ -46,15 +60,37 @@ class GroupsByChance:
     def ratio(self, measures: Sequence[Tensor]) -> float:
         """The distance from separate groups by all measures (N, any width) together, over the one by chance.
 
-        0 for separate groups, about 1 for none. It is 1 for a single group, into which any measure "separates" them.
+        0 for separate groups, about 1 for none: the larger one of `ratio_by_dimension` and `ratio_by_covariance`. It
+        is 1 for a single group, into which any measure "separates" them.
+        """
+        found = self.separation(measures)
+        return max(self.ratio_by_dimension(found), self.ratio_by_covariance(found, measures))
+
+    def separation(self, measures: Sequence[Tensor]) -> Separation:
+        """The graph of these measures, for the ratios below."""
+        return _separation(measures, self.groups) if self.groups else Separation(float("inf"), [])
+
+    def ratio_by_dimension(self, found: Separation) -> float:
+        """Chance: normally distributed points with the same `intrinsic_dimension`, which are drawn once.
+
         With several numbers of groups it is the geometric mean, so that a clear separation into few groups counts,
         also if the pictures do not fall into as many groups as the largest number.
         """
         if not self.groups:
             return 1.0
-        dimension, distances = _dimension_and_distances(measures, self.groups)
-        ratios = np.array(distances) / self.expected(dimension)
+        ratios = _ratios(found.distances, self.expected(found.dimension))
         return float(np.exp(np.log(ratios + LEAST_RATIO).mean()) - LEAST_RATIO)
+
+    def ratio_by_covariance(self, found: Separation, measures: Sequence[Tensor]) -> float:
+        """Chance: for each measure, normally distributed points with the same covariance. It costs a second graph.
+
+        With several numbers of groups it is the smallest ratio: three clear groups have a covariance of two large
+        variances, and points with such a covariance are cut into ten parts as easily as these groups are.
+        """
+        if not self.groups:
+            return 1.0
+        by_chance = _separation([_normal_points_like(vectors) for vectors in measures], self.groups)
+        return float(_ratios(found.distances, by_chance.distances).min())
 
     def expected(self, dimension: float) -> NDArray[np.float64]:
         """The distances from separate groups of normally distributed points with this `intrinsic_dimension`.
@@ -72,15 +108,29 @@ def _of_normal_points(number: int, groups: tuple[int, ...]) -> NDArray[np.float6
     """By the number of dimensions of the normal distribution: the dimension that is found, and the distances."""
     rng = np.random.default_rng(0)  # the seed is fixed, so that runs are repeatable
     points = rng.standard_normal((number, max(DIMENSIONS))).astype(np.float32)
-    rows = [_dimension_and_distances([torch.from_numpy(points[:, :d])], groups) for d in DIMENSIONS]
-    drawn = [[dimension, *distances] for dimension, distances in rows]
+    rows = [_separation([torch.from_numpy(points[:, :d])], groups) for d in DIMENSIONS]
+    drawn = [[row.dimension, *row.distances] for row in rows]
     return np.maximum.accumulate(np.maximum(drawn, LEAST_EXPECTED))
 
 
-def _dimension_and_distances(measures: Sequence[Tensor], groups: Sequence[int]) -> tuple[float, list[float]]:
+def _normal_points_like(vectors: Tensor) -> Tensor:
+    """Normally distributed points with the covariance of vectors (N, width): (N, width) float32 on the CPU."""
+    centred = vectors.cpu().double().numpy()
+    centred = centred - centred.mean(0)
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    drawn = np.random.default_rng(0).standard_normal(centred.shape)  # the seed is fixed, as above
+    return torch.from_numpy((drawn * np.sqrt(variances.clip(0)) @ axes.T).astype(np.float32))
+
+
+def _ratios(distances: Sequence[float], expected: ArrayLike) -> NDArray[np.float64]:
+    """Distances over those expected by chance, one for each number of groups."""
+    return np.array(distances) / np.maximum(expected, LEAST_EXPECTED)
+
+
+def _separation(measures: Sequence[Tensor], groups: Sequence[int]) -> Separation:
     k = min(GRAPH_NEIGHBOURS, len(measures[0]) - 1)
     distances, neighbours = neighbours_and_distances(measures, k)
-    return intrinsic_dimension(distances), distances_from_separate_groups(neighbours, groups)
+    return Separation(intrinsic_dimension(distances), distances_from_separate_groups(neighbours, groups))
 
 
 def intrinsic_dimension(distances: Tensor) -> float:

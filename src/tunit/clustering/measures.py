@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from tunit.clustering.cues import CUES, Integers, Pictures, Vectors, each_by_chunks
-from tunit.clustering.groups_by_chance import GroupsByChance
+from tunit.clustering.groups_by_chance import GroupsByChance, Separation
 
 REDUCED = 64  # principal components that replace a wider cue
 MOST_FITTED = 10_000  # the principal components are computed from at most this many pictures
@@ -107,20 +107,43 @@ class Comparison:
         step = -(-number // MOST_COMPARED)
         self._vectors = {name: of_all[::step] for name, of_all in vectors.items()}
         self._by_chance = GroupsByChance(-(-number // step), groups)
+        self._separations: dict[str, Separation] = {}
         self.ratios: dict[str, float] = {}  # by names joined by "and"
 
     def ratio(self, names: Sequence[str]) -> float:
         """The ratio (`GroupsByChance`) of some measures together."""
         together = " and ".join(names)
         if together not in self.ratios:
-            self.ratios[together] = self._by_chance.ratio([self._vectors[name] for name in names])
+            least, measures = self.least_ratio(names), [self._vectors[name] for name in names]
+            of_covariance = self._by_chance.ratio_by_covariance(self._separations[together], measures)
+            self.ratios[together] = max(least, of_covariance)
         return self.ratios[together]
+
+    def least_ratio(self, names: Sequence[str]) -> float:
+        """The ratio is at least as large. It is found in half of the time."""
+        together = " and ".join(names)
+        if together not in self._separations:
+            measures = [self._vectors[name] for name in names]
+            self._separations[together] = self._by_chance.separation(measures)
+        return self._by_chance.ratio_by_dimension(self._separations[together])
+
+    def smallest(self, candidates: Iterable[Sequence[str]]) -> list[str]:
+        """The one of these measures, or of these groups of measures, with the smallest ratio.
+
+        Ratios are only found until no other one can be smaller.
+        """
+        first, *others = sorted(candidates, key=self.least_ratio)
+        for names in others:
+            if self.least_ratio(names) >= self.ratio(first):
+                break
+            first = min(first, names, key=self.ratio)
+        return list(first)
 
     def best(self, names: Iterable[str]) -> list[str]:
         """The one of these measures with the smallest ratio, or two if together they are clearly better."""
         names = list(names)
-        one = min(([name] for name in names), key=self.ratio)
-        two = min(map(list, combinations(names, 2)), key=self.ratio, default=one)
+        one = self.smallest([name] for name in names)
+        two = self.smallest(combinations(names, 2)) if len(names) > 1 else one
         return two if self.is_clearly_better(two, one) else one
 
     def is_clearly_better(self, names: Sequence[str], others: Sequence[str]) -> bool:
@@ -157,6 +180,6 @@ def choose_measures(
         return best_cues, compared.ratios
     # The best cue has just been refused, unless it was one of two.
     others = [["codes", cue] for cue in cues if [cue] != best_cues]
-    with_a_cue = min(others, key=compared.ratio, default=["codes"])
+    with_a_cue = compared.smallest(others or [["codes"]])
     better = compared.is_clearly_better(with_a_cue, ["codes"])
     return with_a_cue if better else ["codes"], compared.ratios
