@@ -2,7 +2,6 @@
 rates.
 """
 
-import copy
 import dataclasses
 import math
 from typing import Any
@@ -160,8 +159,6 @@ class SlowGame(SlowTraining):
         self.strength, self.signs = 0.0, list[float]()
         if state.adversarial_memory:
             self.strength = state.adversarial_memory.strength.item()
-        self.state: TrainingState = state
-        self.eyes = self.E_bar  # E's average as it is at the time when features are compared
         self.usual_real, self.usual_fake = 0.0, 0.0
 
     @property
@@ -231,35 +228,8 @@ class SlowGame(SlowTraining):
             own = self.D(self.seen(x, InputKind.SOURCE))[rows, y]
         return torch.log1p(torch.exp(real - fake)).mean(), torch.log1p(torch.exp(own - rec)).mean()
 
-    def keep(self, repeated: Tensor, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        terms, loss = super().keep(repeated, x)
-        if self.w.perceptual_weight:
-            stages, h, g = [], repeated, x
-            for layer in self.eyes.trunk:
-                if isinstance(layer, torch.nn.MaxPool2d):
-                    stages.append((h, g))
-                h, g = layer(h), layer(g)
-            distances = []
-            for a, b in stages[:4]:
-                a, b = (t / t.norm(dim=1, keepdim=True).clamp_min(1e-12) for t in (a, b))
-                distances.append(((a - b) ** 2).sum() / (len(a) * a.shape[2] * a.shape[3]))
-            terms["generator/perceptual"] = sum(distances) / 4
-            loss = loss + self.w.perceptual_weight * terms["generator/perceptual"]
-        return terms, loss
-
     def step(self, batch: Any, perm: Tensor, phase: Phase) -> dict[str, float]:
         used = self.own.discriminator_augment or self.own.discriminator_augment_target
-        # Only the perceptual loss uses the running statistics. They depend on the number of forward passes, which is
-        # larger in the slow step.
-        for mine, value in zip(
-            self.E_bar.buffers(), self.state.networks.guide_average.buffers(), strict=True
-        ):
-            mine.copy_(value)
-        self.eyes = copy.deepcopy(self.E_bar)
-        with torch.no_grad():
-            for x in (batch.x_plus, batch.x):  # the forward passes for the keys of equations 2 and 4
-                self.eyes(x)
-        self.eyes.eval()
         terms = super().step(batch, perm, phase)
         self.taken += 1
         if self.own.discriminator_augment_target:
@@ -291,11 +261,7 @@ CASES = {
     "relativistic, augmented, in parts": Case(PAIRS | AUGMENT, y=MIXED, micro_batch=2),
     "hinge with R2": Case({"r2_weight": 0.5}),
     "R1 and R2 by rule": Case({"r1_weight": "auto", "r2_weight": "auto", "batch_size": 4}),
-    "perceptual": Case({"perceptual_weight": 3.0}),
-    "perceptual, for E alone without D": Case(
-        {"perceptual_weight": 3.0, "adversarial_trains": "generator"}, y=UNLABELLED_6, micro_batch=4
-    ),
-    "all": Case(PAIRS | AUGMENT | {"lecam_weight": 0.3, "perceptual_weight": 1.0}, y=UNLABELLED_6),
+    "all": Case(PAIRS | AUGMENT | {"lecam_weight": 0.3}, y=UNLABELLED_6),
 }
 
 
@@ -367,11 +333,7 @@ def test_the_papers_setting_stores_no_extra_state() -> None:
     paper = read_config("paper")
     assert dataclasses.asdict(paper.adversarial) == dataclasses.asdict(type(paper.adversarial)())
     assert new_adversarial_memory(paper, torch.device("cpu")) is None
-    assert (paper.losses.perceptual_weight, paper.schedule.decay_steps, paper.optimisers.joint_warm_up) == (
-        0,
-        0,
-        0,
-    )
+    assert (paper.schedule.decay_steps, paper.optimisers.joint_warm_up) == (0, 0)
     assert penalty_weight(paper.losses.r1_weight, paper) == 10
 
 
@@ -382,15 +344,6 @@ def test_the_r1_rule_is_that_of_stylegan2_ada(size: int, batch: int, gamma: floa
     """Values from the table in its paper for these sizes and batches; our weight is half of gamma."""
     config = Config().with_overrides({"image_size": size, "batch_size": batch, "r1_weight": "auto"})
     assert penalty_weight(config.losses.r1_weight, config) == pytest.approx(gamma / 2)
-
-
-def test_features_of_one_picture_do_not_depend_on_the_others() -> None:
-    """The perceptual distance of a part of a batch must not depend on the rest of the batch."""
-    config = config_of()
-    guide = random_state(config).networks.guide_average.eval()
-    batch, _ = random_batch(0, [-1] * 4)
-    for whole, one in zip(guide.stages(batch.x), guide.stages(batch.x[1:2]), strict=True):
-        torch.testing.assert_close(whole[1:2], one, rtol=1e-10, atol=1e-10)
 
 
 # ---- rates ----
@@ -458,7 +411,6 @@ def test_a_share_of_all_steps_becomes_a_number_of_steps() -> None:
         ("adversarial_loss", "relativistic"),
         ("lecam_weight", 0.1),
         ("discriminator_augment", 0.5),
-        ("perceptual_weight", 1.0),
         ("r2_weight", "auto"),
     ],
 )

@@ -60,7 +60,6 @@ CASES = {
         "clustering_objective": "swapped-assignments",
         "r1_weight": "auto",
         "lecam_weight": 0.3,
-        "perceptual_weight": 1.0,
         "discriminator_augment": 0.5,
         "discriminator_augment_target": 0.6,
         "discriminator_augment_pace": 100,

@@ -120,12 +120,6 @@ class LossConfig:
     )
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
-    perceptual_weight: float = setting(
-        0.0,
-        "weight of a perceptual loss: the distance of reconstruction and source in features of E's EMA, "
-        "in addition to equation 5",
-        low=0,
-    )
     r1_weight: float = setting(
         10.0,
         "weight of R1: factor on the mean of |grad D|^2, without the usual 1/2, so gamma is twice this; auto: "

@@ -67,13 +67,12 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
 
 
 def _check_of_the_paper(config: Config, *, resumes: bool) -> None:
-    """Raises ConfigError if a setting changes the adversarial loss, or goes beyond the paper's losses.
+    """Raises ConfigError if a setting changes the adversarial loss.
 
     Called for methods without `takes_adversarial_settings`. resumes: as for `check_config`.
     """
     names = [f.name for f in dataclasses.fields(config.adversarial)]
-    names += ("perceptual_weight",) if resumes else ("perceptual_weight", "adversarial_trains")
-    for name in names:
+    for name in names if resumes else [*names, "adversarial_trains"]:
         value, usual = config.value(name), find_field(name)[1].default
         if value != usual:
             raise ConfigError(

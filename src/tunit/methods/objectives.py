@@ -18,12 +18,11 @@ from tunit.methods import losses
 from tunit.methods.adversarial_memory import FAKE_ANSWER, REAL_ANSWER, SIGN, AdversarialMemory
 from tunit.methods.clustering_objectives import MUTUAL_INFORMATION, objective_of
 from tunit.methods.differentiable_augment import InputKind
-from tunit.methods.inference import evaluating
 from tunit.methods.losses import Terms, without_autocast
 from tunit.methods.method import Phase
 from tunit.methods.parts import PartOfBatch
 from tunit.networks.discriminator import DomainDiscriminator
-from tunit.networks.guide import Guidance, Guide, GuidingNetwork
+from tunit.networks.guide import Guidance
 
 GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's rule `auto` for R1: gamma is this times size^2 / batch
 Augmentation = Callable[[Tensor, InputKind], Tensor]
@@ -243,24 +242,10 @@ def generator_adversarial_loss(
     return fake + rec, {name: term.detach() for name, term in terms.items()}
 
 
-def reconstruction_loss(
-    guide_average: GuidingNetwork, part: PartOfBatch, weights: LossConfig
-) -> tuple[Tensor, Terms]:
-    """Equation 5 plus, if `perceptual_weight` is not 0, the perceptual distance by features of E's EMA.
-
-    E's EMA is in evaluation mode here: a picture's features must not depend on other pictures of the micro-batch.
-    """
+def reconstruction_loss(part: PartOfBatch, weights: LossConfig) -> tuple[Tensor, Terms]:
+    """Equation 5 for a part of the batch."""
     l1 = losses.reconstruction(part.x_rec, part.x)
-    loss, terms = weights.reconstruction_weight * l1, {"generator/reconstruction": l1.detach()}
-    if weights.perceptual_weight:
-        assert isinstance(guide_average, Guide)
-        with evaluating(guide_average):
-            with torch.no_grad():
-                target = guide_average.stages(part.x)
-            distance = losses.perceptual(guide_average.stages(part.x_rec), target)
-        loss = loss + weights.perceptual_weight * distance
-        terms["generator/perceptual"] = distance.detach()
-    return loss, terms
+    return weights.reconstruction_weight * l1, {"generator/reconstruction": l1.detach()}
 
 
 def temperature_of(config: Config) -> float:

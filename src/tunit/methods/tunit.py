@@ -125,9 +125,7 @@ def translation_step(
         backward(weights.generator_style_weight * contrast)
         for part in translations.differentiable_parts():
             adversarial, more = game.of_generator(part)  # equation 3
-            reconstruction, others = reconstruction_loss(  # equation 5
-                networks.guide_average, part, weights
-            )
+            reconstruction, others = reconstruction_loss(part, weights)  # equation 5
             translations.backward_part(part, adversarial, reconstruction, weights)
             losses_of_g.add(more | others, part.share)
         translations.backward_into_guide()
