@@ -139,6 +139,7 @@ def test_the_checksum_of_a_config_file_is_that_of_its_whole_text(sealed):
 # For each removed setting, a value with which it had an effect.
 USED = {
     "losses.perceptual_weight": 3.0,
+    "schedule.decay_steps": 100,
 }
 
 

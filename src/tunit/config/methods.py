@@ -36,6 +36,7 @@ FORMER_SECTIONS = {
 # time, so a file may hold these with this value.
 REMOVED: dict[str, object] = {
     "losses.perceptual_weight": 0.0,
+    "schedule.decay_steps": 0,
 }
 _loaded = False
 

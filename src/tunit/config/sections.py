@@ -187,12 +187,6 @@ class ScheduleConfig:
         low=0,
         high=MOST,
     )
-    decay_steps: int | float = setting(
-        0,
-        "number of last steps in which the learning rates of G and D fall towards 0 by a cosine",
-        low=0,
-        high=MOST,
-    )
 
 
 @dataclass(frozen=True)
