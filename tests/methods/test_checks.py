@@ -161,8 +161,8 @@ def idle(preset, **settings):
         ),
         (
             "paper",
-            {"discriminator_augment_colours": True},
-            "--discriminator-augment-colours true has no effect: discriminator_augment and ",
+            {"discriminator_augment_pace": 20_000},
+            "--discriminator-augment-pace 20000 has no effect: discriminator_augment_target is 0.0",
         ),
     ],
 )

@@ -23,7 +23,6 @@ from tunit.methods.differentiable_augment import (
     InputKind,
     augment_of,
     cut_out,
-    recoloured,
     shifted_over_grey,
 )
 from tunit.methods.method import Phase
@@ -57,20 +56,9 @@ def slow_cut(picture: Tensor, row: int, column: int) -> Tensor:
     return out
 
 
-def slow_colours(picture: Tensor, brightness: float, saturation: float, contrast: float) -> Tensor:
-    """(3, S, S) with these factors: 0 for the first and 1 for the others change nothing."""
-    picture = picture + brightness
-    grey = 0.299 * picture[0] + 0.587 * picture[1] + 0.114 * picture[2]
-    picture = grey + saturation * (picture - grey)
-    return picture.mean() + contrast * (picture - picture.mean())
-
-
-def slow_view(picture: Tensor, u: list[float], probability: float, colours: bool) -> Tensor:
-    """One picture (3, S, S) as D gets it, from its ten uniform random numbers."""
+def slow_view(picture: Tensor, u: list[float], probability: float) -> Tensor:
+    """One picture (3, S, S) as D gets it, from its six uniform random numbers."""
     size = picture.shape[1]
-    if colours and u[Draw.COLOURS] < probability:
-        bright, saturated, contrasted = u[Draw.BRIGHTNESS], u[Draw.SATURATION], u[Draw.CONTRAST]
-        picture = slow_colours(picture, bright - 0.5, 2 * saturated, 0.5 + contrasted)
     if u[Draw.SHIFTS] < probability:
         most = size // 8
         down, right = (math.floor(u[d] * (2 * most + 1)) - most for d in (Draw.DOWN, Draw.RIGHT))
@@ -87,17 +75,15 @@ def draws_of(step: int, batch: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.6, 1.0])
-@pytest.mark.parametrize("colours", [False, True])
-def test_d_gets_each_picture_transformed_as_by_hand(probability: float, colours: bool) -> None:
-    config = config_of(discriminator_augment=probability, discriminator_augment_colours=colours)
+def test_d_gets_each_picture_transformed_as_by_hand(probability: float) -> None:
+    config = config_of(discriminator_augment=probability)
     x = torch.rand(9, 3, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
     augment = augment_of(5, 9, torch.tensor(probability), config)
     u = draws_of(5, 9)
     for seen in InputKind:
         found = augment(x[2:7], seen, slice(2, 7))
         for i in range(5):
-            numbers = u[seen, 2 + i].tolist()
-            expected = slow_view(x[2 + i], numbers, probability, colours)
+            expected = slow_view(x[2 + i], u[seen, 2 + i].tolist(), probability)
             torch.testing.assert_close(found[i], expected, rtol=1e-6, atol=1e-6)
         assert torch.equal(found, x[2:7]) == (probability == 0)
 
@@ -112,17 +98,16 @@ def test_shifts_reach_an_eighth_of_the_side_and_no_further() -> None:
 
 
 def test_translations_in_bfloat16_are_augmented_as_real_pictures_in_float32() -> None:
-    """Zeros and ones are exact in both, so shifts and squares must be equal; colours may differ by their rounding."""
+    """Zeros and ones are exact in both, so shifts and squares must be equal."""
     x = torch.zeros(2000, 3, SIZE, SIZE)
     x[:, :, ::3, ::5] = 1
     for probability in (0.5001, 1.0):
-        for colours in (False, True):
-            config = config_of(discriminator_augment=probability, discriminator_augment_colours=colours)
-            augment = augment_of(5, 2000, torch.tensor(probability), config)
-            found = augment(x.bfloat16(), InputKind.FAKE, slice(None))
-            assert found.dtype == torch.bfloat16
-            expected = augment(x, InputKind.FAKE, slice(None))
-            torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.03 if colours else 0)
+        config = config_of(discriminator_augment=probability)
+        augment = augment_of(5, 2000, torch.tensor(probability), config)
+        found = augment(x.bfloat16(), InputKind.FAKE, slice(None))
+        assert found.dtype == torch.bfloat16
+        expected = augment(x, InputKind.FAKE, slice(None))
+        torch.testing.assert_close(found.float(), expected, rtol=0, atol=0)
 
 
 def test_a_random_number_that_is_rounded_to_one_shifts_no_further_than_an_eighth() -> None:
@@ -132,12 +117,12 @@ def test_a_random_number_that_is_rounded_to_one_shifts_no_further_than_an_eighth
     assert moved[0, 0].nonzero().tolist() == [[20, 20]]
 
 
-@pytest.mark.parametrize("what", [shifted_over_grey, cut_out, recoloured])
+@pytest.mark.parametrize("what", [shifted_over_grey, cut_out])
 def test_first_and_second_derivatives_of_the_augmentation_are_correct(what: Any) -> None:
     """The result is squared, so that its second derivative is not 0."""
     g = torch.Generator().manual_seed(3)
     x = (torch.rand(1, 3, 4, 4, generator=g, dtype=torch.float64) * 2 - 1).requires_grad_()
-    u = torch.rand(1, len(Draw) if what is recoloured else 2, generator=g, dtype=torch.float64)
+    u = torch.rand(1, 2, generator=g, dtype=torch.float64)
     chosen = torch.tensor([True])
 
     def squared(x: Tensor) -> Tensor:
@@ -170,10 +155,7 @@ class SlowGame(SlowTraining):
             return x
         u = draws_of(self.taken, len(x))[what]
         u = u if order is None else u[order]
-        colours = self.own.discriminator_augment_colours
-        return torch.stack(
-            [slow_view(p, n.tolist(), self.strength, colours) for p, n in zip(x, u, strict=True)]
-        )
+        return torch.stack([slow_view(p, n.tolist(), self.strength) for p, n in zip(x, u, strict=True)])
 
     def gamma(self, weight: float) -> float:
         rule = 0.0002 * self.config.data.image_size**2 / self.config.optimisers.batch_size
@@ -249,7 +231,7 @@ class SlowGame(SlowTraining):
         return terms
 
 
-AUGMENT = {"discriminator_augment": 0.7, "discriminator_augment_colours": True}
+AUGMENT = {"discriminator_augment": 0.7}
 PAIRS = {"adversarial_loss": "relativistic", "r1_weight": 0.5, "r2_weight": 0.7}
 CASES = {
     "augmented": Case(AUGMENT),

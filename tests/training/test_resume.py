@@ -63,7 +63,6 @@ CASES = {
         "discriminator_augment": 0.5,
         "discriminator_augment_target": 0.6,
         "discriminator_augment_pace": 100,
-        "discriminator_augment_colours": True,
         "joint_warm_up": 3,
     },
     "few labels": {

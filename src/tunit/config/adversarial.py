@@ -48,7 +48,3 @@ class AdversarialConfig:
     discriminator_augment_pace: int = setting(
         500_000, "number of pictures over which an adaptive probability rises from 0 to 1", low=1, high=10**12
     )
-    discriminator_augment_colours: bool = setting(
-        False,
-        "with the probability discriminator_augment, also change the brightness, saturation and contrast that D sees",
-    )

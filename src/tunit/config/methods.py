@@ -31,12 +31,13 @@ FORMER_SECTIONS = {
     },
     "run": {"guide_from"},
 }
-# Settings of development versions before 0.1.0 that are no more, because measurements showed no gain (EXPERIMENTS.md,
-# "Sharper in equal time"): SECTION.NAME -> the value that meant "off". The files of runs hold all settings of their
-# time, so a file may hold these with this value.
+# Settings of development versions before 0.1.0 that were removed, because no measurement found translations better
+# with them (EXPERIMENTS.md, "Sharper in equal time"): SECTION.NAME -> the value that switched them off. The file of a
+# run holds all settings of its time, so it may hold these with this value.
 REMOVED: dict[str, object] = {
     "losses.perceptual_weight": 0.0,
     "schedule.decay_steps": 0,
+    "adversarial.discriminator_augment_colours": False,
 }
 _loaded = False
 
@@ -158,8 +159,8 @@ def without_removed(settings: dict[str, Any], file: str) -> dict[str, Any]:
             continue
         if values[name] != off:
             raise ConfigError(
-                f"{file}: {name} is {shown(values[name])}, but this setting was removed, because it never made "
-                "translations better: begin a new run without it"
+                f"{file}: {name} is {shown(values[name])}, but this setting was removed, because no measurement "
+                "found translations better with it: begin a new run without it"
             )
         kept = kept | {section: {other: value for other, value in values.items() if other != name}}
     return kept
