@@ -66,8 +66,6 @@ CASES = {
     ),
     "beyond the paper": (
         {
-            "adversarial_loss": "relativistic",
-            "r2_weight": 0.5,
             "lecam_weight": 0.3,
             "discriminator_augment": 0.7,
             "discriminator_augment_target": 0.5,

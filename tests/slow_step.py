@@ -161,7 +161,7 @@ class SlowTraining(LiteralNetworks):
             self.zero_grad()
             translated = self.G(x, self.E(x_ref).style)
             repeated = self.G(x, self.E(x).style)
-            adversarial, adversarial_rec = self.persuade(translated, repeated, x, x_ref, y, y_ref)
+            adversarial, adversarial_rec = self.persuade(translated, repeated, y, y_ref)
             style = self.contrast(self.E(translated).style, self.E_bar(x_ref).style.detach())
             reconstruction = self.reconstruction(repeated, x)
             loss = (
@@ -222,10 +222,10 @@ class SlowTraining(LiteralNetworks):
         return loss, terms
 
     def persuade(
-        self, translated: Tensor, repeated: Tensor, x: Tensor, x_ref: Tensor, y: Tensor, y_ref: Tensor
+        self, translated: Tensor, repeated: Tensor, y: Tensor, y_ref: Tensor
     ) -> tuple[Tensor, Tensor]:
         """G's adversarial losses, of translations and of reconstructions."""
-        rows = torch.arange(len(x))
+        rows = torch.arange(len(translated))
         return -self.D(translated)[rows, y_ref].mean(), -self.D(repeated)[rows, y].mean()
 
     @staticmethod

@@ -58,7 +58,7 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
         (JOINT, {}),
         (ALONE, {}),
         (JOINT, {"discriminator_augment": 0.5}),
-        (JOINT, {"adversarial_loss": "relativistic", "micro_batch": 2}),
+        (JOINT, {"lecam_weight": 0.3, "micro_batch": 2}),
     ],
 )
 def test_a_step_never_waits_for_the_device(phase: Phase, settings: dict[str, Any]) -> None:

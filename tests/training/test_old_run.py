@@ -22,6 +22,7 @@ from tunit.config.run_file import CHECKSUM, read_run_config, write_run_config
 from tunit.errors import ConfigError, RunError
 from tunit.methods.model_file import load_model
 from tunit.networks import generator
+from tunit.printing import shown
 
 HERE = Path(__file__).parents[1] / "run_of_0_1"
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -141,6 +142,8 @@ USED = {
     "losses.perceptual_weight": 3.0,
     "schedule.decay_steps": 100,
     "adversarial.discriminator_augment_colours": True,
+    "adversarial.adversarial_loss": "relativistic",
+    "adversarial.r2_weight": "auto",
 }
 
 
@@ -148,8 +151,8 @@ USED = {
 def test_a_run_that_used_a_setting_that_was_removed_is_refused(sealed, run, capsys, full, value):
     name = full.partition(".")[2]
     said = (
-        f"{name} is {value}, but this setting was removed, because no measurement found translations better with it: "
-        "begin a new run without it"
+        f"{name} is {shown(value)}, but this setting was removed, because no measurement found translations better "
+        "with it: begin a new run without it"
     )
     with pytest.raises(ConfigError, match=f"config.toml: {said}$"):
         read_run_config(sealed({full: value}))

@@ -300,16 +300,13 @@ def test_a_setting_may_be_given_on_resume_with_the_value_that_the_run_has():
 
 
 def test_a_run_with_settings_that_are_refused_today_resumes(tmp_path, pictures):
-    """As a run that was begun before relativistic losses with an adaptive augmentation were refused: it cannot change
-    these settings.
-    """
+    """As a run that was begun before batches of one picture for E alone were refused: it cannot change this."""
     run = RunFolder(tmp_path / "run")
-    adaptive = tiny_config(discriminator_augment_target=0.6, steps=6)
-    start_run(pictures, run.path, adaptive, quiet=True)
-    write_run_config(run.config, run.read_config().with_overrides({"adversarial_loss": "relativistic"}))
+    start_run(pictures, run.path, tiny_config(steps=6), quiet=True)
+    write_run_config(run.config, run.read_config().with_overrides({"guide_only_batch_size": 1}))
     assert resume_run(run.path, overrides={"steps": "7"}, quiet=True).step == 7
     with pytest.raises(
-        ConfigError, match=r"discriminator_augment_target is 0.6, but with the relativistic loss"
+        ConfigError, match=r"guide_only_batch_size is 1, but domains and styles are learnt by"
     ):
         start_run(pictures, tmp_path / "new", run.read_config(), quiet=True)
 

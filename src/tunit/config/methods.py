@@ -38,6 +38,8 @@ REMOVED: dict[str, object] = {
     "losses.perceptual_weight": 0.0,
     "schedule.decay_steps": 0,
     "adversarial.discriminator_augment_colours": False,
+    "adversarial.adversarial_loss": "hinge",
+    "adversarial.r2_weight": 0.0,
 }
 _loaded = False
 

@@ -4,7 +4,6 @@ picture_sections.
 
 from dataclasses import dataclass
 
-from tunit.config.adversarial import AUTO_WEIGHT_WORDS
 from tunit.config.fields import setting
 
 # Upper limits: far beyond any useful value, but small enough for PyTorch, NumPy and memory not to crash.
@@ -16,6 +15,8 @@ MOST = 10**9
 BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0, or by a mean that never moves
 
 AUTO = 0  # the value of `domains` if tunit must find the number
+# The value of `r1_weight` if it is computed from the image size and the batch size (methods/objectives.py).
+AUTO_WEIGHT = -1.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class LossConfig:
         "weight of R1: factor on the mean of |grad D|^2, without the usual 1/2, so gamma is twice this; auto: "
         "gamma = 0.0002 size^2 / batch",
         low=0,
-        words=AUTO_WEIGHT_WORDS,
+        words={"auto": AUTO_WEIGHT},
     )
     r1_every: int = setting(
         1, "compute R1 only in every n-th step, with n times the weight", low=1, high=MOST

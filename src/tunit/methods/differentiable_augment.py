@@ -31,7 +31,6 @@ class InputKind(IntEnum):
     FAKE = 1
     FAKE_AGAIN = 2  # the translations, when D judges them again for G's loss
     RECONSTRUCTION = 3
-    SOURCE = 4  # what a reconstruction is compared with in the relativistic loss
 
 
 class Draw(IntEnum):

@@ -13,8 +13,7 @@ References:
     [6] Liu et al. Few-shot unsupervised image-to-image translation, ICCV 2019 (FUNIT).
     [7] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
     [8] Yi, Wu. Probabilistic end-to-end noise correction for learning with noisy labels, CVPR 2019 (PENCIL).
-    [9] Huang et al. The GAN is dead; long live the GAN! A modern GAN baseline, NeurIPS 2024 (R3GAN).
-    [10] Tseng et al. Regularizing generative adversarial networks under limited data, CVPR 2021 (LeCam).
+    [9] Tseng et al. Regularizing generative adversarial networks under limited data, CVPR 2021 (LeCam).
 """
 
 import torch
@@ -104,16 +103,8 @@ def generator_adversarial(logit: Tensor) -> Tensor:
     return -logit.mean()
 
 
-def relativistic(better: Tensor, worse: Tensor) -> Tensor:
-    """The relativistic pairing loss [9]: mean softplus(worse - better). better, worse: logits (B,), pair by pair.
-
-    When D learns, `better` are D's logits of real pictures; when G learns, D's logits of translations.
-    """
-    return F.softplus(worse - better).mean()
-
-
 def lecam(logit_real: Tensor, logit_fake: Tensor, average_real: Tensor, average_fake: Tensor) -> Tensor:
-    """LeCam's regulariser [10]: mean (D(x) - average of D(fake))^2 + mean (D(fake) - average of D(x))^2.
+    """LeCam's regulariser [9]: mean (D(x) - average of D(fake))^2 + mean (D(fake) - average of D(x))^2.
 
     logit_real, logit_fake: (B,); the averages of earlier steps: ().
     """

@@ -16,7 +16,6 @@ RUNS = {
     "tunit": tiny_config(),
     "tunit without a phase of E alone": tiny_config(guide_only_until=0, average_from=0),
     "tunit with labels": tiny_config(labels="csv"),
-    "tunit, relativistic": tiny_config(adversarial_loss="relativistic"),
     "funit": tiny_config("table1-a", guide_only_until=0, labels="folders"),
     "semit": tiny_config("semit", labels="csv"),
 }
