@@ -66,10 +66,7 @@ CASES = {
     ),
     "beyond the paper": (
         {
-            "adversarial_loss": "relativistic",
-            "r2_weight": 0.5,
             "lecam_weight": 0.3,
-            "perceptual_weight": 1.0,
             "discriminator_augment": 0.7,
             "discriminator_augment_target": 0.5,
             "discriminator_augment_pace": 100,

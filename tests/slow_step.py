@@ -161,13 +161,13 @@ class SlowTraining(LiteralNetworks):
             self.zero_grad()
             translated = self.G(x, self.E(x_ref).style)
             repeated = self.G(x, self.E(x).style)
-            adversarial, adversarial_rec = self.persuade(translated, repeated, x, x_ref, y, y_ref)
+            adversarial, adversarial_rec = self.persuade(translated, repeated, y, y_ref)
             style = self.contrast(self.E(translated).style, self.E_bar(x_ref).style.detach())
-            reconstruction, kept = self.keep(repeated, x)
+            reconstruction = self.reconstruction(repeated, x)
             loss = (
                 w.adversarial_weight * adversarial
                 + w.adversarial_weight * adversarial_rec
-                + kept
+                + w.reconstruction_weight * reconstruction
                 + w.generator_style_weight * style
             )
             if w.adversarial_trains == "generator":
@@ -176,9 +176,9 @@ class SlowTraining(LiteralNetworks):
                 gradients = [parameter.grad for parameter in self.G.parameters()]
                 self.zero_grad()
                 translated, repeated = self.G(x, self.E(x_ref).style), self.G(x, self.E(x).style)
-                reconstruction, kept = self.keep(repeated, x)
+                reconstruction = self.reconstruction(repeated, x)
                 style = self.contrast(self.E(translated).style, self.E_bar(x_ref).style.detach())
-                (kept + w.generator_style_weight * style).backward()
+                (w.reconstruction_weight * reconstruction + w.generator_style_weight * style).backward()
                 for parameter, gradient in zip(self.G.parameters(), gradients, strict=True):
                     parameter.grad = gradient
             else:
@@ -190,7 +190,8 @@ class SlowTraining(LiteralNetworks):
                 "generator/adversarial": adversarial,
                 "generator/adversarial_reconstruction": adversarial_rec,
                 "generator/style": style,
-            } | reconstruction
+                "generator/reconstruction": reconstruction,
+            }
         # 5. Keys of the queue, and averages.
         self.queue = (self.queue + list(keys))[-len(self.queue) :]
         self.average(self.E_bar, self.E, self.decay)
@@ -221,16 +222,15 @@ class SlowTraining(LiteralNetworks):
         return loss, terms
 
     def persuade(
-        self, translated: Tensor, repeated: Tensor, x: Tensor, x_ref: Tensor, y: Tensor, y_ref: Tensor
+        self, translated: Tensor, repeated: Tensor, y: Tensor, y_ref: Tensor
     ) -> tuple[Tensor, Tensor]:
         """G's adversarial losses, of translations and of reconstructions."""
-        rows = torch.arange(len(x))
+        rows = torch.arange(len(translated))
         return -self.D(translated)[rows, y_ref].mean(), -self.D(repeated)[rows, y].mean()
 
-    def keep(self, repeated: Tensor, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms of the reconstruction, and their weighted sum."""
-        l1 = (repeated - x).abs().sum() / x.numel()
-        return {"generator/reconstruction": l1}, self.w.reconstruction_weight * l1
+    @staticmethod
+    def reconstruction(repeated: Tensor, x: Tensor) -> Tensor:
+        return (repeated - x).abs().sum() / x.numel()
 
     @staticmethod
     def average(bar: torch.nn.Module, live: torch.nn.Module, decay: float) -> None:

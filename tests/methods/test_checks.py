@@ -51,15 +51,6 @@ def test_unlabelled_pictures_that_are_never_used_are_warned_about(resumes):
     assert remedy in said
 
 
-def test_the_augmentation_is_not_adapted_by_signs_that_mean_nothing():
-    both = {"adversarial_loss": "relativistic", "discriminator_augment_target": 0.6}
-    config = read_config("paper").with_overrides(both).resolved_schedule()
-    with pytest.raises(ConfigError, match=r"discriminator_augment_target is .* with the relativistic loss"):
-        check_config(config)
-    check_config(config, resumes=True)  # a run that has begun so can end
-    check_config(config.with_overrides({"adversarial_loss": "hinge"}))
-
-
 @pytest.mark.parametrize("preset", ["table1-a", "semit"])
 def test_a_method_that_does_not_read_what_learns_from_d_refuses_to_change_it(preset):
     """The gradient of D's answers reaches the class encoder whatever `adversarial_trains` says."""
@@ -161,8 +152,8 @@ def idle(preset, **settings):
         ),
         (
             "paper",
-            {"discriminator_augment_colours": True},
-            "--discriminator-augment-colours true has no effect: discriminator_augment and ",
+            {"discriminator_augment_pace": 20_000},
+            "--discriminator-augment-pace 20000 has no effect: discriminator_augment_target is 0.0",
         ),
     ],
 )

@@ -218,11 +218,11 @@ def test_without_a_preset_the_run_is_trained_like_the_first_one(tmp_path, origin
 
 def test_values_for_which_a_word_stands_are_taken_over(tmp_path, origin):
     shutil.copytree(origin, tmp_path / "first")
-    settings = {"r1_weight": "auto", "r2_weight": "auto", "domains": "auto"}
+    settings = {"r1_weight": "auto", "domains": "auto"}
     write_run_config(tmp_path / "first" / "config.toml", tiny_config(**STEPS, **settings))
     for given in (set(), {"domains"}):
         like = config_like(tiny_config(r1_weight=3.0), tmp_path / "first", given, with_training=True)
-        assert like.losses.r1_weight == like.adversarial.r2_weight == AUTO_WEIGHT
+        assert like.losses.r1_weight == AUTO_WEIGHT
 
 
 def test_what_was_chosen_from_the_first_pictures_is_chosen_again_from_the_new_ones(tmp_path):

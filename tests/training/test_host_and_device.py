@@ -57,8 +57,8 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (JOINT, {}),
         (ALONE, {}),
-        (JOINT, {"discriminator_augment": 0.5, "discriminator_augment_colours": True}),
-        (JOINT, {"adversarial_loss": "relativistic", "micro_batch": 2}),
+        (JOINT, {"discriminator_augment": 0.5}),
+        (JOINT, {"lecam_weight": 0.3, "micro_batch": 2}),
     ],
 )
 def test_a_step_never_waits_for_the_device(phase: Phase, settings: dict[str, Any]) -> None:
@@ -90,8 +90,7 @@ def test_a_step_never_waits_for_the_device(phase: Phase, settings: dict[str, Any
 
 def test_what_d_sees_is_made_without_lists_of_columns() -> None:
     """PyTorch copies such a list to the device out of sight of `Copies`, and the host waits for the copy."""
-    config = tiny_config(discriminator_augment_colours=True)
-    augment = augment_of(0, 4, torch.tensor(0.5), config)
+    augment = augment_of(0, 4, torch.tensor(0.5), tiny_config())
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         augment(torch.zeros(2, 3, 32, 32), InputKind.FAKE, slice(1, 3))
     called = {event.key for event in profile.key_averages()}

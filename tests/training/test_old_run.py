@@ -8,14 +8,21 @@ log of the code of that time, up to step 9.
 import json
 import shutil
 import tomllib
+import zlib
 from pathlib import Path
 
 import pytest
 
+from tiny_run import tiny_config
 from tunit.cli import main
-from tunit.config import read_config
+from tunit.config import file_settings, read_config
+from tunit.config.fields import toml_value
+from tunit.config.methods import REMOVED
+from tunit.config.run_file import CHECKSUM, read_run_config, write_run_config
+from tunit.errors import ConfigError, RunError
 from tunit.methods.model_file import load_model
 from tunit.networks import generator
+from tunit.printing import shown
 
 HERE = Path(__file__).parents[1] / "run_of_0_1"
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,3 +90,92 @@ def test_settings_are_found_in_their_old_places(tmp_path):
         assert value == before[section][name], name
     (tmp_path / "new.toml").write_text(config.to_toml())
     assert read_config(str(tmp_path / "new.toml")) == config
+
+
+# ---- settings that were removed ----
+
+
+def with_more(text, settings):
+    """The text of a config file with more settings (SECTION.NAME -> value)."""
+    for full, value in settings.items():
+        section, _, name = full.partition(".")
+        text = text if f"[{section}]\n" in text else f"{text}\n[{section}]\n"
+        text = text.replace(f"[{section}]\n", f"[{section}]\n{name} = {toml_value(value)}\n")
+    return text
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """A function that writes the config file of a run that has more settings, with its checksum."""
+    path = tmp_path / "config.toml"
+    write_run_config(path, tiny_config())
+
+    def write(settings):
+        text = with_more(path.read_text().rpartition(CHECKSUM)[0], settings)
+        path.write_text(f"{text}{CHECKSUM}{zlib.crc32(text.encode()):08x}\n")
+        return path
+
+    return write
+
+
+def test_a_run_with_settings_that_were_removed_but_were_off_resumes(run):
+    file = run / "config.toml"
+    file.write_text(with_more(file.read_text(), REMOVED))
+    assert main(["train", "--resume", str(run), "--steps", "7", "--quiet"]) == 0
+    names = {name for values in tomllib.loads(file.read_text()).values() for name in values}
+    assert names.isdisjoint(full.partition(".")[2] for full in REMOVED)
+
+
+def test_the_checksum_of_a_config_file_is_that_of_its_whole_text(sealed):
+    path = sealed(REMOVED)
+    assert read_run_config(path) == tiny_config()
+    for full, off in REMOVED.items():
+        line = f"{full.partition('.')[2]} = {toml_value(off)}\n"
+        assert line in path.read_text()
+        path.write_text(path.read_text().replace(line, ""))
+        with pytest.raises(RunError, match="its checksum differs"):
+            read_run_config(path)
+
+
+# For each removed setting, a value with which it had an effect.
+USED = {
+    "losses.perceptual_weight": 3.0,
+    "schedule.decay_steps": 100,
+    "adversarial.discriminator_augment_colours": True,
+    "adversarial.adversarial_loss": "relativistic",
+    "adversarial.r2_weight": "auto",
+}
+
+
+@pytest.mark.parametrize(("full", "value"), USED.items())
+def test_a_run_that_used_a_setting_that_was_removed_is_refused(sealed, run, capsys, full, value):
+    name = full.partition(".")[2]
+    said = (
+        f"{name} is {shown(value)}, but this setting was removed, because no measurement found translations better "
+        "with it: begin a new run without it"
+    )
+    with pytest.raises(ConfigError, match=f"config.toml: {said}$"):
+        read_run_config(sealed({full: value}))
+    file = run / "config.toml"  # without a checksum
+    file.write_text(with_more(file.read_text(), {full: value}))
+    assert main(["train", "--resume", str(run), "--steps", "7", "--quiet"]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_preset_may_hold_settings_that_were_removed_only_if_they_are_off(tmp_path):
+    assert USED.keys() == REMOVED.keys()
+    path = tmp_path / "mine.toml"
+    path.write_text(with_more('base = "small"\n', REMOVED | {"schedule.steps": 9}))
+    assert read_config(path) == read_config("small").with_overrides({"steps": 9})
+    assert file_settings(str(path)) == {"schedule.steps"}
+    for full, value in USED.items():
+        path.write_text(with_more("", {full: value}))
+        with pytest.raises(ConfigError, match="this setting was removed"):
+            read_config(path)
+
+
+@pytest.mark.parametrize(("full", "off"), REMOVED.items())
+def test_a_setting_that_was_removed_cannot_be_given_otherwise(full, off):
+    name = full.partition(".")[2]
+    with pytest.raises(ConfigError, match=f"there is no setting '{name}'"):
+        tiny_config().with_overrides({name: off})

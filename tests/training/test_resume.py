@@ -60,11 +60,9 @@ CASES = {
         "clustering_objective": "swapped-assignments",
         "r1_weight": "auto",
         "lecam_weight": 0.3,
-        "perceptual_weight": 1.0,
         "discriminator_augment": 0.5,
         "discriminator_augment_target": 0.6,
         "discriminator_augment_pace": 100,
-        "discriminator_augment_colours": True,
         "joint_warm_up": 3,
     },
     "few labels": {
@@ -134,17 +132,6 @@ def test_resumed_equals_uninterrupted(tmp_path, pictures, whole, case, stop):
     for kind in (True, False):  # a row about neighbours may have the step of a row of losses
         steps = [row["step"] for row in rows if ("neighbours_by" in row) == kind]
         assert steps == sorted(set(steps))
-
-
-def test_rates_that_fall_at_the_end_resume_exactly(tmp_path, pictures):
-    """The rates depend on the last step, which may not change; so the run is resumed from an earlier checkpoint."""
-    config = tiny_config(decay_steps=6, adversarial_loss="relativistic", r2_weight="auto", checkpoint_every=9)
-    start_run(pictures, tmp_path / "whole", config, quiet=True)
-    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
-    checkpoints(tmp_path / "parts" / "checkpoints")[-1].unlink()
-    assert final(tmp_path / "parts")[1]["step"] == 9
-    resume_run(tmp_path / "parts", quiet=True)
-    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_runs_with_the_same_seed_are_equal_and_others_are_not(tmp_path, pictures, whole):
@@ -313,16 +300,13 @@ def test_a_setting_may_be_given_on_resume_with_the_value_that_the_run_has():
 
 
 def test_a_run_with_settings_that_are_refused_today_resumes(tmp_path, pictures):
-    """As a run that was begun before relativistic losses with an adaptive augmentation were refused: it cannot change
-    these settings.
-    """
+    """As a run that was begun before batches of one picture for E alone were refused: it cannot change this."""
     run = RunFolder(tmp_path / "run")
-    adaptive = tiny_config(discriminator_augment_target=0.6, steps=6)
-    start_run(pictures, run.path, adaptive, quiet=True)
-    write_run_config(run.config, run.read_config().with_overrides({"adversarial_loss": "relativistic"}))
+    start_run(pictures, run.path, tiny_config(steps=6), quiet=True)
+    write_run_config(run.config, run.read_config().with_overrides({"guide_only_batch_size": 1}))
     assert resume_run(run.path, overrides={"steps": "7"}, quiet=True).step == 7
     with pytest.raises(
-        ConfigError, match=r"discriminator_augment_target is 0.6, but with the relativistic loss"
+        ConfigError, match=r"guide_only_batch_size is 1, but domains and styles are learnt by"
     ):
         start_run(pictures, tmp_path / "new", run.read_config(), quiet=True)
 

@@ -1,29 +1,14 @@
-"""Settings of D and G beyond the paper, for sharper translations and for few pictures; off in the paper's setting."""
+"""Settings of D beyond the paper, for few pictures; off in the paper's setting."""
 
 from dataclasses import dataclass
 
 from tunit.config.fields import setting
 
-# Stands for a weight of R1 or R2 that is computed from the image size and the batch size (methods/objectives.py).
-AUTO_WEIGHT = -1.0
-AUTO_WEIGHT_WORDS = {"auto": AUTO_WEIGHT}
-
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """What keeps D from memorising few pictures, and which loss D and G have (docs/recipes.md)."""
+    """What keeps D from memorising few pictures (docs/recipes.md)."""
 
-    adversarial_loss: str = setting(
-        "hinge",
-        "hinge, as in the paper, or relativistic: D compares a translation with its reference (R3GAN)",
-        choices=("hinge", "relativistic"),
-    )
-    r2_weight: float = setting(
-        0.0,
-        "weight of R2: as r1_weight, but for translations instead of real pictures",
-        low=0,
-        words=AUTO_WEIGHT_WORDS,
-    )
     lecam_weight: float = setting(
         0.0,
         "weight of LeCam's regulariser, which pulls D's logits of real pictures towards the average of those of "
@@ -47,8 +32,4 @@ class AdversarialConfig:
     )
     discriminator_augment_pace: int = setting(
         500_000, "number of pictures over which an adaptive probability rises from 0 to 1", low=1, high=10**12
-    )
-    discriminator_augment_colours: bool = setting(
-        False,
-        "with the probability discriminator_augment, also change the brightness, saturation and contrast that D sees",
     )

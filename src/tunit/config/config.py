@@ -117,7 +117,7 @@ class Config:
     def resolved_schedule(self) -> "Config":
         """A copy in which all phases are given in steps: shares of all steps are replaced by numbers of steps."""
         steps = self.schedule.steps
-        names = ("labelled_only_until", "guide_only_until", "average_from", "decay_steps")
+        names = ("labelled_only_until", "guide_only_until", "average_from")
         values = {n: getattr(self.schedule, n) for n in names}
         return self.with_overrides(
             {n: round(v * steps) if isinstance(v, float) else v for n, v in values.items()}

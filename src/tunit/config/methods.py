@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from tunit.config.fields import setting
 from tunit.errors import ConfigError
@@ -29,6 +30,16 @@ FORMER_SECTIONS = {
         "content_entropy_weight",
     },
     "run": {"guide_from"},
+}
+# Settings of development versions before 0.1.0 that were removed, because no measurement found translations better
+# with them (EXPERIMENTS.md, "Sharper in equal time"): SECTION.NAME -> the value that switched them off. The file of a
+# run holds all settings of its time, so it may hold these with this value.
+REMOVED: dict[str, object] = {
+    "losses.perceptual_weight": 0.0,
+    "schedule.decay_steps": 0,
+    "adversarial.discriminator_augment_colours": False,
+    "adversarial.adversarial_loss": "hinge",
+    "adversarial.r2_weight": 0.0,
 }
 _loaded = False
 
@@ -135,6 +146,26 @@ def _import_installed_methods() -> None:
                 f"{PLUGINS} names the module {module!r}, which cannot be imported ({error}): {remedy}, or unset "
                 f"{PLUGINS}"
             ) from None
+
+
+def without_removed(settings: dict[str, Any], file: str) -> dict[str, Any]:
+    """The settings that a file holds for each section, without those that are `REMOVED`.
+
+    Raises ConfigError if one of them has another value than "off".
+    """
+    kept = settings
+    for full, off in REMOVED.items():
+        section, _, name = full.partition(".")
+        values = kept.get(section)
+        if not isinstance(values, dict) or name not in values:
+            continue
+        if values[name] != off:
+            raise ConfigError(
+                f"{file}: {name} is {shown(values[name])}, but this setting was removed, because no measurement "
+                "found translations better with it: begin a new run without it"
+            )
+        kept = kept | {section: {other: value for other, value in values.items() if other != name}}
+    return kept
 
 
 def check_method(name: object, file: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from tunit.config.clustering import check_clustering_objective
 from tunit.config.config import Config, find_field, section_types
 from tunit.config.fields import suggestion
-from tunit.config.methods import check_method
+from tunit.config.methods import check_method, without_removed
 from tunit.errors import ConfigError
 from tunit.files.paths import expand_home
 from tunit.files.reading import UnreadableError, is_file, parse_toml, read_text
@@ -133,7 +133,7 @@ def _read_table(preset: str) -> dict[str, Any]:
             if preset in shipped
             else read_text(expand_home(preset), LARGEST_FILE, KEEP_OTHER_BYTES)
         )
-        return parse_toml(text.replace("\r\n", "\n"))
+        return without_removed(parse_toml(text.replace("\r\n", "\n")), preset)
     except UnreadableError as error:
         raise ConfigError(f"{preset} is not valid TOML: {error}") from None
 

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from tunit.config.config import Config, find_field
+from tunit.config.methods import without_removed
 from tunit.config.presets import KEEP_OTHER_BYTES, LARGEST_FILE, read_config
 from tunit.errors import ConfigError, RunError
 from tunit.files.atomic import write_text
@@ -42,7 +43,7 @@ def read_run_config(path: Path) -> Config:
         if text.startswith(SEALED):
             _check_seal(text)
         else:
-            _check_complete(text)
+            _check_complete(text, path)
     except UnreadableError as error:
         raise RunError(
             f"{path} is damaged ({error}): restore it; to change settings of a run, give them as flags with --resume"
@@ -70,10 +71,10 @@ def _check_seal(text: str) -> None:
         raise UnreadableError("it was changed after it was written: its checksum differs")
 
 
-def _check_complete(text: str) -> None:
+def _check_complete(text: str, path: Path) -> None:
     """Check a config file from before checksums: it must have every setting that existed at that time."""
     said: set[str] = set()
-    for section, values in parse_toml(text).items():
+    for section, values in without_removed(parse_toml(text), str(path)).items():
         if not isinstance(values, dict):
             raise UnreadableError(f"{shown(section)} is not in a section")
         for name in values:

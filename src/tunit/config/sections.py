@@ -4,7 +4,6 @@ picture_sections.
 
 from dataclasses import dataclass
 
-from tunit.config.adversarial import AUTO_WEIGHT_WORDS
 from tunit.config.fields import setting
 
 # Upper limits: far beyond any useful value, but small enough for PyTorch, NumPy and memory not to crash.
@@ -16,6 +15,8 @@ MOST = 10**9
 BELOW_1 = 1 - 1e-9  # for values where 1 itself would lead to a division by 0, or by a mean that never moves
 
 AUTO = 0  # the value of `domains` if tunit must find the number
+# The value of `r1_weight` if it is computed from the image size and the batch size (methods/objectives.py).
+AUTO_WEIGHT = -1.0
 
 
 @dataclass(frozen=True)
@@ -120,18 +121,12 @@ class LossConfig:
     )
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
-    perceptual_weight: float = setting(
-        0.0,
-        "weight of a perceptual loss: the distance of reconstruction and source in features of E's EMA, "
-        "in addition to equation 5",
-        low=0,
-    )
     r1_weight: float = setting(
         10.0,
         "weight of R1: factor on the mean of |grad D|^2, without the usual 1/2, so gamma is twice this; auto: "
         "gamma = 0.0002 size^2 / batch",
         low=0,
-        words=AUTO_WEIGHT_WORDS,
+        words={"auto": AUTO_WEIGHT},
     )
     r1_every: int = setting(
         1, "compute R1 only in every n-th step, with n times the weight", low=1, high=MOST
@@ -190,12 +185,6 @@ class ScheduleConfig:
     average_from: int | float = setting(
         66_000,
         "until this step, the EMA of G is a copy of G; a preset's value is raised if --guide-only-until is above it",
-        low=0,
-        high=MOST,
-    )
-    decay_steps: int | float = setting(
-        0,
-        "number of last steps in which the learning rates of G and D fall towards 0 by a cosine",
         low=0,
         high=MOST,
     )

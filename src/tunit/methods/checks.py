@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunit.config import AUTO, Config, find_field
-from tunit.config.fields import word_of
 from tunit.data.packing.packed import warning_if_unlabelled
 from tunit.errors import ConfigError, DataError
 from tunit.methods.method import Labels
@@ -29,17 +28,6 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
         _check_auto(config, resumes=resumes)
     if not method.takes_adversarial_settings:
         _check_of_the_paper(config, resumes=resumes)
-    adversarial = config.adversarial
-    if (
-        adversarial.adversarial_loss == "relativistic"
-        and adversarial.discriminator_augment_target
-        and not resumes
-    ):
-        raise ConfigError(
-            f"discriminator_augment_target is {adversarial.discriminator_augment_target:g}, but with the "
-            "relativistic loss the sign of D's logits, by which the strength would be adapted, means nothing: "
-            "give a fixed strength by --discriminator-augment"
-        )
     if config.optimisers.guide_only_batch_size == 1 and not resumes:
         raise ConfigError(
             "guide_only_batch_size is 1, but domains and styles are learnt by comparing pictures: give 2 or more, or "
@@ -67,18 +55,16 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
 
 
 def _check_of_the_paper(config: Config, *, resumes: bool) -> None:
-    """Raises ConfigError if a setting changes the adversarial loss, or goes beyond the paper's losses.
+    """Raises ConfigError if a setting changes the adversarial loss.
 
     Called for methods without `takes_adversarial_settings`. resumes: as for `check_config`.
     """
     names = [f.name for f in dataclasses.fields(config.adversarial)]
-    names += ("perceptual_weight",) if resumes else ("perceptual_weight", "adversarial_trains")
-    for name in names:
+    for name in names if resumes else [*names, "adversarial_trains"]:
         value, usual = config.value(name), find_field(name)[1].default
         if value != usual:
             raise ConfigError(
-                f"{name} is {word_of(find_field(name)[1], value)}, but method '{config.method.method}' does not take "
-                f"it: leave it at {usual}"
+                f"{name} is {value}, but method '{config.method.method}' does not take it: leave it at {usual}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what D sees: a shift, a grey square, and other colours, each with some probability.
+"""Differentiable augmentation of what D sees: a shift and a grey square, each with some probability.
 
 Real pictures and translations are augmented in the same way, and G's gradients flow through the augmentation; so G
 does not learn to make pictures that look augmented. Random numbers are drawn for the whole batch from the run's seed
@@ -16,14 +16,12 @@ import torch
 from torch import Tensor
 
 from tunit.config import Config
-from tunit.data.batching.augment import grey
 from tunit.data.batching.randomness import torch_generator
 from tunit.machine import to_device
 from tunit.methods.losses import without_autocast
 
 LARGEST_SHIFT = 1 / 8  # share of the picture's side, as in [1]
 CUT = 1 / 2  # side of the square that is made grey, as a share of the picture's side, as in [1]
-BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5  # largest changes, as in [1]
 
 
 class InputKind(IntEnum):
@@ -33,7 +31,6 @@ class InputKind(IntEnum):
     FAKE = 1
     FAKE_AGAIN = 2  # the translations, when D judges them again for G's loss
     RECONSTRUCTION = 3
-    SOURCE = 4  # what a reconstruction is compared with in the relativistic loss
 
 
 class Draw(IntEnum):
@@ -41,14 +38,10 @@ class Draw(IntEnum):
 
     SHIFTS = 0  # the picture is shifted if this number is below the probability
     CUTS = 1
-    COLOURS = 2
-    DOWN = 3  # from here on: the size or position of each change
-    RIGHT = 4  # next to DOWN
-    CUT_ROW = 5
-    CUT_COLUMN = 6  # next to CUT_ROW
-    BRIGHTNESS = 7
-    SATURATION = 8
-    CONTRAST = 9
+    DOWN = 2  # from here on: the size or position of each change
+    RIGHT = 3  # next to DOWN
+    CUT_ROW = 4
+    CUT_COLUMN = 5  # next to CUT_ROW
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,6 @@ class DifferentiableAugment:
 
     draws: Tensor  # (len(InputKind), B, len(Draw))
     probability: Tensor  # ()
-    colours: bool
 
     def __call__(self, x: Tensor, kind: InputKind, rows: slice) -> Tensor:
         """The pictures x (b, 3, S, S) in [-1, 1] as D sees them. rows: where they are in the whole batch."""
@@ -66,8 +58,6 @@ class DifferentiableAugment:
         exact = torch.promote_types(x.dtype, torch.float32)
         u, p = self.draws[kind, rows].to(exact), self.probability.to(exact)
         with without_autocast(x):
-            if self.colours:
-                x = recoloured(x, u, u[:, Draw.COLOURS] < p)
             # Slices: a list of columns would be copied to a GPU, and the CPU would wait for it.
             x = shifted_over_grey(x, u[:, Draw.DOWN : Draw.RIGHT + 1], u[:, Draw.SHIFTS] < p)
             return cut_out(x, u[:, Draw.CUT_ROW : Draw.CUT_COLUMN + 1], u[:, Draw.CUTS] < p)
@@ -81,7 +71,7 @@ def augment_of(counter: int, batch: int, probability: Tensor, config: Config) ->
     generator = torch_generator(config.run.seed, "what D sees", counter)
     draws = torch.rand(len(InputKind), batch, len(Draw), generator=generator, dtype=torch.float64)
     draws = to_device(draws.to(torch.float32), probability.device)
-    return DifferentiableAugment(draws, probability, config.adversarial.discriminator_augment_colours)
+    return DifferentiableAugment(draws, probability)
 
 
 def shifted_over_grey(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
@@ -115,19 +105,3 @@ def cut_out(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
     inside = (places >= centres[..., None] - half) & (places < centres[..., None] + half)  # (b, 2, S)
     cut = inside[:, 0, :, None] & inside[:, 1, None, :] & chosen[:, None, None]
     return x.masked_fill(cut[:, None], 0.0)
-
-
-def recoloured(x: Tensor, u: Tensor, chosen: Tensor) -> Tensor:
-    """Change the brightness, then saturation, then contrast of chosen pictures.
-
-    u: (b, len(Draw)); other arguments as for `shifted_over_grey`.
-    """
-
-    def change(draw: Draw, most: float) -> Tensor:
-        """(b, 1, 1, 1): a random number from -most to most for each chosen picture, 0 for the others."""
-        return (most * (2 * u[:, draw] - 1) * chosen)[:, None, None, None].to(x.dtype)
-
-    x = x + change(Draw.BRIGHTNESS, BRIGHTNESS)
-    x = x + (x - grey(x)) * change(Draw.SATURATION, SATURATION)
-    mean = x.mean((1, 2, 3), keepdim=True)
-    return x + (x - mean) * change(Draw.CONTRAST, CONTRAST)

@@ -1,6 +1,6 @@
-"""The adversarial losses of one step: what D sees, which loss D and G have, and what is kept for later steps.
+"""The adversarial losses of one step: what D sees, and what is kept for later steps.
 
-In the paper's setting D sees the pictures themselves, the loss is a hinge, and nothing is kept.
+In the paper's setting D sees the pictures themselves, and nothing is kept.
 """
 
 from functools import partial
@@ -32,14 +32,12 @@ class Game:
 
     def of_discriminator(self, part: PartOfBatch, phase: Phase) -> tuple[Tensor, Terms]:
         """D's loss on a part of the batch, and its unweighted terms."""
-        real = (part.x, part.y)
-        if self._config.adversarial.adversarial_loss == "relativistic":
-            real = part.x_ref, part.y_ref
-        fake = part.x_fake.detach(), part.y_ref
         return discriminator_loss(
             self._discriminator,
-            *real,
-            *fake,
+            part.x,
+            part.y,
+            part.x_fake.detach(),
+            part.y_ref,
             phase,
             self._config,
             self._augmentation_of(part),
@@ -58,6 +56,4 @@ class Game:
 
     def of_generator(self, part: PartOfBatch) -> tuple[Tensor, Terms]:
         """G's adversarial loss on a part of the batch, unweighted, and its terms."""
-        return generator_adversarial_loss(
-            self._discriminator, part, self._config, self._augmentation_of(part)
-        )
+        return generator_adversarial_loss(self._discriminator, part, self._augmentation_of(part))

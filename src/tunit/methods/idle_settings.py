@@ -76,9 +76,6 @@ def why_idle(config: Config, name: str, *, all_labelled: bool = False) -> str:
         return f"labels is {config.data.labels}, and E only keeps domains that it found without labels"
     if name in FOR_LABELLED and config.data.labels == "none":
         return "labels is none, and it acts only on labelled pictures"
-    augment = "discriminator_augment", "discriminator_augment_target"
-    if name == "discriminator_augment_colours" and not any(_shown_value(config, each) for each in augment):
-        return f"{' and '.join(augment)} are 0"
     off = next((each for each in NEEDS.get(name, ()) if not _shown_value(config, each)), None)
     return "" if off is None else f"{off} is {str(_shown_value(config, off)).lower()}"
 

@@ -1,7 +1,7 @@
 """The losses as pure functions: from tensors to a scalar. Each names its equation, or the paper that it comes from.
 
-Some functions are no losses, but help to compute them: `without_autocast`, `at_least_float32`, `weighted_mean`,
-`joint_probability` and `pooled_features`.
+Some functions are no losses, but help to compute them: `without_autocast`, `weighted_mean`, `joint_probability` and
+`pooled_features`.
 
 If a function takes `weight` (B,), this is the weight of each picture; 0 leaves a picture out, None means equal
 weights.
@@ -13,9 +13,7 @@ References:
     [6] Liu et al. Few-shot unsupervised image-to-image translation, ICCV 2019 (FUNIT).
     [7] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
     [8] Yi, Wu. Probabilistic end-to-end noise correction for learning with noisy labels, CVPR 2019 (PENCIL).
-    [9] Huang et al. The GAN is dead; long live the GAN! A modern GAN baseline, NeurIPS 2024 (R3GAN).
-    [10] Tseng et al. Regularizing generative adversarial networks under limited data, CVPR 2021 (LeCam).
-    [11] Zhang et al. The unreasonable effectiveness of deep features as a perceptual metric, CVPR 2018 (LPIPS).
+    [9] Tseng et al. Regularizing generative adversarial networks under limited data, CVPR 2021 (LeCam).
 """
 
 import torch
@@ -32,11 +30,6 @@ Terms = dict[str, Tensor]  # losses by name, on the device
 def without_autocast(x: Tensor) -> torch.autocast:
     """A context without autocast: operations on x's device have the precision of their inputs."""
     return torch.autocast(x.device.type, enabled=False)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """x in float32, or in its own dtype if that is more precise."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -110,36 +103,12 @@ def generator_adversarial(logit: Tensor) -> Tensor:
     return -logit.mean()
 
 
-def relativistic(better: Tensor, worse: Tensor) -> Tensor:
-    """The relativistic pairing loss [9]: mean softplus(worse - better). better, worse: logits (B,), pair by pair.
-
-    When D learns, `better` are D's logits of real pictures; when G learns, D's logits of translations.
-    """
-    return F.softplus(worse - better).mean()
-
-
 def lecam(logit_real: Tensor, logit_fake: Tensor, average_real: Tensor, average_fake: Tensor) -> Tensor:
-    """LeCam's regulariser [10]: mean (D(x) - average of D(fake))^2 + mean (D(fake) - average of D(x))^2.
+    """LeCam's regulariser [9]: mean (D(x) - average of D(fake))^2 + mean (D(fake) - average of D(x))^2.
 
     logit_real, logit_fake: (B,); the averages of earlier steps: ().
     """
     return (logit_real - average_fake).square().mean() + (logit_fake - average_real).square().mean()
-
-
-def perceptual(features_rec: list[Tensor], features: list[Tensor]) -> Tensor:
-    """LPIPS [11] with equal weights for all channels.
-
-    At each place features are scaled to length 1 over the channels; the squared distances are averaged over places,
-    pictures and stages, in float32 at least. features_rec, features: for each stage (B, C, h, w), of G(x, s) and x.
-    """
-    each = [
-        (F.normalize(at_least_float32(rec), dim=1) - F.normalize(at_least_float32(own), dim=1))
-        .square()
-        .sum(1)
-        .mean()
-        for rec, own in zip(features_rec, features, strict=True)
-    ]
-    return torch.stack(each).mean()
 
 
 def r1_penalty(logit: Tensor, x: Tensor, *, differentiable: bool = True) -> Tensor:

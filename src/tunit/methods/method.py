@@ -70,8 +70,7 @@ class Method:
     trains_guide_first: bool = True  # E may train alone until `guide_only_until`
     learns_domains: bool = True  # False: the domains are the given labels, and E's logits have no meaning
     finds_number_of_domains: bool = False  # the method can find the number of domains (--domains auto)
-    # The method accepts [adversarial], perceptual_weight and adversarial_trains.
-    takes_adversarial_settings: bool = False
+    takes_adversarial_settings: bool = False  # the method accepts [adversarial] and adversarial_trains
     # Shared settings that it does not read: they are warned about if given.
     unused_settings: tuple[str, ...] = ()
     micro_batches: bool = False  # the step can split the batch into micro-batches for G and D

@@ -18,12 +18,11 @@ from tunit.methods import losses
 from tunit.methods.adversarial_memory import FAKE_ANSWER, REAL_ANSWER, SIGN, AdversarialMemory
 from tunit.methods.clustering_objectives import MUTUAL_INFORMATION, objective_of
 from tunit.methods.differentiable_augment import InputKind
-from tunit.methods.inference import evaluating
 from tunit.methods.losses import Terms, without_autocast
 from tunit.methods.method import Phase
 from tunit.methods.parts import PartOfBatch
 from tunit.networks.discriminator import DomainDiscriminator
-from tunit.networks.guide import Guidance, Guide, GuidingNetwork
+from tunit.networks.guide import Guidance
 
 GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's rule `auto` for R1: gamma is this times size^2 / batch
 Augmentation = Callable[[Tensor, InputKind], Tensor]
@@ -138,37 +137,26 @@ def discriminator_loss(
     memory: AdversarialMemory | None = None,
 ) -> tuple[Tensor, Terms]:
     """D's side of equation 3: a hinge loss on real pictures and translations, plus R1 on the real pictures if
-    `phase.penalise`. Options: the relativistic loss instead of the hinge, R2, LeCam's regulariser.
+    `phase.penalise` and, if `lecam_weight` is not 0, LeCam's regulariser.
 
-    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. For the hinge loss,
-    x_real may be the sources instead of the references: they are the same pictures in another order, and the loss is
-    a mean. The relativistic loss compares each translation with its reference, so it needs the references. augment:
-    changes pictures for D; R1 differentiates with respect to the pictures before augmentation, as in ADA.
+    x_real, x_fake: (B, 3, S, S), x_fake without a graph; y_real, y_fake: (B,), their domains. x_real are the sources:
+    the references are the same pictures in another order, and the loss is a mean. augment: changes pictures for D; R1
+    differentiates with respect to the pictures before that, as in ADA.
     """
     weights, settings = config.losses, config.adversarial
-    x_real, x_fake, logit_real, logit_fake = _judged(
-        discriminator, x_real, y_real, x_fake, y_fake, phase.penalise, bool(settings.r2_weight), augment
-    )
-    if settings.adversarial_loss == "relativistic":
-        adversarial = losses.relativistic(better=logit_real, worse=logit_fake)
-        terms = {"discriminator/relativistic": adversarial.detach()}
-    else:
-        real, fake = losses.hinge_real(logit_real), losses.hinge_fake(logit_fake)
-        adversarial = real + fake
-        terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
-    terms[SIGN] = logit_real.detach().sign().mean()
-    loss = weights.adversarial_weight * adversarial
     if phase.penalise:
-        for name, weight, logit, x in (
-            ("r1", weights.r1_weight, logit_real, x_real),
-            ("r2", settings.r2_weight, logit_fake, x_fake),
-        ):
-            if name == "r1" or weight:
-                with without_autocast(x):
-                    penalty = losses.r1_penalty(logit, x, differentiable=bool(weight))
-                if weight:  # with 0, R1 is only measured
-                    loss = loss + weights.r1_every * penalty_weight(weight, config) * penalty
-                terms[f"discriminator/{name}"] = penalty.detach()
+        x_real = x_real.detach().requires_grad_()
+    logit_real, logit_fake = _judged(discriminator, x_real, y_real, x_fake, y_fake, phase.penalise, augment)
+    real, fake = losses.hinge_real(logit_real), losses.hinge_fake(logit_fake)
+    terms = {"discriminator/real": real.detach(), "discriminator/fake": fake.detach()}
+    terms[SIGN] = logit_real.detach().sign().mean()
+    loss = weights.adversarial_weight * (real + fake)
+    if phase.penalise:
+        with without_autocast(x_real):
+            penalty = losses.r1_penalty(logit_real, x_real, differentiable=bool(weights.r1_weight))
+        if weights.r1_weight:  # with 0, R1 is only measured
+            loss = loss + weights.r1_every * weight_of_r1(config) * penalty
+        terms["discriminator/r1"] = penalty.detach()
     if memory is not None and settings.lecam_weight:
         lecam = losses.lecam(logit_real, logit_fake, memory.real, memory.fake)
         loss = loss + settings.lecam_weight * lecam
@@ -184,83 +172,51 @@ def _judged(
     x_fake: Tensor,
     y_fake: Tensor,
     penalise: bool,
-    also_fake: bool,
     augment: Augmentation,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x_real, x_fake, and D's logits of both.
+) -> tuple[Tensor, Tensor]:
+    """D's logits of real pictures and of translations, (B,) each, or (B, h, w) of patches.
 
-    penalise: x_real (with `also_fake`, x_fake too) becomes a leaf that requires gradients, for R1 (and R2).
+    penalise: the logits of real pictures are computed for R1, separately and without autocast.
     """
-    judge = discriminator.judge
+    judge, seen = discriminator.judge, augment(x_fake, InputKind.FAKE)
     if not penalise:
-        both = torch.cat([augment(x_real, InputKind.REAL), augment(x_fake, InputKind.FAKE)])
+        both = torch.cat([augment(x_real, InputKind.REAL), seen])
         logit_real, logit_fake = judge(both, torch.cat([y_real, y_fake])).chunk(2)
-        return x_real, x_fake, logit_real, logit_fake
-    x_real = x_real.detach().requires_grad_()
+        return logit_real, logit_fake
     with without_autocast(x_real):
         logit_real = judge(augment(x_real, InputKind.REAL), y_real)
-    if also_fake:
-        x_fake = x_fake.detach().to(x_real.dtype).requires_grad_()
-        with without_autocast(x_fake):
-            logit_fake = judge(augment(x_fake, InputKind.FAKE), y_fake)
-    else:
-        logit_fake = judge(augment(x_fake, InputKind.FAKE), y_fake)
-    return x_real, x_fake, logit_real, logit_fake
+    return logit_real, judge(seen, y_fake)
 
 
-def penalty_weight(weight: float, config: Config) -> float:
-    """The weight of R1 or R2: as given or, for `auto`, half of StyleGAN2-ADA's gamma = 0.0002 size^2 / batch."""
-    if weight != AUTO_WEIGHT:
-        return weight
+def weight_of_r1(config: Config) -> float:
+    """The weight of R1: as given or, for `auto`, half of StyleGAN2-ADA's gamma = 0.0002 size^2 / batch."""
+    if config.losses.r1_weight != AUTO_WEIGHT:
+        return config.losses.r1_weight
     return GAMMA_OF_RULE * config.data.image_size**2 / config.optimisers.batch_size / 2
 
 
 def generator_adversarial_loss(
-    discriminator: DomainDiscriminator, part: PartOfBatch, config: Config, augment: Augmentation = unchanged
+    discriminator: DomainDiscriminator, part: PartOfBatch, augment: Augmentation = unchanged
 ) -> tuple[Tensor, Terms]:
     """G's side of equation 3, not yet weighted, for the translations and for reconstructions in their own domain.
 
     Equation 3 has no term for reconstructions; the published implementation does (docs/fidelity.md).
-
-    With the relativistic loss a translation should look more real than its reference, and a reconstruction more real
-    than its source.
     """
-    y = torch.cat([part.y_ref, part.y])
     drawn = part.x_out
     if augment is not unchanged:
         drawn = torch.cat(
             [augment(part.x_fake, InputKind.FAKE_AGAIN), augment(part.x_rec, InputKind.RECONSTRUCTION)]
         )
-    halves = discriminator.judge(drawn, y).chunk(2)
-    if config.adversarial.adversarial_loss == "relativistic":
-        with torch.no_grad():
-            real = torch.cat([augment(part.x_ref, InputKind.REAL), augment(part.x, InputKind.SOURCE)])
-            others = discriminator.judge(real, y).chunk(2)
-        fake, rec = (losses.relativistic(*pair) for pair in zip(halves, others, strict=True))
-    else:
-        fake, rec = (losses.generator_adversarial(half) for half in halves)
+    halves = discriminator.judge(drawn, torch.cat([part.y_ref, part.y])).chunk(2)
+    fake, rec = (losses.generator_adversarial(half) for half in halves)
     terms = {"generator/adversarial": fake, "generator/adversarial_reconstruction": rec}
     return fake + rec, {name: term.detach() for name, term in terms.items()}
 
 
-def reconstruction_loss(
-    guide_average: GuidingNetwork, part: PartOfBatch, weights: LossConfig
-) -> tuple[Tensor, Terms]:
-    """Equation 5 plus, if `perceptual_weight` is not 0, the perceptual distance by features of E's EMA.
-
-    E's EMA is in evaluation mode here: a picture's features must not depend on other pictures of the micro-batch.
-    """
+def reconstruction_loss(part: PartOfBatch, weights: LossConfig) -> tuple[Tensor, Terms]:
+    """Equation 5 for a part of the batch."""
     l1 = losses.reconstruction(part.x_rec, part.x)
-    loss, terms = weights.reconstruction_weight * l1, {"generator/reconstruction": l1.detach()}
-    if weights.perceptual_weight:
-        assert isinstance(guide_average, Guide)
-        with evaluating(guide_average):
-            with torch.no_grad():
-                target = guide_average.stages(part.x)
-            distance = losses.perceptual(guide_average.stages(part.x_rec), target)
-        loss = loss + weights.perceptual_weight * distance
-        terms["generator/perceptual"] = distance.detach()
-    return loss, terms
+    return weights.reconstruction_weight * l1, {"generator/reconstruction": l1.detach()}
 
 
 def temperature_of(config: Config) -> float:

@@ -81,17 +81,12 @@ def guide_rate_at(step: int, config: Config) -> float:
 
 
 def share_of_rate(step: int, config: Config) -> float:
-    """The factor on the learning rates of G and D.
+    """The factor on the learning rates of G and D: it rises to 1 over their first `joint_warm_up` steps.
 
-    It rises to 1 over their first `joint_warm_up` steps, and falls by a cosine over the last `decay_steps` steps; it
-    would be 0 in the step after the last. RMSprop's mean square begins at 0, so without a warm-up its first steps are
-    up to ten times too large.
+    RMSprop's mean square begins at 0, so without a warm-up its first steps are up to ten times too large.
     """
-    warm_up, decay = config.optimisers.joint_warm_up, config.schedule.decay_steps
-    risen = min(1.0, (step - config.schedule.guide_only_until + 1) / (warm_up + 1))
-    since = step - (config.schedule.steps - decay)
-    fallen = 1.0 if since <= 0 or not decay else (1 + math.cos(math.pi * min(since / decay, 1.0))) / 2
-    return max(risen, 0.0) * fallen
+    risen = (step - config.schedule.guide_only_until + 1) / (config.optimisers.joint_warm_up + 1)
+    return min(max(risen, 0.0), 1.0)
 
 
 def set_rates(optimisers: Optimisers, step: int, config: Config) -> None:

@@ -56,7 +56,9 @@ def keys_of(guide_average: GuidingNetwork, x: Tensor) -> Tensor:
 
 
 class PartOfBatch:
-    """Some pictures x of a batch, their references x~, both with domains and styles, and what G makes of them."""
+    """Some pictures x of a batch, the domains and styles of them and of their references x~, and what G makes of
+    them.
+    """
 
     def __init__(
         self,
@@ -65,12 +67,9 @@ class PartOfBatch:
         s: Tensor,
         permutation: Tensor,
         first: int | None = None,
-        whole: Tensor | None = None,
     ) -> None:
         """x: (b, 3, S, S). first: the batch's row of x[0]; None: this process's first row. y: (B,), s: (B, width) and
         permutation: (B,) are of the whole batch.
-
-        whole: (B, 3, S, S), all pictures of the batch; needed only if D compares translations with their references.
         """
         first = rows_of_rank(len(y)).start if first is None else first
         self.rows = rows = slice(first, first + len(x))
@@ -78,7 +77,6 @@ class PartOfBatch:
         self.share = len(x) / len(y)  # the share of the batch that is in this part
         self.x, self.y, self.s = x, y[rows], s[rows]
         self.y_ref, self.s_ref = y[self.references], s[self.references]
-        self._whole = whole
         self.x_out = x  # a placeholder until `redraw`
 
     def redraw(self, generator: StyledGenerator) -> Tensor:
@@ -86,12 +84,6 @@ class PartOfBatch:
         c = generator.encode(self.x)
         self.x_out = generator.decode(torch.cat([c, c]), torch.cat([self.s_ref, self.s]))  # (2 b, 3, S, S)
         return c
-
-    @property
-    def x_ref(self) -> Tensor:
-        """x~: (b, 3, S, S). Only if `whole` was given."""
-        assert self._whole is not None
-        return self._whole[self.references]
 
     @property
     def x_fake(self) -> Tensor:
@@ -124,21 +116,17 @@ class Translations:
         style: Tensor,
         permutation: Tensor,
         micro_batch: int = 0,
-        *,
-        with_references: bool = False,
     ) -> None:
         """x: (b, 3, S, S), this process's pictures. y: (B,), style: (B, width), permutation: (B,), of the whole
         batch.
 
-        micro_batch: the size of a part (the last one may be smaller); 0 makes a single part. with_references: parts
-        also hold the pictures of their references, which may belong to other processes.
+        micro_batch: the size of a part (the last one may be smaller); 0 makes a single part.
         """
-        whole = all_gather(x.detach()) if with_references else None
         self._generator, self._style = generator, style
         self._s = style.detach().requires_grad_()
         size, first = micro_batch or len(x), rows_of_rank(len(y)).start
         self.parts = [
-            PartOfBatch(some, y, self._s, permutation, first + i * size, whole)
+            PartOfBatch(some, y, self._s, permutation, first + i * size)
             for i, some in enumerate(torch.split(x, size))
         ]
         # A single part keeps its graph for G's losses. Several parts would need too much memory; G draws them again,

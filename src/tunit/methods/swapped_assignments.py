@@ -6,7 +6,7 @@ Source: Caron et al., Unsupervised learning of visual features by contrasting cl
 import torch
 from torch import Tensor
 
-from tunit.methods.losses import at_least_float32, weighted_mean
+from tunit.methods.losses import weighted_mean
 
 # SwAV divides its scores by 0.1 for predictions and by 0.05 for assignments. E's logits take the place of scores that
 # are divided by 0.1 already, so the ratio of the two is left.
@@ -21,7 +21,8 @@ def swapped_assignments(logits: Tensor, logits_plus: Tensor, weight: Tensor, bal
     have no gradient. The value is at most 0, and E maximises it. balance: not read, because assignments are always
     balanced.
     """
-    logits, logits_plus = at_least_float32(logits), at_least_float32(logits_plus)
+    kind = torch.promote_types(logits.dtype, torch.float32)  # exact also under autocast
+    logits, logits_plus = logits.to(kind), logits_plus.to(kind)
     q, q_plus = (balanced_assignments(each, weight) for each in (logits, logits_plus))
     each = (q_plus * logits.log_softmax(1) + q * logits_plus.log_softmax(1)).sum(1)
     return weighted_mean(each, weight)

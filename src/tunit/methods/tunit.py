@@ -2,8 +2,8 @@
 
 No forward pass is computed twice with the same weights, unless this is to save memory (micro-batches, activation
 checkpointing). Within a step the reference batch x~ is a permutation of x: E_S(x~) is E_S(x) permuted, and D's real
-pictures are x itself (with the relativistic loss: in the order of the references). D and G learn from the same
-content codes and translations. How several processes or micro-batches share a step is in methods/parts.py.
+pictures are x itself. D and G learn from the same content codes and translations. How several processes or
+micro-batches share a step is in methods/parts.py.
 
 Source: Baek et al., Rethinking the truly unsupervised image-to-image translation, ICCV 2021; docs/fidelity.md.
 """
@@ -97,13 +97,7 @@ def translation_step(
         guidance = guidance_of(networks.guide, batch.x)
         y = torch.where(batch.y >= 0, batch.y, guidance.logits.argmax(1))
         translations = Translations(
-            networks.generator,
-            batch.x,
-            y,
-            guidance.style,
-            permutation,
-            config.run.micro_batch,
-            with_references=config.adversarial.adversarial_loss == "relativistic",
+            networks.generator, batch.x, y, guidance.style, permutation, config.run.micro_batch
         )
     game = Game(state, len(y), config)
     # 2. D learns to tell real pictures of a domain from translations into it.
@@ -125,9 +119,7 @@ def translation_step(
         backward(weights.generator_style_weight * contrast)
         for part in translations.differentiable_parts():
             adversarial, more = game.of_generator(part)  # equation 3
-            reconstruction, others = reconstruction_loss(  # equation 5
-                networks.guide_average, part, weights
-            )
+            reconstruction, others = reconstruction_loss(part, weights)  # equation 5
             translations.backward_part(part, adversarial, reconstruction, weights)
             losses_of_g.add(more | others, part.share)
         translations.backward_into_guide()

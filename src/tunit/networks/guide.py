@@ -19,7 +19,6 @@ STYLE_HEAD_STD = 0.01
 TYPICAL_CONTRAST = 0.5  # the standard deviation of a typical photograph whose values go from -1 to 1
 # Added to a picture's standard deviation before dividing by it, so that noise on a plain surface is not amplified.
 LEAST_CONTRAST = 0.05
-STAGES = 4  # the perceptual distance compares features at this many depths of the trunk
 # The widths of the layers, as multiples of the base width (64 in the paper); "M" is a 2 x 2 max-pool.
 VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
@@ -131,18 +130,6 @@ class Guide(GuidingNetwork):
                 nn.init.zeros_(values).requires_grad_(self.domain_head.weight.requires_grad)
         self.domain_head, *others = heads
         self.candidate_heads = nn.ModuleList(others)
-
-    def stages(self, x: Tensor) -> list[Tensor]:
-        """The features of the trunk before each of its first four halvings: (B, c, S, S), ..., (B, c', S/8, S/8)."""
-        h = standardised(x) if self.standardise else x
-        found: list[Tensor] = []
-        for layer in self.trunk:
-            if isinstance(layer, nn.MaxPool2d):
-                found.append(h)
-                if len(found) == STAGES:
-                    break
-            h = layer(h)
-        return found
 
     def trunk_features(self, x: Tensor) -> Tensor:
         """The globally averaged features, the input of all heads: (B, 3, S, S) to (B, 8 * width)."""

@@ -47,7 +47,7 @@ CODES = ("normalise_style", "style_size")
 # Sections and phases that are also taken if the user names no preset. The rest belongs to the pictures, their labels
 # and the machine.
 SECTIONS = ("networks", "losses", "adversarial", "optimisers", "augment", "clustering")
-PHASES = ("guide_only_until", "average_from", "decay_steps")
+PHASES = ("guide_only_until", "average_from")
 # An E must go on with the values of these settings with which it was trained.
 LEARNT_FROM = ("standardise", "normalise_style")
 

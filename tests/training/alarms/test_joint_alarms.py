@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,16 +180,13 @@ def test_a_discriminator_that_is_always_right_is_too_strong():
     assert "its loss is 0.1% of" in judges.judge_strong(strong, outline(), False)
     assert judges.judge_strong(lines(real_loss=[0.002] * 9 + [0.3], fake_loss=fake), outline(), False) is None
     assert judges.judge_strong(lines(real_loss=[0.0], fake_loss=[0.0]), outline(), False) is None  # too early
-    assert judges.judge_strong(lines(relativistic=[1e-4] * 10), outline(), False)
-    assert judges.judge_strong(lines(relativistic=[0.3] * 10), outline(), False) is None
     assert judges.judge_strong(Evidence(), outline(), False) is None
 
 
 def test_a_discriminator_with_constant_answers_does_not_learn():
-    """Its hinge loss is 1 on each side, its relativistic loss ln 2."""
+    """Its loss is 1 on each side."""
     constant = lines(real_loss=[0.99] * 10, fake_loss=[1.01] * 10)
     assert "its loss is 100% of" in judges.judge_constant(constant, outline(), False)
-    assert judges.judge_constant(lines(relativistic=[math.log(2)] * 10), outline(), False)
     assert judges.judge_constant(lines(real_loss=[0.9] * 10, fake_loss=[0.9] * 10), outline(), False) is None
     assert judges.judge_constant(lines(real_loss=[0.98] * 10, fake_loss=[0.98] * 10), outline(), True)
 
@@ -230,11 +226,6 @@ def test_a_discriminator_that_is_certain_of_few_pictures_over_fits():
 )
 def test_other_trainings_do_not_over_fit(values, pictures):
     assert judges.judge_overfitting(lines(real_sign=values), few_pictures(pictures), False) is None
-
-
-def test_with_the_relativistic_loss_the_sign_of_a_logit_means_nothing():
-    found = lines(real_sign=[0.99] * 10, relativistic=[0.5] * 10)
-    assert judges.judge_overfitting(found, few_pictures(), False) is None
 
 
 def test_over_fitting_ends_when_the_discriminator_is_uncertain_again():

@@ -19,7 +19,6 @@ RUNS = {
     "tunit": tiny_config(),
     "tunit without a phase of E alone": tiny_config(guide_only_until=0, average_from=0),
     "tunit with labels": tiny_config(labels="csv"),
-    "tunit, relativistic": tiny_config(adversarial_loss="relativistic", r2_weight="auto", r1_weight="auto"),
     "tunit, swapped assignments": tiny_config(clustering_objective="swapped-assignments"),
     "tunit, E alone to the end": tiny_config(guide_only_until=12),
     "tunit, weights and rates of 0": tiny_config(

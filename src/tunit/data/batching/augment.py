@@ -134,15 +134,15 @@ def jitter(
         if kind == 0:
             image = (image * factors[0]).clamp(0, 1)
         elif kind == 1:
-            image = _blend(image, grey(image).mean(dim=(1, 2, 3), keepdim=True), factors[1])
+            image = _blend(image, _grey(image).mean(dim=(1, 2, 3), keepdim=True), factors[1])
         elif kind == 2:
-            image = _blend(image, grey(image), factors[2])
+            image = _blend(image, _grey(image), factors[2])
         else:
             image = turn_hue(image, to_device(turn, x.device))
     return (image * 2 - 1).clamp(-1, 1)
 
 
-def grey(image: Tensor) -> Tensor:
+def _grey(image: Tensor) -> Tensor:
     """The luma of pictures (B, 3, S, S): (B, 1, S, S)."""
     weights = constant(GREY, image.dtype, image.device).view(1, 3, 1, 1)
     return (image * weights).sum(1, keepdim=True)

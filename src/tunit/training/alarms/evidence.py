@@ -17,7 +17,6 @@ LOGGED = {
     "discriminator/real_sign": "real_sign",
     "discriminator/real": "real_loss",
     "discriminator/fake": "fake_loss",
-    "discriminator/relativistic": "relativistic",
     "guide/gradient": "own_gradient",
     "guide/gradient_from_generator": "gradient_from_generator",
 }
@@ -33,7 +32,6 @@ class Line:
     real_sign: float | None = None  # the mean sign of D's logits of real pictures
     real_loss: float | None = None  # D's hinge losses
     fake_loss: float | None = None
-    relativistic: float | None = None  # D's relativistic loss, if it has this one
     own_gradient: float | None = None  # the L2 norm of E's gradient of its own losses, in joint steps
     gradient_from_generator: float | None = None  # the same, of G's losses
 
@@ -45,8 +43,6 @@ class Line:
     @property
     def discriminator_level(self) -> float | None:
         """D's loss as a share of its value if D gives the same answer for all pictures."""
-        if self.relativistic is not None:
-            return self.relativistic / math.log(2)
         if self.real_loss is None or self.fake_loss is None:
             return None
         return (self.real_loss + self.fake_loss) / 2

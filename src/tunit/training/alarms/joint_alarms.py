@@ -112,8 +112,7 @@ def judge_constant(evidence: Evidence, outline: TrainingOutline, raised: bool) -
 
 def judge_overfitting(evidence: Evidence, outline: TrainingOutline, raised: bool) -> str | None:
     """Has D recognised nearly every real picture for a long time, and seen each of them often?"""
-    # The relativistic loss stays the same if a number is added to all of D's logits: their sign means nothing.
-    lines = [line for line in evidence.lines if line.real_sign is not None and line.relativistic is None]
+    lines = [line for line in evidence.lines if line.real_sign is not None]
     if not lines:
         return None
     last, time = lines[-1], max(outline.joint_steps / 10, FEWEST_STEPS_OF_SIGNS)
