@@ -144,7 +144,7 @@ def test_a_few_pictures_are_compared(number):
 
 
 def test_of_several_numbers_the_geometric_mean_counts_or_the_smallest_ratio():
-    groups, _ = blobs(4, each=60, width=6, apart=3)
+    groups, _ = blobs(4, each=60, width=6, apart=1)
     numbers = (3, 5, 10)
 
     def ratios(kind, groups_looked_for):
@@ -158,6 +158,7 @@ def test_of_several_numbers_the_geometric_mean_counts_or_the_smallest_ratio():
     mean = np.prod([ratio + 0.01 for ratio in single]) ** (1 / 3) - 0.01
     assert ratios("dimension", numbers) == pytest.approx(mean, rel=1e-6)
     smallest = min(ratios("covariance", [number]) for number in numbers)
+    assert smallest > 0.01
     assert ratios("covariance", numbers) == pytest.approx(smallest, rel=1e-6)
     assert GroupsByChance(240, numbers).ratio([groups]) == pytest.approx(max(mean, smallest), rel=1e-6)
 

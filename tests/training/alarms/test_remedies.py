@@ -83,13 +83,6 @@ def test_what_acts_only_on_pictures_without_a_label_is_no_remedy_if_all_have_one
     assert "--labelled-guide-factor" not in remedy_for("drowned", tiny_config())
 
 
-def test_the_penalty_of_translations_is_named_where_the_run_has_it():
-    for alarm, how in (("strong", "a larger"), ("constant", "a smaller")):
-        said = remedy_for(alarm, RUNS["tunit, relativistic"])
-        assert f"{how} --r1-weight (now auto)" in said and f"{how} --r2-weight (now auto)" in said
-        assert "--r2-weight" not in remedy_for(alarm, tiny_config())
-
-
 def test_nothing_below_0_is_advised():
     assert "a smaller" not in (said := remedy_for("constant", RUNS["tunit, weights and rates of 0"]))
     assert "a larger --adversarial-weight (now 0)" in said

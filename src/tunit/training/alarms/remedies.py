@@ -175,7 +175,6 @@ def _against_a_strong_discriminator(run: _Run) -> str:
         run,
         f"a lower --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
         f"a larger --r1-weight (now {_shown(config.losses.r1_weight)})",
-        *_of_r2(config, "a larger"),
         "more pictures",
     )
     return f"try a new run with {_listed(options)}"
@@ -187,7 +186,6 @@ def _against_a_constant_discriminator(run: _Run) -> str:
         run,
         f"a higher --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
         f"a smaller --r1-weight (now {_shown(config.losses.r1_weight)})",
-        *_of_r2(config, "a smaller"),
         *(["a larger --adversarial-weight (now 0)"] if config.losses.adversarial_weight == 0 else []),
     )
     return f"try a new run with {_listed(options)}"
@@ -210,12 +208,6 @@ def _against_drowned_gradients(run: _Run) -> str:
 def _lacks_candidates(config: Config) -> bool:
     """Whether candidate heads, from which one is chosen when E has trained alone, could help and are not used yet."""
     return config.networks.candidate_heads == 0 and config.schedule.guide_only_until > 0
-
-
-def _of_r2(config: Config, how: str) -> list[str]:
-    """The option of another weight of R2, if the run uses it, as runs with the relativistic loss usually do."""
-    weight = config.adversarial.r2_weight
-    return [f"{how} --r2-weight (now {_shown(weight)})"] if weight else []
 
 
 def _usable(run: _Run, *options: str) -> list[str]:
