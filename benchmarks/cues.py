@@ -5,8 +5,8 @@
 Each folder holds one folder of pictures for each class. For every cue, and every two cues together: the share of a
 picture's five nearest pictures that have its class (which needs the classes), and what needs none: the distance of
 the graph of neighbours from separate groups, and its ratio to the one by chance (with --auto, for several numbers of
-groups). The chosen cues have the smallest
-ratio. The result is one JSON in benchmarks/results/.
+groups), where chance is points with as many dimensions, or these and points with the same covariance. The chosen cues
+have the smallest ratio. The result is one JSON in benchmarks/results/.
 """
 
 import argparse
@@ -42,6 +42,7 @@ def measured(folder: Path, size: int, known: bool) -> dict[str, Any]:
         rows[" and ".join(names)] = {
             "same class": round(float(same.mean()), 3),
             "distances": [round(one, 3) for one in distances_from_separate_groups(neighbours, groups)],
+            "ratio by dimension": round(compared.least_ratio(names), 3),
             "ratio": round(compared.ratio(names), 3),
         }
     settings = settings_by_colours(images, groups)
