@@ -12,6 +12,7 @@ LONG = (
     "training/test_processes.py",
     "training/test_resume.py",
     "training/test_trainer.py",
+    "training/alarms/test_joint_alarms.py",
     "test_docs.py",
     "training/test_number_of_domains.py",
     "methods/test_golden.py",

@@ -121,6 +121,23 @@ def test_points_by_chance_have_the_covariance_of_the_vectors():
     torch.testing.assert_close(drawn.T.cov(), vectors.T.cov(), rtol=0.05, atol=0.2)
 
 
+@pytest.mark.parametrize("wanted", [[3], [3, 5, 10]])
+def test_two_clear_groups_are_clear_if_more_are_looked_for(wanted):
+    """The covariance of two groups is one large variance, and a line of points is easily cut into three parts."""
+    groups, _ = blobs(2, each=80, width=20, apart=30)
+    by_chance = GroupsByChance(160, wanted)
+    assert by_chance.ratio_by_covariance(by_chance.separation([groups]), [groups]) < 0.01
+    assert by_chance.ratio([groups]) < 0.6
+
+
+def test_codes_that_are_not_finite_are_compared_without_an_error():
+    """Regression: the eigenvalues of their covariance did not converge."""
+    codes = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    codes[3, 1] = math.nan
+    by_chance = GroupsByChance(60, [5])
+    assert by_chance.ratio_by_covariance(by_chance.separation([codes]), [codes]) == 1
+
+
 def test_vectors_that_are_all_equal_are_no_groups():
     assert GroupsByChance(60, [5]).ratio([torch.ones(60, 4)]) > 0.5
 
@@ -143,7 +160,7 @@ def test_a_few_pictures_are_compared(number):
     assert math.isfinite(GroupsByChance(number, [3]).ratio([points]))
 
 
-def test_of_several_numbers_the_geometric_mean_counts_or_the_smallest_ratio():
+def test_of_several_numbers_the_geometric_mean_counts_and_the_smallest_ratio_of_these_and_two():
     groups, _ = blobs(4, each=60, width=6, apart=1)
     numbers = (3, 5, 10)
 
@@ -157,9 +174,13 @@ def test_of_several_numbers_the_geometric_mean_counts_or_the_smallest_ratio():
     single = [ratios("dimension", [number]) for number in numbers]
     mean = np.prod([ratio + 0.01 for ratio in single]) ** (1 / 3) - 0.01
     assert ratios("dimension", numbers) == pytest.approx(mean, rel=1e-6)
-    smallest = min(ratios("covariance", [number]) for number in numbers)
+    points = _normal_points_like(groups)
+    near = [find_neighbours([each], GRAPH_NEIGHBOURS) for each in (groups, points)]
+    ours, chance = (np.array(distances_from_separate_groups(each, [2, 3, 5, 10])) for each in near)
+    smallest = (ours / chance).min()
     assert smallest > 0.01
     assert ratios("covariance", numbers) == pytest.approx(smallest, rel=1e-6)
+    assert ratios("covariance", [10]) == pytest.approx((ours / chance)[[0, 3]].min(), rel=1e-6)
     assert GroupsByChance(240, numbers).ratio([groups]) == pytest.approx(max(mean, smallest), rel=1e-6)
 
 

@@ -23,7 +23,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.clustering.graph import GRAPH_NEIGHBOURS, distances_from_separate_groups
@@ -42,7 +42,7 @@ class Separation:
     """How a graph of nearest neighbours falls into groups: what is compared with points without groups."""
 
     dimension: float  # `intrinsic_dimension`
-    distances: list[float]  # from separate groups, one for each number of groups
+    distances: dict[int, float]  # from separate groups, by the number of groups
 
 
 class GroupsByChance:
@@ -56,6 +56,7 @@ class GroupsByChance:
         possible = {min(each, number - 2) for each in groups}
         self.groups = tuple(sorted(each for each in possible if each > 1))
         self._number = number
+        self._two_or_more = tuple(sorted({2, *self.groups}))
 
     def ratio(self, measures: Sequence[Tensor]) -> float:
         """The distance from separate groups by all measures (N, any width) together, over the one by chance.
@@ -68,7 +69,7 @@ class GroupsByChance:
 
     def separation(self, measures: Sequence[Tensor]) -> Separation:
         """The graph of these measures, for the ratios below."""
-        return _separation(measures, self.groups) if self.groups else Separation(float("inf"), [])
+        return _separation(measures, self._two_or_more) if self.groups else Separation(float("inf"), {})
 
     def ratio_by_dimension(self, found: Separation) -> float:
         """Chance: normally distributed points with the same `intrinsic_dimension`, which are drawn once.
@@ -78,19 +79,22 @@ class GroupsByChance:
         """
         if not self.groups:
             return 1.0
-        ratios = _ratios(found.distances, self.expected(found.dimension))
+        ratios = np.array([found.distances[each] for each in self.groups]) / self.expected(found.dimension)
         return float(np.exp(np.log(ratios + LEAST_RATIO).mean()) - LEAST_RATIO)
 
     def ratio_by_covariance(self, found: Separation, measures: Sequence[Tensor]) -> float:
         """Chance: for each measure, normally distributed points with the same covariance. It costs a second graph.
 
-        With several numbers of groups it is the smallest ratio: three clear groups have a covariance of two large
-        variances, and points with such a covariance are cut into ten parts as easily as these groups are.
+        It is the smallest ratio of these numbers of groups and of two: three clear groups have a covariance of two
+        large variances, and points with such a covariance are cut into ten parts as easily as these groups are; but
+        three clear groups are also two. It is 1 for measures that are not finite, such as codes of an E whose weights
+        are not.
         """
-        if not self.groups:
+        if not self.groups or not all(vectors.isfinite().all() for vectors in measures):
             return 1.0
-        by_chance = _separation([_normal_points_like(vectors) for vectors in measures], self.groups)
-        return float(_ratios(found.distances, by_chance.distances).min())
+        by_chance = _separation([_normal_points_like(vectors) for vectors in measures], self._two_or_more)
+        expected = by_chance.distances
+        return min(found.distances[each] / max(expected[each], LEAST_EXPECTED) for each in self._two_or_more)
 
     def expected(self, dimension: float) -> NDArray[np.float64]:
         """The distances from separate groups of normally distributed points with this `intrinsic_dimension`.
@@ -109,7 +113,7 @@ def _of_normal_points(number: int, groups: tuple[int, ...]) -> NDArray[np.float6
     rng = np.random.default_rng(0)  # the seed is fixed, so that runs are repeatable
     points = rng.standard_normal((number, max(DIMENSIONS))).astype(np.float32)
     rows = [_separation([torch.from_numpy(points[:, :d])], groups) for d in DIMENSIONS]
-    drawn = [[row.dimension, *row.distances] for row in rows]
+    drawn = [[row.dimension, *row.distances.values()] for row in rows]
     return np.maximum.accumulate(np.maximum(drawn, LEAST_EXPECTED))
 
 
@@ -122,15 +126,11 @@ def _normal_points_like(vectors: Tensor) -> Tensor:
     return torch.from_numpy((drawn * np.sqrt(variances.clip(0)) @ axes.T).astype(np.float32))
 
 
-def _ratios(distances: Sequence[float], expected: ArrayLike) -> NDArray[np.float64]:
-    """Distances over those expected by chance, one for each number of groups."""
-    return np.array(distances) / np.maximum(expected, LEAST_EXPECTED)
-
-
 def _separation(measures: Sequence[Tensor], groups: Sequence[int]) -> Separation:
     k = min(GRAPH_NEIGHBOURS, len(measures[0]) - 1)
     distances, neighbours = neighbours_and_distances(measures, k)
-    return Separation(intrinsic_dimension(distances), distances_from_separate_groups(neighbours, groups))
+    apart = distances_from_separate_groups(neighbours, groups)
+    return Separation(intrinsic_dimension(distances), dict(zip(groups, apart, strict=True)))
 
 
 def intrinsic_dimension(distances: Tensor) -> float:
