@@ -153,7 +153,7 @@ def chosen_with(monkeypatch, ratios, cues):
     chance = measures.GroupsByChance
     monkeypatch.setattr(chance, "separation", lambda self, given: tuple(int(v[0, 0]) for v in given))
     monkeypatch.setattr(chance, "ratio_by_dimension", lambda self, found: ratios[found])
-    monkeypatch.setattr(chance, "ratio_by_covariance", lambda self, found, given: 0.0)
+    monkeypatch.setattr(chance, "ratio_by_covariance", lambda self, found: 0.0)
     return choose_measures(torch.ones(20, 1), cues, [8])[0]
 
 
@@ -162,7 +162,7 @@ def test_the_smallest_ratio_is_found_without_all_that_cannot_be_smaller(monkeypa
     found = []
     by_dimension, by_covariance = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.5}, {1: 0.6, 2: 0.3, 3: 0.35, 4: 0.1}
 
-    def slower(self, number, given):
+    def slower(self, number):
         found.append(number)
         return by_covariance[number]
 

@@ -39,8 +39,9 @@ LEAST_RATIO = 0.01
 
 @dataclass(frozen=True)
 class Separation:
-    """How a graph of nearest neighbours falls into groups: what is compared with points without groups."""
+    """How the graph of nearest neighbours by some measures falls into groups."""
 
+    measures: Sequence[Tensor]  # (N, any width) each
     dimension: float  # `intrinsic_dimension`
     distances: dict[int, float]  # from separate groups, by the number of groups
 
@@ -58,18 +59,19 @@ class GroupsByChance:
         self._number = number
         self._two_or_more = tuple(sorted({2, *self.groups}))
 
-    def ratio(self, measures: Sequence[Tensor]) -> float:
-        """The distance from separate groups by all measures (N, any width) together, over the one by chance.
+    def separation(self, measures: Sequence[Tensor]) -> Separation:
+        """The graph of measures (N, any width), for the ratios."""
+        if not self.groups:
+            return Separation(measures, float("inf"), {})
+        return _separation(measures, self._two_or_more)
+
+    def ratio(self, found: Separation) -> float:
+        """The distance from separate groups by all measures together, over the one by chance.
 
         0 for separate groups, about 1 for none: the larger one of `ratio_by_dimension` and `ratio_by_covariance`. It
         is 1 for a single group, into which any measure "separates" them.
         """
-        found = self.separation(measures)
-        return max(self.ratio_by_dimension(found), self.ratio_by_covariance(found, measures))
-
-    def separation(self, measures: Sequence[Tensor]) -> Separation:
-        """The graph of these measures, for the ratios below."""
-        return _separation(measures, self._two_or_more) if self.groups else Separation(float("inf"), {})
+        return max(self.ratio_by_dimension(found), self.ratio_by_covariance(found))
 
     def ratio_by_dimension(self, found: Separation) -> float:
         """Chance: normally distributed points with the same `intrinsic_dimension`, which are drawn once.
@@ -82,7 +84,7 @@ class GroupsByChance:
         ratios = np.array([found.distances[each] for each in self.groups]) / self.expected(found.dimension)
         return float(np.exp(np.log(ratios + LEAST_RATIO).mean()) - LEAST_RATIO)
 
-    def ratio_by_covariance(self, found: Separation, measures: Sequence[Tensor]) -> float:
+    def ratio_by_covariance(self, found: Separation) -> float:
         """Chance: for each measure, normally distributed points with the same covariance. It costs a second graph.
 
         It is the smallest ratio of these numbers of groups and of two: three clear groups have a covariance of two
@@ -90,9 +92,9 @@ class GroupsByChance:
         three clear groups are also two. It is 1 for measures that are not finite, such as codes of an E whose weights
         are not.
         """
-        if not self.groups or not all(vectors.isfinite().all() for vectors in measures):
+        if not self.groups or not all(vectors.isfinite().all() for vectors in found.measures):
             return 1.0
-        by_chance = _separation([_normal_points_like(vectors) for vectors in measures], self._two_or_more)
+        by_chance = self.separation([_normal_points_like(vectors) for vectors in found.measures])
         expected = by_chance.distances
         return min(found.distances[each] / max(expected[each], LEAST_EXPECTED) for each in self._two_or_more)
 
@@ -130,7 +132,7 @@ def _separation(measures: Sequence[Tensor], groups: Sequence[int]) -> Separation
     k = min(GRAPH_NEIGHBOURS, len(measures[0]) - 1)
     distances, neighbours = neighbours_and_distances(measures, k)
     apart = distances_from_separate_groups(neighbours, groups)
-    return Separation(intrinsic_dimension(distances), dict(zip(groups, apart, strict=True)))
+    return Separation(measures, intrinsic_dimension(distances), dict(zip(groups, apart, strict=True)))
 
 
 def intrinsic_dimension(distances: Tensor) -> float:

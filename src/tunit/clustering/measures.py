@@ -114,18 +114,20 @@ class Comparison:
         """The ratio (`GroupsByChance`) of some measures together."""
         together = " and ".join(names)
         if together not in self.ratios:
-            least, measures = self.least_ratio(names), [self._vectors[name] for name in names]
-            of_covariance = self._by_chance.ratio_by_covariance(self._separations[together], measures)
-            self.ratios[together] = max(least, of_covariance)
+            self.ratios[together] = self._by_chance.ratio(self._separation(names))
         return self.ratios[together]
 
     def least_ratio(self, names: Sequence[str]) -> float:
         """The ratio is at least as large. It is found in half of the time."""
+        return self._by_chance.ratio_by_dimension(self._separation(names))
+
+    def _separation(self, names: Sequence[str]) -> Separation:
+        """The graph of some measures together, which is computed once."""
         together = " and ".join(names)
         if together not in self._separations:
             measures = [self._vectors[name] for name in names]
             self._separations[together] = self._by_chance.separation(measures)
-        return self._by_chance.ratio_by_dimension(self._separations[together])
+        return self._separations[together]
 
     def smallest(self, candidates: Iterable[Sequence[str]]) -> list[str]:
         """The one of these measures, or of these groups of measures, with the smallest ratio.
