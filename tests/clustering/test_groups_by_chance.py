@@ -125,6 +125,16 @@ def test_points_by_chance_have_the_covariance_of_the_vectors():
     torch.testing.assert_close(drawn.T.cov(), vectors.T.cov(), rtol=0.05, atol=0.2)
 
 
+def test_points_by_chance_are_drawn_from_a_few_wide_vectors_without_a_matrix_of_width_by_width():
+    """Regression: the eigenvectors of 48 pictures' cues took most of a training; here they would need 300 GB."""
+    vectors = torch.randn(4, 200_000, generator=torch.Generator().manual_seed(3))
+    centred = vectors.double() - vectors.double().mean(0)
+    drawn = _normal_points_like(vectors).double()
+    inside = torch.linalg.lstsq(centred.T, drawn.T, driver="gelsd").solution  # X has the rank 3
+    torch.testing.assert_close(centred.T @ inside, drawn.T, rtol=1e-4, atol=1e-4)
+    assert 0.2 < drawn.square().mean() / centred.square().mean() < 3
+
+
 @pytest.mark.parametrize("wanted", [[3], [3, 5, 10]])
 def test_two_clear_groups_are_clear_if_more_are_looked_for(wanted):
     """The covariance of two groups is one large variance, and a line of points is easily cut into three parts."""

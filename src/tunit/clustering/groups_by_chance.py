@@ -120,12 +120,17 @@ def _of_normal_points(number: int, groups: tuple[int, ...]) -> NDArray[np.float6
 
 
 def _normal_points_like(vectors: Tensor) -> Tensor:
-    """Normally distributed points with the covariance of vectors (N, width): (N, width) float32 on the CPU."""
+    """Normally distributed points with the covariance of vectors (N, width): (N, width) float32 on the CPU.
+
+    With X = QR the centred vectors, the covariance is R^T R / N. R has no more rows than there are vectors, so this is
+    quick, too, if there are few and wide ones.
+    """
     centred = vectors.cpu().double().numpy()
-    centred = centred - centred.mean(0)
-    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
-    drawn = np.random.default_rng(0).standard_normal(centred.shape)  # the seed is fixed, as above
-    return torch.from_numpy((drawn * np.sqrt(variances.clip(0)) @ axes.T).astype(np.float32))
+    factor = np.linalg.qr(centred - centred.mean(0), mode="r") / np.sqrt(len(centred))
+    drawn = np.random.default_rng(0).standard_normal(
+        (len(centred), len(factor))
+    )  # the seed is fixed, as above
+    return torch.from_numpy((drawn @ factor).astype(np.float32))
 
 
 def _separation(measures: Sequence[Tensor], groups: Sequence[int]) -> Separation:
