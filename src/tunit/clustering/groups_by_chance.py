@@ -122,8 +122,8 @@ def _of_normal_points(number: int, groups: tuple[int, ...]) -> NDArray[np.float6
 def _normal_points_like(vectors: Tensor) -> Tensor:
     """Normally distributed points with the covariance of vectors (N, width): (N, width) float32 on the CPU.
 
-    With X = QR the centred vectors, the covariance is R^T R / N. R has no more rows than there are vectors, so this is
-    quick, too, if there are few and wide ones.
+    With X = QR the centred vectors, the covariance is R^T R / N. R has no more rows than there are vectors, so this
+    is quick, too, if there are few and wide ones.
     """
     centred = vectors.cpu().double().numpy()
     factor = np.linalg.qr(centred - centred.mean(0), mode="r") / np.sqrt(len(centred))
