@@ -160,6 +160,16 @@ def test_version(capsys):
         (["creatures", "OUT", "--number", "9" * 5000], "--number is '9999"),
         (["creatures", "OUT", "--number", str(10**12)], "take at most 1000000"),
         (["evaluate", "/nowhere", "x", "--seed", "\x1b[2J"], "--seed is '\\x1b[2J': take a whole number"),
+        (
+            ["evaluate", "/nowhere", "x", "--sources", "1,000"],
+            "--sources is '1,000': take a whole number, without commas",
+        ),
+        (
+            ["domains", "/nowhere", "x", "--leave-out-outliers", "0,5"],
+            "take a number above 0, up to 1, without commas",
+        ),
+        (["demo", "--minutes", "0,5"], "--minutes is '0,5': take a number, without commas"),
+        (["demo", "--minutes", "ten"], "--minutes is 'ten': take a number"),
         (["evaluate", "--real", "x", "--fake", "x", "--size", str(10**9)], "take at most 4096"),
         (["evaluate", "/nowhere", "x", "--sources", str(2**70)], "--sources is"),
         (["evaluate", "/nowhere", "x", "--held-out", "-3"], "--held-out is -3: take at least 0"),

@@ -227,6 +227,11 @@ def test_other_image_sizes_are_refused(size: int) -> None:
         ("image_size", "big", "image_size is 'big': take auto or a whole number from 0 to 4096"),
         ("crop_area", "auto 1", "crop_area is 'auto 1': take auto or 2 numbers from 0 to 4"),
         ("domains", "2.5", "domains is '2.5': take auto or a whole number from 0 to 100000"),
+        (
+            "hue",
+            "0,1",
+            "hue is '0,1': take auto or a number from 0 to 0.5, without commas (a decimal point is .)",
+        ),
     ],
 )
 def test_a_setting_that_takes_a_word_names_it_in_its_error(name: str, given: str, sentence: str) -> None:
@@ -268,6 +273,24 @@ def test_overrides_do_not_change_the_original() -> None:
     assert changed.with_overrides({}) == changed
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "sentence"),
+    [
+        ("steps", "1,000", "steps is '1,000': take a whole number, without commas (a decimal point is .)"),
+        ("steps", "1e3", "steps is '1e3': take a whole number"),
+        ("steps", 1.5, "steps is 1.5: take a whole number"),
+        ("temperature", "0,1", "temperature is '0,1': take a number, without commas (a decimal point is .)"),
+        ("temperature", "low, high", "temperature is 'low, high': take a number"),
+        ("guide_from", 3, "guide_from is 3: take text"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_plain_words(name: str, given: object, sentence: str) -> None:
+    """Without what Python says of it, such as "invalid literal for int() with base 10"."""
+    with pytest.raises(ConfigError) as error:
+        Config().with_overrides({name: given})
+    assert str(error.value) == sentence
+
+
 def test_section_of_another_field_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"losses\.image_size"):
         Config().with_overrides({"losses.image_size": 64})
@@ -280,7 +303,7 @@ def test_pairs_from_text(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0.3", "0.3,0.9,0.9"])
 def test_pairs_need_two_numbers(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"guide_betas.*2 values are needed"):
+    with pytest.raises(ConfigError, match=r"guide_betas is .*: take 2 numbers$"):
         Config().with_overrides({"guide_betas": text})
 
 
@@ -428,7 +451,7 @@ def test_for_an_unknown_preset_the_nearest_is_suggested() -> None:
         ("[data]\nimage_size = 65", "image_size is 65"),
         ("[data]\nimage_size = true", "image_size is True"),
         ("[data]\nfit = 'zoom'", "stretch, crop, pad"),
-        ("[data]\nbackground = [1, 2]", "3 values are needed"),
+        ("[data]\nbackground = [1, 2]", "background is (1, 2): take 3 numbers"),
         ("[data]\nbackground = [1, 2, 256]", "from 0 to 255"),
         ("[data\n", "not valid TOML"),
         ("base = 'nowhere'", "'nowhere' is neither a file nor a preset"),

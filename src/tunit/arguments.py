@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from tunit.commands.several_numbers import spread
 from tunit.config import suggestion
+from tunit.config.fields import comma_hint
 from tunit.errors import ConfigError
 from tunit.files.paths import expand_home, path_or_url
 from tunit.printing import remark
@@ -18,6 +19,7 @@ _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 _CHOICE = re.compile(
     r"argument (?P<name>.+): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)", re.S
 )
+_NO_NUMBER = re.compile(r"argument (?P<name>.+?): invalid (?:float|int) value: '(?P<given>.*)'", re.S)
 # The form of the messages in commands/numbers.py.
 _NUMBER = re.compile(r"argument (?P<name>.+?): (?P<what>is .*: take .*)", re.S)
 
@@ -56,12 +58,17 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 
     def error(self, message: str) -> NoReturn:
-        """Print one sentence on standard error and end with exit code 2. For a number that is out of its range, raise
-        ConfigError.
+        """Print one sentence on standard error and end with exit code 2. For a number that is none, or out of its
+        range, raise ConfigError.
         """
         number = _NUMBER.fullmatch(message)
         if number:
             raise ConfigError(f"{number['name']} {number['what']}")
+        word = _NO_NUMBER.fullmatch(message)
+        if word:
+            raise ConfigError(
+                f"{word['name']} is {word['given']!r}: take a number{comma_hint(word['given'])}"
+            )
         match = _CHOICE.fullmatch(message)
         if match:
             known = [word.strip(" '") for word in match["known"].split(",")]

@@ -101,6 +101,16 @@ def test_many_groups_are_found_and_a_limit_that_decides_is_named(groups, each, m
         assert choice.reasons[0] == f"{why}: there may be more domains"
 
 
+@pytest.mark.parametrize(("pictures", "limited"), [(2, True), (9, True), (10, False)])
+def test_longer_training_is_advised_only_if_there_are_pictures_enough_for_two_domains(pictures, limited):
+    """A domain needs five pictures, so no training finds two among fewer than ten."""
+    codes = np.random.default_rng(0).normal(size=(pictures, 8)).astype(np.float32)
+    said = choose_number(codes, MOST, seed=0)[0].reasons
+    limit = f"1 is the largest number that could be found (two need at least 10 pictures, and there are {pictures})"
+    assert (said[0] == f"{limit}: add pictures, or give --domains") == limited
+    assert any("train alone for longer" in reason for reason in said) != limited
+
+
 def test_the_same_seed_gives_the_same_number():
     codes, _ = heaps([60] * 4)
     (one, first), (other, second) = (choose_number(codes, MOST, seed=3) for _ in range(2))

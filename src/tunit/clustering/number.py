@@ -93,9 +93,8 @@ def choose_number(
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
     apart = {k: float(np.mean([run[k].apart for run in (whole, *runs) if k in run])) for k in ks if k > 1}
-    reasons = _reasons(chosen, apart, votes, assignment, len(np.unique(separated)), list(cues or ()))
-    if 1 < chosen == most:
-        reasons.insert(0, _ceiling(chosen, asked, len(points)))
+    limit = _ceiling(chosen, asked, len(points)) if chosen == most else ""
+    reasons = _reasons(limit, chosen, apart, votes, assignment, len(np.unique(separated)), list(cues or ()))
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
 
 
@@ -182,11 +181,15 @@ def _by_size(groups: Integers) -> Integers:
 
 def _ceiling(largest: int, most: int, pictures: int) -> str:
     """Why no more than `largest` groups could be chosen. most: the limit that was asked for."""
+    if largest == 1:
+        fewest = f"two need at least {2 * FEWEST} pictures, and there are {pictures}"
+        return f"1 is the largest number that could be found ({fewest}): add pictures, or give --domains"
     why = f"--most-domains is {most}" if largest == most else f"a fifth of {pictures:,} pictures"
     return f"{largest} is the largest number that could be found ({why}): there may be more domains"
 
 
 def _reasons(
+    limit: str,
     chosen: int,
     apart: dict[int, float],
     votes: dict[int, dict[str, float]],
@@ -196,18 +199,19 @@ def _reasons(
 ) -> list[str]:
     """Plain sentences, the most important first.
 
-    apart: by number of groups, how far apart the nearest two are, averaged over the clusterings. separated: how many
-    groups the codes tell apart. cues: names.
+    limit: why no larger number was possible; empty if one was. apart: by number of groups, how far apart the nearest
+    two are, averaged over the clusterings. separated: how many groups the codes tell apart. cues: names.
     """
     sizes = np.bincount(assignment)
-    said = [
+    said = [limit] if limit else []
+    said += [
         f"the separation of the two nearest of {k} groups is {apart[k]:.2f} times what chance gives, averaged over "
         f"{RUNS + 1} clusterings: this speaks {'for' if apart[k] >= needed(k) else 'against'} {k} groups "
         f"(needed: {needed(k):.2f})"
         for k in (chosen, chosen + 1)
         if k in apart
     ]
-    if chosen == 1:
+    if chosen == 1 and not limit:
         said.append(
             "if there are several kinds, E cannot tell them apart yet: let it train alone for longer, "
             "or give --domains"

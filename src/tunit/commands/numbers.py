@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 
+from tunit.config.fields import comma_hint
 from tunit.given import LARGEST_SEED
 from tunit.printing import shown
 
@@ -16,7 +17,9 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         try:
             value = int(text)
         except ValueError:  # also raised for numbers of thousands of digits
-            raise argparse.ArgumentTypeError(f"is {shown(text)}: take a whole number") from None
+            raise argparse.ArgumentTypeError(
+                f"is {shown(text)}: take a whole number{comma_hint(text)}"
+            ) from None
         if low <= value <= high:
             return value
         limit = f"least {low}" if value < low else f"most {high}"
@@ -35,5 +38,7 @@ def share(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"is {shown(text)}: take a number above 0, up to 1")
+        raise argparse.ArgumentTypeError(
+            f"is {shown(text)}: take a number above 0, up to 1{comma_hint(text)}"
+        )
     return value

@@ -93,7 +93,7 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
             parts = value.replace(",", " ").split() if isinstance(value, str) else list(value)
             kinds = typing.get_args(kind)
             if len(parts) != len(kinds):
-                raise ValueError(f"{len(kinds)} values are needed")
+                raise ValueError
             return tuple(_scalar(k, v) for k, v in zip(kinds, parts, strict=True))
         if isinstance(kind, types.UnionType):  # int | float: whether there is a decimal point matters
             text = isinstance(value, str)
@@ -104,10 +104,8 @@ def read_value(name: str, kind: Any, value: Any) -> Any:
         return _scalar(kind, value)
     except KeyError:
         raise ConfigError(f"{name} is {shown(value)}: take true or false") from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"{name} is {shown(value)}, which does not read as {_kind_name(kind)} ({str(error)[:LONGEST_SHOWN]})"
-        ) from None
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{name} is {shown(value)}: take {_kind_name(kind)}{comma_hint(value)}") from None
 
 
 def read_setting(f: "dataclasses.Field[Any]", kind: Any, value: Any) -> Any:
@@ -124,7 +122,7 @@ def read_setting(f: "dataclasses.Field[Any]", kind: Any, value: Any) -> Any:
         low, high = f.metadata["low"], f.metadata["high"]
         limits = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise ConfigError(
-            f"{f.name} is {shown(value)}: take {', '.join(words)} or {_kind_name(kind)} {limits}"
+            f"{f.name} is {shown(value)}: take {', '.join(words)} or {_kind_name(kind)} {limits}{comma_hint(value)}"
         ) from None
     check_range(f, read, word=given)
     return read
@@ -136,10 +134,19 @@ def _scalar(kind: type, value: Any) -> Any:
             (value if isinstance(value, str) else shown(value)).lower()
         ]
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
-        raise ValueError(f"it is of type {type(value).__name__}")
+        raise ValueError
     if kind is int and isinstance(value, float):
-        raise ValueError("a whole number is needed")
+        raise ValueError
     return kind(value.replace("_", "") if kind is int and isinstance(value, str) else value)
+
+
+def comma_hint(value: Any) -> str:
+    """Continues a sentence about a value that is no number, if it would be one without its commas: tunit writes 1,000
+    in its messages, and many write 0,5.
+    """
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(,\d+)+(\.\d*)?", value.strip()):
+        return ", without commas (a decimal point is .)"
+    return ""
 
 
 def _kind_name(kind: Any) -> str:

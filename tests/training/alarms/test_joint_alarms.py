@@ -380,7 +380,8 @@ def test_a_lost_domain_is_reported_once_and_after_a_resume(packed):
     assert Watch(packed, [{"step": 10, "domain_counts": ["10", None]}])._evidence.first_counts is None
 
 
-def test_a_remedy_shows_a_weight_by_rule_as_auto():
-    sentence = remedy_for("constant", tiny_config(r1_weight="auto"))
-    assert "a smaller --r1-weight (now auto)" in sentence
+def test_a_remedy_shows_a_weight_by_rule_as_auto_and_as_a_number():
+    sentence = remedy_for("constant", tiny_config(r1_weight="auto", image_size=64, batch_size=8))
+    # StyleGAN2-ADA's gamma for 64 px and 8 pictures is 0.0002 * 4096 / 8 = 0.1024.
+    assert "a smaller --r1-weight (now auto, which is 0.0512 here)" in sentence
     assert "(now 0.5)" in remedy_for("constant", tiny_config(r1_weight=0.5))

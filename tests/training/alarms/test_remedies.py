@@ -93,6 +93,20 @@ def test_a_method_that_takes_no_option_at_all_still_gets_a_sentence():
     assert "with other settings of the method" in remedy_for("growth", RUNS["funit"])
 
 
+@pytest.mark.parametrize("alarm", ["collapse", "alike", "information"])
+def test_an_e_that_trains_alone_to_the_end_can_do_so_for_longer_only_with_more_steps(alarm):
+    longer = "more --steps, with a longer --guide-only-until"
+    assert longer in remedy_for(alarm, RUNS["tunit, E alone to the end"])
+    said = remedy_for(alarm, RUNS["tunit"])
+    assert "a longer --guide-only-until" in said and "--steps" not in said
+
+
+def test_a_number_of_domains_that_was_found_is_not_said_to_have_been_given():
+    """As soon as --domains auto has found a number, the config holds it, as if it had been given."""
+    said = remedy_for("collapse", tiny_config("default", domains=7))
+    assert said.endswith("; if there are fewer kinds than domains, with fewer --domains (now 7)")
+
+
 def test_flags_that_need_a_phase_of_E_alone_are_named_only_with_one():
     said = remedy_for("collapse", RUNS["tunit without a phase of E alone"])
     assert "a longer --guide-only-until" in said

@@ -8,6 +8,7 @@ from tunit.errors import ConfigError
 from tunit.methods.checks import check_config
 from tunit.methods.findings import keeps_domains
 from tunit.methods.idle_settings import why_idle
+from tunit.methods.objectives import weight_of_r1
 from tunit.methods.registry import method_of
 from tunit.printing import listed
 
@@ -79,18 +80,20 @@ def _against_collapse(run: _Run) -> str:
     ]
     options = [
         *_usable(run, *options)[:MOST_OPTIONS],
-        *_usable(run, f"another {_rate(config)}", "a longer --guide-only-until"),
+        *_usable(run, f"another {_rate(config)}", _longer_alone(config)),
     ]
     advice = "; if all pictures are of one kind, with --domains 1"
     if config.networks.domains != AUTO:
-        advice = "; if there are fewer kinds than --domains says, with fewer --domains"
+        advice = (
+            f"; if there are fewer kinds than domains, with fewer --domains (now {config.networks.domains})"
+        )
     return f"try a new run with {_listed(options)}{advice}"
 
 
 def _against_twins(run: _Run) -> str:
     config = run.config
     heads = ["--candidate-heads 4"] if _lacks_candidates(config) else []
-    options = _usable(run, *heads, "a longer --guide-only-until")
+    options = _usable(run, *heads, _longer_alone(config))
     otherwise = f"; if not, use {' and '.join(options)}" if options else ""
     return f"if they are one kind, start a new run with fewer --domains (now {config.networks.domains}){otherwise}"
 
@@ -164,7 +167,7 @@ def _against_ignored_references(run: _Run) -> str:
         run,
         f"a smaller --reconstruction-weight (now {losses.reconstruction_weight:g})",
         f"a larger --generator-style-weight (now {losses.generator_style_weight:g})",
-        "a longer --guide-only-until",
+        _longer_alone(config),
     )
     return f"if it lasts, try a new run with {_listed(options)}"
 
@@ -174,7 +177,7 @@ def _against_a_strong_discriminator(run: _Run) -> str:
     options = _usable(
         run,
         f"a lower --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
-        f"a larger --r1-weight (now {_shown(config.losses.r1_weight)})",
+        f"a larger --r1-weight (now {_weight_of_r1(config)})",
         "more pictures",
     )
     return f"try a new run with {_listed(options)}"
@@ -185,7 +188,7 @@ def _against_a_constant_discriminator(run: _Run) -> str:
     options = _usable(
         run,
         f"a higher --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
-        f"a smaller --r1-weight (now {_shown(config.losses.r1_weight)})",
+        f"a smaller --r1-weight (now {_weight_of_r1(config)})",
         *(["a larger --adversarial-weight (now 0)"] if config.losses.adversarial_weight == 0 else []),
     )
     return f"try a new run with {_listed(options)}"
@@ -234,8 +237,17 @@ def _is_usable(run: _Run, option: str) -> bool:
     return not any(why_idle(changed, name, all_labelled=run.all_labelled) for name in given)
 
 
-def _shown(value: float) -> str:
-    return "auto" if value == AUTO_WEIGHT else f"{value:g}"
+def _weight_of_r1(config: Config) -> str:
+    """As it was given and, for `auto`, also as a number: without it nobody knows what is larger or smaller."""
+    number = f"{weight_of_r1(config):g}"
+    return f"auto, which is {number} here" if config.losses.r1_weight == AUTO_WEIGHT else number
+
+
+def _longer_alone(config: Config) -> str:
+    """E alone for longer; if it trains alone to the end already, only more steps make that longer."""
+    schedule = config.schedule
+    longer = "a longer --guide-only-until"
+    return longer if schedule.guide_only_until < schedule.steps else f"more --steps, with {longer}"
 
 
 def _rate(config: Config) -> str:
