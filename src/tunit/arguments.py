@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from tunit.commands.several_numbers import spread
 from tunit.config import suggestion
 from tunit.config.fields import comma_hint
+from tunit.config.methods import was_removed
 from tunit.errors import ConfigError
 from tunit.files.paths import expand_home, path_or_url
 from tunit.printing import remark
@@ -54,7 +55,8 @@ class Parser(argparse.ArgumentParser):
                 continue  # argparse accepts the beginning of a flag instead of the whole
             # Compared without the dashes, which would make all flags similar, such as --dry-run and --held-out.
             names = [flag.removeprefix("--") for flag in flags if flag.startswith("--")]
-            close = suggestion(given.lstrip("-").replace("_", "-"), names, prefix="--")
+            bare = given.lstrip("-").replace("_", "-")
+            close = was_removed(bare.replace("-", "_")) or suggestion(bare, names, prefix="--")
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 
     def error(self, message: str) -> NoReturn:

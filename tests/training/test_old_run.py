@@ -175,7 +175,13 @@ def test_a_preset_may_hold_settings_that_were_removed_only_if_they_are_off(tmp_p
 
 
 @pytest.mark.parametrize(("full", "off"), REMOVED.items())
-def test_a_setting_that_was_removed_cannot_be_given_otherwise(full, off):
+def test_a_setting_that_was_removed_cannot_be_given_otherwise(full, off, capsys):
     name = full.partition(".")[2]
-    with pytest.raises(ConfigError, match=f"there is no setting '{name}'"):
+    why = "it was removed, because no measurement found translations better with it: leave it out"
+    with pytest.raises(ConfigError, match=f"there is no setting '{name}': {why}$"):
         tiny_config().with_overrides({name: off})
+    flag = f"--{name.replace('_', '-')}"
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "FOLDER", "--out", "RUN", flag, str(off)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == f"tunit train: unknown flag {flag}: {why}"

@@ -17,7 +17,7 @@ from typing import Any
 from tunit.config.adversarial import AdversarialConfig
 from tunit.config.clustering import ClusteringConfig
 from tunit.config.fields import check_range, check_type, read_setting, suggestion, toml_value, word_of
-from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections
+from tunit.config.methods import FORMER_SECTIONS, METHODS, RENAMED, MethodConfig, method_sections, was_removed
 from tunit.config.picture_sections import AugmentConfig, DataConfig
 from tunit.config.sections import (
     LossConfig,
@@ -174,4 +174,4 @@ def find_field(name: str) -> tuple[str, "dataclasses.Field[Any]"]:
         found = fields[newest]
         if section in ("", found[0]) or bare in FORMER_SECTIONS.get(section, ()):
             return found
-    raise ConfigError(f"there is no setting {shown(name)}{suggestion(bare, fields)}")
+    raise ConfigError(f"there is no setting {shown(name)}{was_removed(bare) or suggestion(bare, fields)}")

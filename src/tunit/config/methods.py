@@ -168,6 +168,13 @@ def without_removed(settings: dict[str, Any], file: str) -> dict[str, Any]:
     return kept
 
 
+def was_removed(name: str) -> str:
+    """': it was removed, ...' for the name of a setting that is `REMOVED`, without its section; otherwise ""."""
+    if name not in {full.partition(".")[2] for full in REMOVED}:
+        return ""
+    return ": it was removed, because no measurement found translations better with it: leave it out"
+
+
 def check_method(name: object, file: str) -> None:
     """Raises ConfigError if `name`, the method that a file names, is that of no package here."""
     check_known(name, METHODS, file, setting="method", kind="method")
