@@ -322,6 +322,7 @@ JOINT = {
     "checkpoint_every": 1000,
     "sample_every": 0,
 }
+JUDGED = 110  # the first line of the log by which G and D are judged: they have trained for 100 steps
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +345,7 @@ def test_a_discriminator_that_is_too_strong_is_reported(pictures, tmp_path):
 
 
 def test_a_discriminator_that_does_not_learn_and_a_drowned_gradient_are_reported(pictures, tmp_path):
-    settings = {"discriminator_rate": 1e-12, "joint_guide_factor": 1e-6}
+    settings = {"steps": JUDGED, "discriminator_rate": 1e-12, "joint_guide_factor": 1e-6}
     found, _ = alarms_after(pictures, tmp_path / "run", **settings)
     assert "does not tell real pictures from translations" in found["constant"].sentence
     assert "times as long" in found["drowned"].sentence
@@ -352,13 +353,15 @@ def test_a_discriminator_that_does_not_learn_and_a_drowned_gradient_are_reported
 
 def test_one_picture_for_all_inputs_is_reported(pictures, tmp_path):
     """Weight decay takes weights of G to 0."""
-    found, _ = alarms_after(pictures, tmp_path / "run", weight_decay=300, generator_rate=2e-3)
+    settings = {"steps": JUDGED, "weight_decay": 300, "generator_rate": 2e-3}
+    found, _ = alarms_after(pictures, tmp_path / "run", **settings)
     assert "draws one picture for all inputs" in found["one output"].sentence
 
 
 def test_ignored_references_are_reported(pictures, tmp_path):
     """With such a rate G saturates, and style codes have no effect any more."""
-    found, _ = alarms_after(pictures, tmp_path / "run", reconstruction_weight=10, generator_rate=1e-2)
+    settings = {"steps": JUDGED, "reconstruction_weight": 10, "generator_rate": 1e-2}
+    found, _ = alarms_after(pictures, tmp_path / "run", **settings)
     assert "by very different references differ by only" in found["references"].sentence
 
 
