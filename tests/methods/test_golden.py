@@ -1,6 +1,8 @@
 """Our networks and training step, compared with values from the published implementation, in float64."""
 
+import ctypes
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -21,10 +23,14 @@ pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden values a
 
 
 @pytest.fixture(scope="module", autouse=True)
-def weights_while_needed():
-    """The formula's weights are kept from one test to the next, but not for the other files' tests: 600 MB."""
+def memory_given_back():
+    """Afterwards the process is as small as before. Otherwise glibc keeps gigabytes that it has freed, and the cache
+    the formula's weights, for as long as the tests of other files run.
+    """
     yield
     golden_weights.cache_clear()
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 def load_golden(network, letter, dtype=torch.float64):
