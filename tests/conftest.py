@@ -56,6 +56,21 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def narrow_vgg() -> Iterator[None]:
+    """`random-vgg16` with 64 channels in every layer, for tests that do not depend on what it sees: a fifth of the
+    multiplications, and a tenth of the weights.
+    """
+    from tunit.evaluation import trivial
+    from tunit.features import random_vgg16
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(random_vgg16, "VGG16", [item if item == "M" else 1 for item in random_vgg16.VGG16])
+        trivial._vgg.cache_clear()
+        yield
+    trivial._vgg.cache_clear()
+
+
+@pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The address of a bucket on a real S3 server that runs on this machine."""
     moto = pytest.importorskip("moto.server", reason="needs moto and flask, a server of S3's protocol")

@@ -16,18 +16,29 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def on_path(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+@pytest.fixture(scope="module")
+def on_path():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+        yield
 
 
-def test_gpu_measurements_run_and_never_lose_results(tmp_path):
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, on_path):
+    """The folder of all measurements, and the report of each part."""
     import gpu
 
-    out = tmp_path / "out"
-    words = ["--device", "cpu", "--tiny", "--out", str(out), "--runs", str(tmp_path / "runs")]
+    folder = tmp_path_factory.mktemp("gpu")
+    out = folder / "out"
+    words = ["--device", "cpu", "--tiny", "--out", str(out), "--runs", str(folder / "runs")]
     assert gpu.main(["all", *words, "--seconds", "500"]) == 0
-    found = {name: json.loads((out / f"gpu-{name}.json").read_text()) for name in gpu.PARTS}
+    return out, {name: json.loads((out / f"gpu-{name}.json").read_text()) for name in gpu.PARTS}
+
+
+def test_gpu_measurements_run_and_never_lose_results(measured):
+    import gpu
+
+    out, found = measured
     assert found["correct"]["failed"] == []
     assert {row["ok"] for row in found["correct"]["rows"]} == {True, None}
     assert len(found["correct"]["rows"]) >= 20
@@ -78,14 +89,8 @@ def test_all_processes_are_waited_for_and_not_only_the_first():
     assert not gpu_runs.all_end(Context(True), 0.0)  # no time
 
 
-def test_on_one_cpu_float32_is_as_near_to_float64_as_a_gpu_must_be(tmp_path):
-    import gpu_correct as correct
-    from gpu_report import Clock, Report, Setting
-
-    setting, report = Setting(CPU, tmp_path, Clock(60), tiny=True), Report(tmp_path, "correct")
-    for dtype in (torch.float64, torch.float32):
-        correct.step(setting, report, dtype)
-    rows = {row["name"]: row for row in report.found["rows"]}
+def test_on_one_cpu_float32_is_as_near_to_float64_as_a_gpu_must_be(measured):
+    rows = {row["name"]: row for row in measured[1]["correct"]["rows"] if "differs most" in row["name"]}
     assert len(rows) == 10
     assert {row["ok"] for row in rows.values()} == {True}
     for name, row in rows.items():

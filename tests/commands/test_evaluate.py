@@ -12,7 +12,7 @@ from tunit.evaluation.truth import truth_test_beside
 from tunit.features import feature_networks
 from tunit.methods.model_file import load_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "narrow_vgg")
 
 
 def evaluate(*words):

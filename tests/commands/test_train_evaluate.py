@@ -11,7 +11,7 @@ from tunit.commands import measuring_in_training, train
 from tunit.config.run_file import write_run_config
 from tunit.features import feature_networks
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "narrow_vgg")
 
 
 def test_the_best_model_is_kept_and_can_be_used(tmp_path):

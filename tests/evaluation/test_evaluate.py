@@ -22,7 +22,7 @@ from tunit.evaluation.result import Evaluation, Labelled
 from tunit.evaluation.truth import EXACT_ERROR, truth_test_of
 from tunit.features.feature_networks import FeatureNetwork
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "narrow_vgg")
 NUMBER = 36
 
 

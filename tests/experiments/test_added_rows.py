@@ -11,7 +11,7 @@ from tunit.errors import ConfigError
 from tunit.experiments.experiment import CLASSES, NONE, with_rows
 from tunit.experiments.paper_tables import TABLE1
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "narrow_vgg")
 
 
 def preset(path, text):

@@ -19,7 +19,7 @@ from tunit.experiments.split import Split, read_labels
 from tunit.methods.inference import BATCH, contents_over
 from tunit.translation.translator import Translator
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "narrow_vgg")
 
 RESULT = SimpleNamespace(as_json=lambda: {"figures": {}, "notes": [], "features": "random-vgg16"})
 

@@ -23,7 +23,7 @@ from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, T
 from tunit.experiments.plan import Plan, config_of, smoke
 from tunit.experiments.split import Split, read_labels, split_pictures, write_table
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "narrow_vgg")
 SEPARATE_ROWS = [(table, row) for table in TABLES.values() for row in table.rows]
 
 

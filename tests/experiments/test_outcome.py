@@ -28,6 +28,8 @@ from tunit.experiments.summary import (
     spread,
 )
 
+pytestmark = pytest.mark.usefixtures("narrow_vgg")
+
 SETTINGS = {"image size": 32, "steps": 8, "batch size": 4, "domains": 3}
 VOID = {"meta", "link", "br", "img"}
 

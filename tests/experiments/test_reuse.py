@@ -14,6 +14,7 @@ from tunit.experiments.paper_tables import TABLE1
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import check_same_settings
 
+pytestmark = pytest.mark.usefixtures("narrow_vgg")
 ROWS = {row.name: row for row in TABLE1.rows}
 
 

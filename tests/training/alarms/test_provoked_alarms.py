@@ -115,7 +115,7 @@ def test_two_domains_with_the_same_probability_after_their_number_was_found(
 def test_a_discriminator_that_memorises_twelve_pictures(tmp_path, alarms_after):
     found, printed = alarms_after(
         write_pictures(tmp_path / "pictures", 12),
-        **{"steps": 100, "guide_only_until": 10, "average_from": 20},
+        **{"steps": 80, "guide_only_until": 10, "average_from": 20},
         **{"r1_weight": 0, "discriminator_rate": 1e-3, "generator_rate": 1e-5},
     )
     alarm = found["overfitting"]
@@ -135,7 +135,7 @@ def test_a_generator_that_returns_its_input(tmp_path, alarms_after):
     """It learns almost only to rebuild its input, and style codes are too short to change anything."""
     found, printed = alarms_after(
         write_pictures(tmp_path / "pictures"),
-        **{"steps": 115, "guide_only_until": 10, "average_from": 20, "generator_width": 8},
+        **{"steps": 110, "guide_only_until": 10, "average_from": 20, "generator_width": 8},
         **{
             "reconstruction_weight": 100,
             "generator_rate": 2e-3,
