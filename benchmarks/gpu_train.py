@@ -7,10 +7,8 @@ trivial baseline, and translations by mFID, density and coverage; those of creat
 
 import json
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from gpu_report import NARROW, Report, Setting, attempt, copied
 from gpu_rows import run_rows
@@ -18,7 +16,6 @@ from gpu_split import SIDE, Pictures, measured, pictures_of
 from gpu_stopping import stopped_after
 from tunit.config import read_config
 from tunit.errors import StopNow
-from tunit.features import random_vgg16
 from tunit.methods.model_file import load_model
 from tunit.training.interrupt import Interrupted
 from tunit.training.launch import resume_run, start_run
@@ -98,14 +95,8 @@ def one(setting: Setting, report: Report, name: str, pictures: Pictures, seconds
 
 def run(setting: Setting) -> None:
     """Every data set gets its share of the remaining time. When their trainings are done, the rows get it."""
+    report = Report(setting.out, "train")
     setting.runs.mkdir(parents=True, exist_ok=True)
-    # If all is tiny, the network that measures translations is narrow, too.
-    narrow = [item if item == "M" else 1 for item in random_vgg16.VGG16]
-    with patch.object(random_vgg16, "VGG16", narrow) if setting.tiny else nullcontext():
-        _run(setting, Report(setting.out, "train"))
-
-
-def _run(setting: Setting, report: Report) -> None:
     sets = pictures_of(setting)
     for i, (name, pictures) in enumerate(sets.items()):
         share = setting.clock.left() / (len(sets) - i)

@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 from tunit.commands.several_numbers import spread
 from tunit.config import suggestion
-from tunit.config.fields import comma_hint
 from tunit.config.methods import was_removed
 from tunit.errors import ConfigError
 from tunit.files.paths import expand_home, path_or_url
@@ -20,7 +19,6 @@ _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 _CHOICE = re.compile(
     r"argument (?P<name>.+): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)", re.S
 )
-_NO_NUMBER = re.compile(r"argument (?P<name>.+?): invalid (?:float|int) value: '(?P<given>.*)'", re.S)
 # The form of the messages in commands/numbers.py.
 _NUMBER = re.compile(r"argument (?P<name>.+?): (?P<what>is .*: take .*)", re.S)
 
@@ -56,7 +54,7 @@ class Parser(argparse.ArgumentParser):
             # Compared without the dashes, which would make all flags similar, such as --dry-run and --held-out.
             names = [flag.removeprefix("--") for flag in flags if flag.startswith("--")]
             bare = given.lstrip("-").replace("_", "-")
-            close = was_removed(bare.replace("-", "_")) or suggestion(bare, names, prefix="--")
+            close = was_removed(bare) or suggestion(bare, names, prefix="--")
             self.error(f"unknown flag {given}{close or f': {self.prog} --help shows all'}")
 
     def error(self, message: str) -> NoReturn:
@@ -66,11 +64,6 @@ class Parser(argparse.ArgumentParser):
         number = _NUMBER.fullmatch(message)
         if number:
             raise ConfigError(f"{number['name']} {number['what']}")
-        word = _NO_NUMBER.fullmatch(message)
-        if word:
-            raise ConfigError(
-                f"{word['name']} is {word['given']!r}: take a number{comma_hint(word['given'])}"
-            )
         match = _CHOICE.fullmatch(message)
         if match:
             known = [word.strip(" '") for word in match["known"].split(",")]

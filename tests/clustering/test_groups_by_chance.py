@@ -126,7 +126,7 @@ def test_points_by_chance_have_the_covariance_of_the_vectors():
 
 
 def test_points_by_chance_are_drawn_from_a_few_wide_vectors_without_a_matrix_of_width_by_width():
-    """Regression: the eigenvectors of 48 pictures' cues took most of a training; here they would need 300 GB."""
+    """Regression: the eigenvectors of a few pictures' cues took half a minute; here they would need 300 GB."""
     vectors = torch.randn(4, 200_000, generator=torch.Generator().manual_seed(3))
     centred = vectors.double() - vectors.double().mean(0)
     drawn = _normal_points_like(vectors).double()

@@ -127,9 +127,8 @@ def _normal_points_like(vectors: Tensor) -> Tensor:
     """
     centred = vectors.cpu().double().numpy()
     factor = np.linalg.qr(centred - centred.mean(0), mode="r") / np.sqrt(len(centred))
-    drawn = np.random.default_rng(0).standard_normal(
-        (len(centred), len(factor))
-    )  # the seed is fixed, as above
+    rng = np.random.default_rng(0)  # the seed is fixed, as above
+    drawn = rng.standard_normal((len(centred), len(factor)))
     return torch.from_numpy((drawn @ factor).astype(np.float32))
 
 

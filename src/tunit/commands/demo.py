@@ -12,7 +12,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from tunit.commands.numbers import seed
+from tunit.commands.numbers import number, seed
 from tunit.printing import show
 
 HELP = "show in minutes all that tunit does, on synthetic pictures"
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the results [runs/demo]",
     )
-    parser.add_argument("--minutes", type=float, default=8.0, metavar="M", help="how long it may take [8]")
+    parser.add_argument("--minutes", type=number, default=8.0, metavar="M", help="how long it may take [8]")
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="SEED", help="seed of the pictures and the training [0]"
     )

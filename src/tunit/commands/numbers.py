@@ -1,4 +1,4 @@
-"""Numbers on the command line. For a number out of its range, the error is one clear sentence."""
+"""Numbers on the command line. For what is none, or out of its range, the error is one clear sentence."""
 
 import argparse
 from collections.abc import Callable
@@ -17,9 +17,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         try:
             value = int(text)
         except ValueError:  # also raised for numbers of thousands of digits
-            raise argparse.ArgumentTypeError(
-                f"is {shown(text)}: take a whole number{comma_hint(text)}"
-            ) from None
+            raise _refused(text, "a whole number") from None
         if low <= value <= high:
             return value
         limit = f"least {low}" if value < low else f"most {high}"
@@ -38,7 +36,17 @@ def share(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(
-            f"is {shown(text)}: take a number above 0, up to 1{comma_hint(text)}"
-        )
+        raise _refused(text, "a number above 0, up to 1")
     return value
+
+
+def number(text: str) -> float:
+    """The `type` of an argument that is any number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise _refused(text, "a number") from None
+
+
+def _refused(text: str, wanted: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"is {shown(text)}: take {wanted}{comma_hint(text)}")

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.commands.numbers import number
 from tunit.commands.picture_arguments import (
     absolute,
     add_engine,
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strength",
-        type=float,
+        type=number,
         default=1.0,
         metavar="X",
         help="how far each source's style moves: 0 keeps it, 1 reaches the target, more exaggerates [1]",

@@ -31,9 +31,9 @@ FORMER_SECTIONS = {
     },
     "run": {"guide_from"},
 }
-# Settings of development versions before 0.1.0 that were removed, because no measurement found translations better
-# with them (EXPERIMENTS.md, "Sharper in equal time"): SECTION.NAME -> the value that switched them off. The file of a
-# run holds all settings of its time, so it may hold these with this value.
+# Settings of development versions before 0.1.0 that were removed, and why (EXPERIMENTS.md, "Sharper in equal time"):
+# SECTION.NAME -> the value that switched them off. The file of a run holds all settings of its time, so it may hold
+# these with this value.
 REMOVED: dict[str, object] = {
     "losses.perceptual_weight": 0.0,
     "schedule.decay_steps": 0,
@@ -41,6 +41,7 @@ REMOVED: dict[str, object] = {
     "adversarial.adversarial_loss": "hinge",
     "adversarial.r2_weight": 0.0,
 }
+WHY_REMOVED = "removed, because no measurement found translations better with it"
 _loaded = False
 
 
@@ -161,18 +162,17 @@ def without_removed(settings: dict[str, Any], file: str) -> dict[str, Any]:
             continue
         if values[name] != off:
             raise ConfigError(
-                f"{file}: {name} is {shown(values[name])}, but this setting was removed, because no measurement "
-                "found translations better with it: begin a new run without it"
+                f"{file}: {name} is {shown(values[name])}, but this setting was {WHY_REMOVED}: begin a new "
+                "run without it"
             )
         kept = kept | {section: {other: value for other, value in values.items() if other != name}}
     return kept
 
 
 def was_removed(name: str) -> str:
-    """': it was removed, ...' for the name of a setting that is `REMOVED`, without its section; otherwise ""."""
-    if name not in {full.partition(".")[2] for full in REMOVED}:
-        return ""
-    return ": it was removed, because no measurement found translations better with it: leave it out"
+    """': it was removed, ...' for a setting that is `REMOVED`, otherwise "". name: without its section."""
+    removed = {full.partition(".")[2] for full in REMOVED}
+    return f": it was {WHY_REMOVED}: leave it out" if name.replace("-", "_") in removed else ""
 
 
 def check_method(name: object, file: str) -> None:
