@@ -35,9 +35,9 @@ from tunit.config import Config
 from tunit.data.decoding.workers import usable_cores
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import pack_settings
+from tunit.openmp_wait import sleep_soon
 from tunit.studio import serve
 from tunit.studio.app import create_app
-from tunit.studio.openmp_wait import sleep_soon
 from tunit.studio.workspace import Workspace
 from tunit.training.run_folder import RunFolder
 

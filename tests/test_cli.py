@@ -1,5 +1,6 @@
 """The command line: help, errors in one sentence, no heavy imports at start-up."""
 
+import os
 import re
 import signal
 import subprocess
@@ -380,3 +381,20 @@ def test_prepare_does_not_change_the_pack_of_a_run(tmp_path, capsys):
     assert main(["prepare", str(tmp_path), "--out", str(run / "data"), "--image-size", "32"]) == 2
     assert "is a part of the run" in capsys.readouterr().err
     assert [path.name for path in (run / "data").iterdir()] == ["index.json"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_sleep_soon_unless_the_user_has_chosen(chosen, spins):
+    """As seen by PyTorch when a command loads it; a started process has the same environment."""
+    code = (
+        "import os, sys; from tunit import cli; from tunit.commands import config; "
+        "assert 'torch' not in sys.modules; config.run = lambda args: print(os.environ.get('GOMP_SPINCOUNT')) or 0; "
+        "sys.exit(cli.main(['config']))"
+    )
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | chosen
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{spins}\n"), done.stderr

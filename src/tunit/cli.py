@@ -13,6 +13,7 @@ from tunit.arguments import Parser
 from tunit.errors import EndedInOtherProcesses, RunError, TunitError
 from tunit.failures import TRACEBACK, sentence_of
 from tunit.files.atomic import reason_of
+from tunit.openmp_wait import sleep_soon
 from tunit.printing import end_silence, protect_streams, remark, silence
 
 COMMANDS = (
@@ -78,6 +79,7 @@ def _check_working_folder() -> None:
 
 def _run(argv: Sequence[str] | None) -> int:
     protect_streams()
+    sleep_soon()
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
         silence()  # other ranks print nothing
     try:

@@ -1,7 +1,6 @@
 """The studio's pages and addresses; every error is one sentence."""
 
 import logging
-import os
 import re
 import socket
 
@@ -12,7 +11,7 @@ from browser import Elements
 from tunit.cli import main
 from tunit.commands import studio
 from tunit.errors import ConfigError, RunError
-from tunit.studio import command_lines, explore, serve
+from tunit.studio import explore, serve
 from tunit.studio import workspace as workspace_module
 from tunit.studio.app import create_app
 from tunit.studio.guard import HEADERS, rules_for
@@ -223,26 +222,3 @@ def test_the_printed_address_can_be_opened_and_a_host_of_no_name_is_public(runs,
     assert rules.knows("") is False
     name = socket.gethostname() if public else host
     assert f"is open at http://{name}:{rules.port}/" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("chosen", "inside", "for_trainings"),
-    [
-        ({}, {"GOMP_SPINCOUNT": "10000"}, {}),
-        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
-        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
-    ],
-)
-def test_threads_that_wait_sleep_soon_in_the_studio_only(chosen, inside, for_trainings, monkeypatch):
-    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    for name in names:
-        monkeypatch.setenv(
-            name, "for the end of the test"
-        )  # so that monkeypatch removes what the command sets
-        monkeypatch.delenv(name)
-    for name, value in chosen.items():
-        monkeypatch.setenv(name, value)
-    assert main(["studio", "/nowhere"]) == 2
-    assert {name: os.environ[name] for name in names if name in os.environ} == inside
-    started = command_lines.environment()
-    assert {name: started[name] for name in names if name in started} == for_trainings

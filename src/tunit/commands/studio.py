@@ -63,9 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit studio`."""
     _check_packages()
-    from tunit.studio.openmp_wait import sleep_soon
-
-    sleep_soon()  # before PyTorch is loaded
     from tunit.studio.serve import serve
     from tunit.studio.workspace import Workspace
 

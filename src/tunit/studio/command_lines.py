@@ -18,7 +18,6 @@ from tunit.errors import ConfigError
 from tunit.methods.idle_settings import idle_settings
 from tunit.methods.registry import method_of
 from tunit.printing import shown
-from tunit.studio.openmp_wait import unchanged
 
 PRESETS = ("small", "default", "paper")  # the presets for users' own pictures
 MOST_STEPS = 10_000_000
@@ -175,9 +174,7 @@ def environment() -> dict[str, str]:
     """The environment of a new tunit process: our own, in which Python finds this tunit first."""
     folder = str(Path(tunit.__file__).absolute().parent.parent)
     others = os.environ.get("PYTHONPATH")
-    return unchanged(dict(os.environ)) | {
-        "PYTHONPATH": os.pathsep.join([folder, others] if others else [folder])
-    }
+    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join([folder, others] if others else [folder])}
 
 
 def suggested_name(run: str) -> str:
