@@ -81,20 +81,20 @@ def evaluate_run(
     seed: int = 0,
     device: str | torch.device = "auto",
     out: str | Path | None = None,
+    feature_cache: str | Path | None = None,
     show: Callable[[Evaluation], None] = lambda result: None,
     say: Say = lambda text: None,
 ) -> Evaluation:
     """Measure the model of `run` on the held-back pictures of `source`; write the result as JSON, and return it.
 
-    train: real pictures to compare translations with; None takes the run's training pictures or, if it has none of
-        the model's size, the held-back ones.
+    train: real pictures to compare translations with [the run's, if they have the model's size, or those held back].
     labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
     part: if `source` is a published set, which part of it to use. Of `train` the training part is used.
-    max_pixels: a picture that declares more is left out.
     features, preprocessing, trust_features: the feature network, as in `load_feature_network`.
-    most_sources: how many pictures to translate into each class, 0 for all.
+    max_pixels: a picture that declares more is left out. most_sources: how many to translate into each class [all].
     translates: False measures only the clustering. beside_trivial: compare the domains with trivial baselines.
     out: the result file [RUN/evaluation/evaluation.json]; give another place if the run is read-only.
+    feature_cache: a folder for features of real pictures, which several runs may share [RUN/evaluation/features].
     show: a function that gets the result before it is written.
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
     """
@@ -116,7 +116,7 @@ def evaluate_run(
             translates=translates,
             beside_trivial=beside_trivial,
             truth=truth_test_beside(source, model.image_size, seed=seed),
-            cache=folder / "features",
+            cache=folder / "features" if feature_cache is None else expand_home(feature_cache),
             say=say,
         )
     result.notes[:0] = [note for note in (unreachable, known) if note]
