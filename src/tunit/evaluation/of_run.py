@@ -119,7 +119,7 @@ def evaluate_run(
             cache=folder / "features" if feature_cache is None else expand_home(feature_cache),
             say=say,
         )
-    result.notes[:0] = [note for note in (unreachable, known) if note]
+    _note_first(result, unreachable, known)
     about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
     return _shown_and_saved(result, show, path, about)
 
@@ -197,8 +197,8 @@ def _pictures(
     read_as: Reading,
     say: Say,
 ) -> tuple[Labelled, Labelled, str]:
-    """The held-back pictures, the real ones that translations are compared with, and a note if the run was trained on
-    some of the former, or ""; see `evaluate_run`.
+    """The held-back pictures, the real ones that translations are compared with, and which of the former the run was
+    trained on, in words (`_trained_on`); see `evaluate_run`.
 
     folder: where they are packed. read_as: how both are read.
     """
@@ -226,7 +226,7 @@ def _pictures(
 
 
 def _trained_on(run: Path, held_back: PackedPictures) -> str:
-    """A note if the run was trained on some of the held-back pictures; "" if not, or if that is unknown."""
+    """Which of the held-back pictures the run was trained on, in words; "" if none, or if that is unknown."""
     try:
         trained = {digest for _, _, digest in read_picture_index(RunFolder(run).pictures)}
     except UnreadableError:  # a model folder has no list of pictures
@@ -235,7 +235,14 @@ def _trained_on(run: Path, held_back: PackedPictures) -> str:
     if not number:
         return ""
     was = "was" if number == 1 else "were"
-    return f"{number:,} of the {every:,} pictures {was} trained on: {UNFAIR}"
+    return f"{number:,} of the {every:,} pictures {was} trained on"
+
+
+def _note_first(result: Evaluation, unreachable: str, trained_on: str) -> None:
+    """Put before all other notes why there is no feature network, and which pictures were trained on ("": none)."""
+    result.trained_on = trained_on
+    unfair = f"{trained_on}: {UNFAIR}" if trained_on else ""
+    result.notes[:0] = filter(None, (unreachable, unfair))
 
 
 def say_what_is_missing(packed: PackedPictures, source: Path, say: Say) -> None:

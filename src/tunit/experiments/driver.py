@@ -161,6 +161,7 @@ def _measured(
         "figures": figures,
         ACCURACY_OF_LABELS: of_labels,
         "notes": found["notes"],
+        "trained_on": found["trained_on"],
         "features": found["features"],
         "pictures": [len(split.train), len(split.held)],
         "settings": _settings_of(config),
