@@ -8,13 +8,13 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
+from packed_pictures import unlabelled
 from spoilt import PLACES, in_a_picture
 from tiny_run import tiny_config
 from tiny_step import (
@@ -166,7 +166,7 @@ def found_neighbours(number=12, **more):
         state.networks.guide_average.style_head.weight.mul_(1 + rank() * torch.randn(16, 32))
     images = np.random.default_rng(0).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
     state.step = 2
-    look_for_neighbours(state, SimpleNamespace(images=images, labels=np.full(number, -1)), config)
+    look_for_neighbours(state, unlabelled(images), config)
     return state.own.table, measures_just_chosen(state)
 
 
@@ -190,7 +190,7 @@ def kept_domains():
     config = config_of(found_domains_weight=0.5, guide_only_until=10, steps=20)
     state = new_state(config, torch.device("cpu"), 12)
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
-    pictures, guide = SimpleNamespace(images=images), state.networks.guide_average
+    pictures, guide = unlabelled(images), state.networks.guide_average
     features = final_domains.features_of(guide, state, pictures, np.arange(12))
     with torch.no_grad():
         weight = torch.randn(3, features.shape[1], generator=torch.Generator().manual_seed(rank()))
@@ -205,8 +205,7 @@ def first_weights():
     slightly different weights.
     """
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
-    names = [str(i) for i in range(12)]
-    pictures = SimpleNamespace(images=images, labels=np.full(12, -1), names=names)
+    pictures = unlabelled(images)
     config = tiny_config(domains="auto", guide_only_until=8).resolved_schedule()
     real = torch.nn.init.kaiming_normal_
 

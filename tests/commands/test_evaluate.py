@@ -54,9 +54,9 @@ def test_pictures_that_the_run_was_trained_on_are_noted(pictures, tmp_path, caps
     (tmp_path / "run" / "pictures.csv").write_text("\n".join(["picture,label,hash", *rows]) + "\n")
     words = ("--sources", 4, "--device", "cpu", "--out", tmp_path / "figures.json")
     assert evaluate(tmp_path / "run", pictures, *words) == 0
-    notes = [
-        note for note in json.loads((tmp_path / "figures.json").read_text())["notes"] if "trained on" in note
-    ]
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["trained_on"] == (f"{said} trained on" if said else "")
+    notes = [note for note in found["notes"] if "trained on" in note]
     assert notes == ([f"{said} trained on: figures are fair only for pictures held back"] if said else [])
     assert ("trained on" in capsys.readouterr().out) == bool(said)
 

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from packed_pictures import with_labels
 from tunit.data.decoding.decode import decode_picture
 from tunit.data.decoding.worker_process import bounded
 from tunit.data.decoding.workers import WorkerLostError, close_workers, in_worker
@@ -31,10 +32,11 @@ from tunit.data.finding.index import Index, read_index, write_index
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.packing import packed as packs
 from tunit.data.packing import squares
+from tunit.data.packing.doubts import warning_if_dark
 from tunit.data.packing.fit import fit_picture
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
-from tunit.data.packing.packed import PackedPictures, open_packed, warning_if_dark
+from tunit.data.packing.packed import PackedPictures, open_packed
 from tunit.data.packing.search import Search
 from tunit.data.packing.shards import pack_shards
 from tunit.errors import ConfigError, DataError
@@ -809,3 +811,12 @@ def test_an_index_is_written_in_little_memory(tmp_path: Path) -> None:
     assert written == json.dumps(expected).encode()  # the bytes that were always written
     assert read_index(tmp_path) == index
     assert peak < len(written) / 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "any_labelled", "all_labelled"),
+    [([-1, -1], False, False), ([0, -1], True, False), ([0, 1], True, True)],
+)
+def test_a_pack_says_whether_some_or_all_of_its_pictures_have_labels(labels, any_labelled, all_labelled):
+    pictures = with_labels(labels)
+    assert (pictures.any_labelled, pictures.all_labelled) == (any_labelled, all_labelled)

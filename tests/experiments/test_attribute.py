@@ -9,6 +9,7 @@ from PIL import Image
 from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.errors import DataError
+from tunit.evaluation.result import Evaluation
 from tunit.experiments import attribute, driver
 from tunit.experiments.attribute import attribute_figures, content_error
 from tunit.experiments.driver import run_table
@@ -21,7 +22,7 @@ from tunit.translation.translator import Translator
 
 pytestmark = pytest.mark.usefixtures("one_thread", "narrow_vgg")
 
-RESULT = SimpleNamespace(as_json=lambda: {"figures": {}, "notes": [], "features": "random-vgg16"})
+RESULT = Evaluation(features="random-vgg16")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """The experiments: their data, their settings, a tiny run of everything, and the resulting table."""
 
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.clustering.partition import k_means
 from tunit.config import preset_differences, read_config
+from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.experiments import driver, label_sources
@@ -22,6 +25,7 @@ from tunit.experiments.outcome import write_outcome
 from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
 from tunit.experiments.plan import Plan, config_of, smoke
 from tunit.experiments.split import Split, read_labels, split_pictures, write_table
+from tunit.features.random_vgg16 import RandomVGG16
 
 pytestmark = pytest.mark.usefixtures("one_thread", "narrow_vgg")
 SEPARATE_ROWS = [(table, row) for table in TABLES.values() for row in table.rows]
@@ -217,11 +221,30 @@ def test_another_number_of_steps_scales_all_phases():
 
 
 @pytest.fixture(scope="module")
-def done(pictures, tmp_path_factory):
-    """Configurations C, D, E, F and G, trained for a few steps each."""
+def seen():
+    """How often the feature network got each picture, by its bytes, while `done` was made."""
+    return Counter()
+
+
+@pytest.fixture(scope="module")
+def done(pictures, seen, tmp_path_factory):
+    """Configurations B, C, D, F and G, trained for a few steps each."""
     out = tmp_path_factory.mktemp("out")
     plan = smoke(Plan(pictures, out, overrides=(("threads", "1"), ("device", "cpu"))))
-    return plan, run_table(TABLE1, plan, only=("B", "C", "D", "F", "G"))
+    forward = RandomVGG16.forward
+
+    def noted(self, x):
+        seen.update(picture.tobytes() for picture in to_bytes(x))
+        return forward(self, x)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RandomVGG16, "forward", noted)
+        return plan, run_table(TABLE1, plan, only=("B", "C", "D", "F", "G"))
+
+
+def to_bytes(x):
+    """(N, S, S, 3) of x (N, 3, S, S) in [0, 1]."""
+    return (255 * x).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def test_a_complete_experiment_has_a_result_for_every_row(done):
@@ -232,6 +255,19 @@ def test_a_complete_experiment_has_a_result_for_every_row(done):
         assert 0 <= outcome["figures"]["accuracy"] <= 1
         assert outcome["figures"]["FID of all"] > 0
     assert outcomes[0]["figures"]["accuracy"] == 1
+
+
+def test_features_of_the_real_pictures_are_computed_once_for_all_rows(done, seen):
+    plan, outcomes = done
+    folder = plan.folder(TABLE1, chosen(TABLE1, ("G",))[0][0], 0)
+    real = open_packed(folder / "run/evaluation/train").images
+    number = [seen[picture.tobytes()] for picture in real]
+    assert len(number) == 39
+    # The first two show each time whether the network is the same: for five evaluations, and the k-means of row D.
+    assert number == [7, 7] + 37 * [1]
+    shutil.rmtree(plan.out / "features")
+    (folder / "outcome.json").unlink()
+    assert run_table(TABLE1, plan, only=("G",)) == outcomes[-1:]  # the figures do not depend on what was kept
 
 
 def test_accuracy_is_of_held_back_pictures_wherever_an_e_has_learnt_domains(done):

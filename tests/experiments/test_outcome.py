@@ -53,6 +53,7 @@ def outcome(row, seed=0, settings=None, **figures):
         {"settings": {}}, {"settings": SETTINGS | {"steps": "8"}}, {"settings": SETTINGS | {"overclusters": None}},
         {"settings": SETTINGS | {"marginal balance": []}}, {"pictures": [39]}, {"pictures": [39, -1]}, {"seed": "0"},
         {"figures": {"FID": "1"}}, {"figures": {"FID": 10**400}}, {"figures": []}, {"row": None}, {"notes": [1]},
+        {"trained_on": 1},
     ],
     ids=str,
 )  # fmt: skip
@@ -306,8 +307,14 @@ def test_held_back_pictures_that_were_trained_on_are_noted_in_the_table(tmp_path
 
 
 def test_rows_with_the_same_note_share_a_line(tmp_path):
-    note = "1 of the 9 pictures was trained on: figures are fair only for pictures held back"
-    outcomes = [outcome(row, seed) | {"notes": [note, "IOI: no"]} for row in ("A", "G") for seed in (0, 1)]
+    """Outcomes of older versions say it only among their notes."""
+    words = "1 of the 9 pictures was trained on"
+    note = f"{words}: figures are fair only for pictures held back"
+    outcomes = [
+        outcome(row, seed) | said
+        for row, said in (("A", {"notes": [note, "IOI: no"]}), ("G", {"trained_on": words}))
+        for seed in (0, 1)
+    ]
     markdown, _ = write_outcome(TABLE1, Plan(Path("data"), tmp_path), [*outcomes, outcome("B")])
     assert [line for line in markdown.read_text("utf-8").splitlines() if note in line] == [f"- A, G: {note}"]
 

@@ -20,6 +20,7 @@ from tunit.features import feature_networks, imagenet
 from tunit.features.feature_networks import FeatureNetwork, inception_input, load_feature_network
 from tunit.features.of_pictures import content_key, features_of
 from tunit.files import download
+from tunit.networks.tensor_file import write_tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
@@ -266,14 +267,30 @@ def test_features_are_cached_by_the_content_of_pictures(tmp_path, monkeypatch):
     network = feature_networks.FeatureNetwork("counting", counting, torch.device("cpu"))
     first = features_of(PICTURES, network, cache=tmp_path)
     assert torch.equal(features_of(PICTURES.copy(), network, cache=tmp_path), first)
-    assert calls == [5]
+    assert calls == [2, 5, 2]  # two pictures show whether the network is the same
     features_of(PICTURES[::-1], network, cache=tmp_path)
-    assert calls == [5, 5]
+    assert calls[3:] == [2, 5]
     for file in tmp_path.iterdir():
         file.write_bytes(file.read_bytes()[:-3])  # a damaged cache file is computed again
     assert torch.equal(features_of(PICTURES, network, cache=tmp_path), first)
-    assert calls == [5, 5, 5]
+    assert calls[5:] == [2, 5]
     assert content_key(PICTURES, "a") != content_key(PICTURES, "b")
+
+
+def test_kept_features_of_other_weights_or_pictures_are_not_used(tmp_path):
+    def network(factor):
+        return FeatureNetwork("net", lambda x: factor * x.mean((2, 3)), torch.device("cpu"))
+
+    others = PICTURES.copy()
+    others[2:] = 255 - others[2:]  # the first two, with which the network is checked, stay the same
+    for factor, pictures in ((1, others), (1, PICTURES), (3, PICTURES), (1, PICTURES)):
+        found = features_of(pictures, network(factor), cache=tmp_path)
+        assert torch.equal(found, features_of(pictures, network(factor)))
+    ours, theirs = (tmp_path / f"{content_key(of, 'net')}.safetensors" for of in (PICTURES, others))
+    theirs.replace(ours)  # a file under a name that is not its own
+    assert torch.equal(features_of(PICTURES, network(1), cache=tmp_path), features_of(PICTURES, network(1)))
+    write_tensors(ours, {"features": torch.zeros(5, 3)}, {"network": "net"})  # as older versions wrote it
+    assert torch.equal(features_of(PICTURES, network(1), cache=tmp_path), features_of(PICTURES, network(1)))
 
 
 def test_features_with_nan_or_infinity_are_refused():

@@ -1,7 +1,6 @@
 """The cue "features": found where no other cue sees the kinds, computed once and in batches, and refused by name."""
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
+from packed_pictures import unlabelled
 from stripes import striped_pictures
 from tiny_step import config_of
 from tunit.clustering.measures import reduced_cues
@@ -37,15 +37,10 @@ SETTINGS = {
 }
 
 
-def packed(images):
-    names = [f"{i:03d}.png" for i in range(len(images))]
-    return SimpleNamespace(images=images, labels=np.full(len(images), -1), names=names)
-
-
 @pytest.fixture(scope="module")
 def striped():
     images, kinds = striped_pictures(EACH)
-    return packed(images), kinds
+    return unlabelled(images), kinds
 
 
 @pytest.fixture
@@ -159,7 +154,7 @@ def test_the_number_of_domains_is_confirmed_by_features_too(monkeypatch, countin
     for name in ("", "dinov2"):
         config = config_of(domains="auto", most_domains=12, guide_only_until=10, steps=20, feature_cue=name)
         state = new_state(config, CPU, len(images))
-        final_domains.find_number(state, packed(images), config)
+        final_domains.find_number(state, unlabelled(images), config)
         numbers[name] = state.choice
     assert [numbers[name].domains for name in ("", "dinov2")] == [6, 3]
     assert FEATURES in given
@@ -205,7 +200,7 @@ def test_only_the_given_rows_are_looked_at(counting):
 def test_the_network_looks_once_for_all_searches_and_the_division(counting):
     images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
     config = config_of(**SETTINGS | {"image_size": 32, "neighbours_every": 3, "feature_cue": "dinov2"})
-    state, pictures = new_state(config, CPU, 30), packed(images)
+    state, pictures = new_state(config, CPU, 30), unlabelled(images)
     said = []
     for state.step in range(10):
         said.append(TUNIT.announce(state, pictures, config))
@@ -234,9 +229,9 @@ def test_of_many_pictures_the_division_takes_those_that_it_looks_at(counting, mo
         config = config_of(**SETTINGS | changes)
         state = new_state(config, CPU, 30)
         state.step = 9
-        comes = TUNIT.announce(state, packed(images), config)
+        comes = TUNIT.announce(state, unlabelled(images), config)
         assert comes.startswith("after this step the network 'dinov2' looks at the pictures")
-        found = final_domains.outputs_of(state, packed(images), config).cues[FEATURES]
+        found = final_domains.outputs_of(state, unlabelled(images), config).cues[FEATURES]
         assert counting.batches == seen
         whole = features_cue(images, "dinov2", CPU)
         assert torch.equal(found, whole[torch.from_numpy(rows)])

@@ -1,7 +1,6 @@
 """The division of the pictures into domains after E has trained alone, and the head that is fitted to it."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 
+from packed_pictures import unlabelled, with_labels
 from tiny_step import config_of
 from tunit.clustering.choice import Candidate, Choice
 from tunit.data.batching.augment import random_view, to_float
@@ -25,15 +25,15 @@ from tunit.training.alarms.watch import output_summary
 from tunit.training.initial_state import new_state
 
 COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
+KINDS = np.repeat(np.arange(3), 30)
 
 
 @pytest.fixture
 def pictures():
     """Noisy pictures of three colours, 30 of each; any random network distinguishes them."""
     rng = np.random.default_rng(0)
-    kinds = np.repeat(np.arange(3), 30)
-    images = np.array(COLOURS)[kinds][:, None, None, :] + rng.integers(-20, 21, (90, 32, 32, 3))
-    return SimpleNamespace(images=images.clip(0, 255).astype(np.uint8), names=[""] * 90, kinds=kinds)
+    images = np.array(COLOURS)[KINDS][:, None, None, :] + rng.integers(-20, 21, (90, 32, 32, 3))
+    return unlabelled(images.clip(0, 255).astype(np.uint8))
 
 
 def state_of(config):
@@ -59,7 +59,7 @@ def test_a_head_with_one_answer_for_all_is_replaced_by_a_clustering(pictures):
             torch.nn.init.zeros_(head.weight)
     before = {name: value.clone() for name, value in state.networks.guide.state_dict().items()}
     settle_domains(state, pictures, config)
-    assert adjusted_rand_score(domains_of(state, pictures), pictures.kinds) == 1
+    assert adjusted_rand_score(domains_of(state, pictures), KINDS) == 1
     guide, average = state.networks.guide, state.networks.guide_average
     heads = ("domain_head.weight", "domain_head.bias", "candidate_heads.0.weight", "candidate_heads.0.bias")
     for name, value in guide.state_dict().items():
@@ -78,7 +78,7 @@ def test_e_and_its_average_have_the_same_domains_though_their_weights_differ(pic
     state.networks.guide.load_state_dict(other.state_dict())
     settle_domains(state, pictures, config)
     average = domains_of(state, pictures)
-    assert adjusted_rand_score(average, pictures.kinds) == 1
+    assert adjusted_rand_score(average, KINDS) == 1
     assert (domains_of(state, pictures, state.networks.guide) == average).all()
 
 
@@ -94,9 +94,9 @@ def test_domains_are_those_that_e_gives_to_whole_pictures_in_training(pictures, 
     settle_domains(state, pictures, config)
     with torch.no_grad():
         in_training = state.networks.guide.train()(whole).logits.argmax(1).numpy()
-    found = adjusted_rand_score(in_training, pictures.kinds)
-    model = samples.model_of(state, SimpleNamespace(labels=np.full(90, -1), **vars(pictures)), config)
-    saved = adjusted_rand_score(domains_of(state, pictures, model.guide), pictures.kinds)
+    found = adjusted_rand_score(in_training, KINDS)
+    model = samples.model_of(state, pictures, config)
+    saved = adjusted_rand_score(domains_of(state, pictures, model.guide), KINDS)
     assert ((found, saved) == (1, 1)) == whole_statistics
 
 
@@ -124,7 +124,7 @@ def test_d_judges_pictures_by_their_labels_as_by_the_domains_before(pictures):
     labels = (before + 1) % 3
     with torch.no_grad():
         judged = state.networks.discriminator.judge(x, before)
-        final_domains.fit_to_labels(state, replace_labels(pictures, labels.numpy()))
+        final_domains.fit_to_labels(state, with_labels(labels.numpy(), pictures.images))
         assert (domains_of(state, pictures) == labels.numpy()).all()
         torch.testing.assert_close(state.networks.discriminator.judge(x, labels), judged)
 
@@ -151,8 +151,8 @@ def test_heads_are_outvoted_by_codes_and_features(pictures):
     config = config_of(candidate_heads=1, neighbours=3)
     state = state_of(config)
     outputs = outputs_of(state, pictures, config)
-    outputs = replace(outputs, heads=10 * torch.eye(3)[np.minimum(pictures.kinds, 1)][None], cues={})
-    assert adjusted_rand_score(partition(outputs, 3, None, state, pictures, 0), pictures.kinds) == 1
+    outputs = replace(outputs, heads=10 * torch.eye(3)[np.minimum(KINDS, 1)][None], cues={})
+    assert adjusted_rand_score(partition(outputs, 3, None, state, pictures, 0), KINDS) == 1
 
 
 def test_outputs_are_what_e_predicts_if_views_are_the_pictures(pictures):
@@ -228,7 +228,7 @@ def test_the_final_head_is_right_and_not_too_sure(pictures):
         guide.eval()
         with torch.no_grad():
             p = guide(to_float(torch.from_numpy(pictures.images))).logits.softmax(1)
-        assert adjusted_rand_score(p.argmax(1).numpy(), pictures.kinds) == 1
+        assert adjusted_rand_score(p.argmax(1).numpy(), KINDS) == 1
         assert p.amax(1).mean().item() == pytest.approx(CONFIDENCE, abs=1e-3)
 
 
@@ -245,22 +245,18 @@ def test_a_rare_label_is_among_those_to_which_heads_are_fitted(pictures, monkeyp
     """Of more pictures than are used, only some are taken, but at least one of every label."""
     monkeypatch.setattr(final_domains, "MOST_PICTURES", 20)
     state = state_of(config_of())
-    labels = pictures.kinds.copy()
+    labels = KINDS.copy()
     labels[labels == 1] = -1
     labels[31] = 1  # the only one; about every third labelled picture is taken, not this one
-    final_domains.fit_to_labels(state, replace_labels(pictures, labels))
+    final_domains.fit_to_labels(state, with_labels(labels, pictures.images))
     assert domains_of(state, pictures)[31] == 1
-
-
-def replace_labels(pictures, labels):
-    return SimpleNamespace(images=pictures.images, names=pictures.names, labels=labels)
 
 
 def test_the_reasons_tell_the_sizes_of_the_final_domains(pictures, monkeypatch):
     """The groups by which the number was found have other sizes: here, half of one group belongs to another."""
     config = config_of(domains="auto", most_domains=6, candidate_heads=1, neighbours=3)
     state = state_of(config)
-    moved = np.where(np.arange(90) < 45, 0, pictures.kinds)
+    moved = np.where(np.arange(90) < 45, 0, KINDS)
     choice = Choice(3, (Candidate(3, 1.0, {}),), ("a reason",), 90)
     monkeypatch.setattr(final_domains, "choose_number", lambda *arguments: (choice, moved))
     final_domains.find_number(state, pictures, config)
@@ -282,15 +278,14 @@ def test_no_pass_over_the_pictures_rounds_to_tf32(pictures, monkeypatch):
 
     monkeypatch.setattr(Guide, "trunk_features", noted)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    given = SimpleNamespace(labels=np.full(90, -1), **vars(pictures))
-    batches = Batches(given.images, given.labels, config.augment, seed=0, device=torch.device("cpu"))
+    batches = Batches(pictures.images, pictures.labels, config.augment, seed=0, device=torch.device("cpu"))
     for run_e in (
         lambda: install_best_head(state, batches, 512),
-        lambda: neighbourhood.look_for_neighbours(state, given, config),
-        lambda: final_domains.features_of(state.networks.guide_average, state, given, np.arange(90)),
-        lambda: final_domains.outputs_of(state, given, config),
-        lambda: samples.model_of(state, given, config),
-        lambda: output_summary(state, given, config, 64),
+        lambda: neighbourhood.look_for_neighbours(state, pictures, config),
+        lambda: final_domains.features_of(state.networks.guide_average, state, pictures, np.arange(90)),
+        lambda: final_domains.outputs_of(state, pictures, config),
+        lambda: samples.model_of(state, pictures, config),
+        lambda: output_summary(state, pictures, config, 64),
     ):
         used.clear()
         run_e()
@@ -309,16 +304,15 @@ def test_large_pictures_go_through_e_a_few_at_a_time(pictures, monkeypatch):
 
     monkeypatch.setattr(Guide, "trunk_features", noted)
     monkeypatch.setattr(inference, "LARGE", 8)
-    given = SimpleNamespace(labels=np.full(90, -1), **vars(pictures))
     rows, average = np.arange(90), state.networks.guide_average
     for encode, most in (
         (
-            lambda: neighbourhood.look_for_neighbours(state, given, config),
+            lambda: neighbourhood.look_for_neighbours(state, pictures, config),
             4,
         ),  # as many as 64 pictures of 8 px
-        (lambda: final_domains.features_of(average, state, given, rows), 16),
-        (lambda: final_domains.outputs_of(state, given, config), 16),
-        (lambda: samples.model_of(state, given, config), 8),
+        (lambda: final_domains.features_of(average, state, pictures, rows), 16),
+        (lambda: final_domains.outputs_of(state, pictures, config), 16),
+        (lambda: samples.model_of(state, pictures, config), 8),
     ):
         seen.clear()
         encode()

@@ -1,13 +1,13 @@
 """Neighbours in place of second views, and E's learning rate while it trains alone."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from packed_pictures import unlabelled, with_labels
 from tiny_step import config_of, random_batch, random_state
 from tunit.clustering.measures import choose_measures, reduced_cues
 from tunit.clustering.neighbours import find_neighbours
@@ -34,7 +34,7 @@ SETTINGS = {
 
 def pictures(number=12, labelled=0):
     images = np.random.default_rng(0).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
-    return SimpleNamespace(images=images, labels=np.where(np.arange(number) < labelled, 0, -1))
+    return with_labels(np.where(np.arange(number) < labelled, 0, -1), images)
 
 
 def state_of(config, number=12):
@@ -67,12 +67,10 @@ def test_second_views_are_of_the_picture_itself_before_the_search_and_after_e_tr
 def test_a_search_among_many_pictures_and_the_decision_of_the_domains_are_announced(monkeypatch):
     config = config_of(**SETTINGS)
     state, given = state_of(config), pictures()
-    given.names = [""] * 12
 
-    def said(labels=given.labels):
+    def said(given=given):
         lines = []
-        for step in range(12):
-            state.step, given.labels = step, labels
+        for state.step in range(12):
             lines.append(TUNIT.announce(state, given, config))
         return lines
 
@@ -81,7 +79,7 @@ def test_a_search_among_many_pictures_and_the_decision_of_the_domains_are_announ
     monkeypatch.setattr(tunit, "LARGE_SET", 11)
     announced = [step for step, line in enumerate(said()) if "the neighbours of 12 pictures" in line]
     assert announced == [2, 6]  # from a fifth of E's ten steps alone on, every four steps
-    assert said(np.zeros(12, np.int64)) == [""] * 12
+    assert said(pictures(labelled=12)) == [""] * 12
 
 
 @pytest.mark.parametrize("both", [False, True])
@@ -147,8 +145,7 @@ def test_a_cue_that_separates_the_pictures_is_found_whether_their_number_is_give
     config = config_of(**SETTINGS | {"domains": domains})
     state = state_of(config, len(images))
     state.step = 2
-    unlabelled = np.full(len(images), -1)
-    look_for_neighbours(state, SimpleNamespace(images=images.astype(np.uint8), labels=unlabelled), config)
+    look_for_neighbours(state, unlabelled(images.astype(np.uint8)), config)
     assert {"outlines", "shapes"} & set(state.own.measures)
     same_kind = (state.own.table % 2 == torch.arange(60)[:, None] % 2).float().mean()
     assert same_kind > 0.95

@@ -14,6 +14,7 @@ from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.errors import RunError
 from tunit.reporting import off_topic
+from tunit.reporting.figure_rows import measured_on
 from tunit.reporting.write import write_report
 from tunit.training.launch import start_run
 
@@ -106,13 +107,22 @@ def test_it_says_which_figures_are_of_held_back_pictures_and_which_of_training_p
     assert 'Curves of an "evaluation"' not in html.unescape(page)  # it was not measured during the training
     shutil.copytree(run, tmp_path / "run")
     result = tmp_path / "run" / "evaluation" / "evaluation.json"
-    unfair = {"notes": ["3 of the 28 pictures were trained on: figures are fair only for pictures held back"]}
-    result.write_text(json.dumps(json.loads(result.read_text()) | unfair))
+    found = json.loads(result.read_text())
+    result.write_text(json.dumps(found | {"trained_on": "3 of the 28 pictures were trained on"}))
     with (tmp_path / "run" / "metrics.jsonl").open("a") as metrics:
         metrics.write('{"step": 12, "evaluation/mFID": 12.5}\n')
     again = html.unescape(write_report(tmp_path / "run", tmp_path / "again.html").read_text("utf-8"))
     assert "Of pictures that were not all held back (3 of the 28 pictures were trained on), by" in again
     assert 'Curves of an "evaluation" are of held-back pictures if the run was given any' in again
+
+
+def test_older_results_say_only_in_a_note_which_pictures_were_trained_on():
+    note = "1 of the 9 pictures was trained on: figures are fair only for pictures held back"
+    assert measured_on({"notes": ["IOI: no", note]}) == (
+        "pictures that were not all held back (1 of the 9 pictures was trained on)"
+    )
+    assert measured_on({"notes": ["IOI: no"]}) == measured_on({}) == "held-back pictures"
+    assert measured_on({"trained_on": "", "notes": ["IOI: no"]}) == "held-back pictures"
 
 
 def test_figures_of_an_older_model_are_said_to_be_so(page):

@@ -1,11 +1,9 @@
 """Compiled networks learn the same as networks that are not compiled."""
 
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
 import torch
 
+from packed_pictures import unlabelled
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.batching.batches import make_batch
@@ -117,8 +115,7 @@ def test_with_checkpointed_activations_the_halves_of_g_are_compiled_too(monkeypa
 
     monkeypatch.setattr(trainer, "compile_parts", compile_for_test)
     images = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8).numpy()
-    names = [str(i) for i in range(8)]
-    pictures = SimpleNamespace(images=images, labels=np.full(8, -1), names=names)
+    pictures = unlabelled(images)
     config = tiny_config(compile=True, checkpoint_activations=True).resolved_schedule()
     networks = trainer.make_ready(config, pictures, None).state.networks
     graphs.clear()

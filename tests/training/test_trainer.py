@@ -15,6 +15,7 @@ from tunit.errors import DataError, TrainingError
 from tunit.methods import tunit as step_module
 from tunit.methods.checks import check_number_of_pictures
 from tunit.methods.model_file import load_model
+from tunit.training import preparation
 from tunit.training.alarms.evidence import outline_of
 from tunit.training.launch import resume_run, start_run
 from tunit.training.schedule import batch_size_at, phase_at, stream_at
@@ -100,6 +101,28 @@ def test_one_picture_is_too_few_also_if_there_are_copies_of_it(tmp_path, copies)
         DataError, match="there is 1 usable picture, and a training compares pictures: add some"
     ):
         start_run(tmp_path / "p", tmp_path / "run", tiny_config(), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "domains", "sentence"),
+    [
+        (1, 3, "there is 1 usable picture"),
+        (3, 3, "3 usable pictures, fewer than the batch size 6"),
+        (8, 1, "the pictures have 2 classes, more than the 1 domains"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused_before_anything_is_chosen_from_them(
+    tmp_path, monkeypatch, number, domains, sentence
+):
+    for name in ("suited_to_pictures", "make_ready"):
+        monkeypatch.setattr(preparation, name, lambda *given: pytest.fail("chosen, or built"))
+    write_pictures(tmp_path / "p", number)
+    for i, path in enumerate(sorted((tmp_path / "p").iterdir())):
+        (tmp_path / "p" / f"kind-{i % 2}").mkdir(exist_ok=True)
+        path.rename(tmp_path / "p" / f"kind-{i % 2}" / path.name)
+    config = tiny_config(domains=domains, labels="folders", crop_area="auto")
+    with pytest.raises(DataError, match=sentence):
+        start_run(tmp_path / "p", tmp_path / "run", config, quiet=True)
 
 
 def test_a_non_finite_loss_reports_step_term_and_checkpoint(tmp_path, monkeypatch):

@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit prepare`."""
     from tunit.data.finding.left_out import summarise_left_out
     from tunit.data.layouts import layout_config, part_of
+    from tunit.data.packing.doubts import warning_if_dark, warning_if_unlabelled
     from tunit.data.packing.image_size import choose_image_size
-    from tunit.data.packing.packed import warning_if_dark, warning_if_unlabelled
     from tunit.errors import ConfigError
     from tunit.files.destination import check_folder
 

@@ -183,7 +183,7 @@ def _with_warnings(
     def announce_and_warn(pictures: "PackedPictures") -> None:
         """Print what was packed, and the warnings."""
         announce(pictures)
-        for warning in idle_settings(config, chosen, all_labelled=bool((pictures.labels >= 0).all())):
+        for warning in idle_settings(config, chosen, all_labelled=pictures.all_labelled):
             remark(f"warning: {warning}")
 
     return announce_and_warn
@@ -228,7 +228,7 @@ def _resume(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState"
 def _announcer(bar: Any, *, quiet: bool) -> "Callable[[PackedPictures], None]":
     """Returns a function to call after packing. It ends the progress bar and prints what was found."""
     from tunit.data.finding.left_out import summarise_left_out
-    from tunit.data.packing.packed import warning_if_dark
+    from tunit.data.packing.doubts import warning_if_dark
 
     def announce(pictures: "PackedPictures") -> None:
         """End the bar, and print what was packed."""

@@ -81,20 +81,20 @@ def evaluate_run(
     seed: int = 0,
     device: str | torch.device = "auto",
     out: str | Path | None = None,
+    feature_cache: str | Path | None = None,
     show: Callable[[Evaluation], None] = lambda result: None,
     say: Say = lambda text: None,
 ) -> Evaluation:
     """Measure the model of `run` on the held-back pictures of `source`; write the result as JSON, and return it.
 
-    train: real pictures to compare translations with; None takes the run's training pictures or, if it has none of
-        the model's size, the held-back ones.
+    train: real pictures to compare translations with [the run's, if they have the model's size, or those held back].
     labels, label_column, picture_column: where classes and pictures come from, as in `pack_held`.
     part: if `source` is a published set, which part of it to use. Of `train` the training part is used.
-    max_pixels: a picture that declares more is left out.
     features, preprocessing, trust_features: the feature network, as in `load_feature_network`.
-    most_sources: how many pictures to translate into each class, 0 for all.
+    max_pixels: a picture that declares more is left out. most_sources: how many to translate into each class [all].
     translates: False measures only the clustering. beside_trivial: compare the domains with trivial baselines.
     out: the result file [RUN/evaluation/evaluation.json]; give another place if the run is read-only.
+    feature_cache: a folder for features of real pictures, which several runs may share [RUN/evaluation/features].
     show: a function that gets the result before it is written.
     Raises RunError, DataError or ConfigError for what is missing or cannot be written.
     """
@@ -116,10 +116,10 @@ def evaluate_run(
             translates=translates,
             beside_trivial=beside_trivial,
             truth=truth_test_beside(source, model.image_size, seed=seed),
-            cache=folder / "features",
+            cache=folder / "features" if feature_cache is None else expand_home(feature_cache),
             say=say,
         )
-    result.notes[:0] = [note for note in (unreachable, known) if note]
+    _note_first(result, unreachable, known)
     about = {"pictures": str(source), "step": model.step, "seed": seed, "sources": most_sources}
     return _shown_and_saved(result, show, path, about)
 
@@ -197,8 +197,8 @@ def _pictures(
     read_as: Reading,
     say: Say,
 ) -> tuple[Labelled, Labelled, str]:
-    """The held-back pictures, the real ones that translations are compared with, and a note if the run was trained on
-    some of the former, or ""; see `evaluate_run`.
+    """The held-back pictures, the real ones that translations are compared with, and which of the former the run was
+    trained on, in words (`_trained_on`); see `evaluate_run`.
 
     folder: where they are packed. read_as: how both are read.
     """
@@ -226,7 +226,7 @@ def _pictures(
 
 
 def _trained_on(run: Path, held_back: PackedPictures) -> str:
-    """A note if the run was trained on some of the held-back pictures; "" if not, or if that is unknown."""
+    """Which of the held-back pictures the run was trained on, in words; "" if none, or if that is unknown."""
     try:
         trained = {digest for _, _, digest in read_picture_index(RunFolder(run).pictures)}
     except UnreadableError:  # a model folder has no list of pictures
@@ -235,7 +235,14 @@ def _trained_on(run: Path, held_back: PackedPictures) -> str:
     if not number:
         return ""
     was = "was" if number == 1 else "were"
-    return f"{number:,} of the {every:,} pictures {was} trained on: {UNFAIR}"
+    return f"{number:,} of the {every:,} pictures {was} trained on"
+
+
+def _note_first(result: Evaluation, unreachable: str, trained_on: str) -> None:
+    """Put before all other notes why there is no feature network, and which pictures were trained on ("": none)."""
+    result.trained_on = trained_on
+    unfair = f"{trained_on}: {UNFAIR}" if trained_on else ""
+    result.notes[:0] = filter(None, (unreachable, unfair))
 
 
 def say_what_is_missing(packed: PackedPictures, source: Path, say: Say) -> None:

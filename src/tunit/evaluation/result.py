@@ -1,7 +1,7 @@
 """Input and result of an evaluation: labelled pictures, and all figures with notes and costs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -46,6 +46,9 @@ class Evaluation:
     trivial: TrivialComparison = field(default_factory=TrivialComparison)
     features: str = ""  # the feature network, with its preprocessing
     notes: list[str] = field(default_factory=list)
+    # Which of the pictures the run was trained on, such as "3 of the 28 pictures were trained on"; "" if none, or if
+    # that is unknown. It is among the notes, too.
+    trained_on: str = ""
     seconds: dict[str, float] = field(default_factory=dict)  # cost of each part
 
     def as_json(self) -> dict[str, Any]:
@@ -66,3 +69,14 @@ class Evaluation:
             yield
         except DataError as error:
             self.notes.append(f"{what}: {error}")
+
+
+def trained_on_of(found: Mapping[str, Any]) -> str:
+    """`Evaluation.trained_on` of a result that was written as JSON.
+
+    In results of development versions before 0.1.0, only the notes say it.
+    """
+    if "trained_on" in found:
+        return str(found["trained_on"])
+    end = f": {UNFAIR}"
+    return next((note.removesuffix(end) for note in found.get("notes", []) if note.endswith(end)), "")

@@ -29,6 +29,7 @@ def labels_for(
     cache: Path,
     config: Config,
     *,
+    feature_cache: Path,
     features: str,
     first: Path | None,
     preprocessing: str = "clean",
@@ -39,7 +40,7 @@ def labels_for(
     row: says where labels come from, and how many there are. table: a CSV of the training pictures. cache: the folder
     in which they are packed. config: the training's; it says how pictures become squares, and the number of different
     labels. features: the name of a feature network (preprocessing: how it gets pictures; trust_features: it may be a
-    program). first: the run whose domains become labels.
+    program). feature_cache: a folder that keeps its features. first: the run whose domains become labels.
     """
     kind, clusters, seed = row.labels, config.networks.domains, config.run.seed
     if kind == NONE:
@@ -57,7 +58,7 @@ def labels_for(
         network = load_feature_network(
             features, preprocessing=preprocessing, device=device, trust=trust_features
         )
-        vectors = features_of(images, network, cache=cache).numpy()
+        vectors = features_of(images, network, cache=feature_cache).numpy()
         found = k_means(vectors, clusters, seed, RESTARTS).labels_
     elif kind == FIRST and first is not None:
         found = probabilities_and_styles(load_model(first, device), images)[0].argmax(1).numpy()

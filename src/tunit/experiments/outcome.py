@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tunit.evaluation.result import UNFAIR
+from tunit.evaluation.result import UNFAIR, trained_on_of
 from tunit.experiments.attribute import PICTURE
 from tunit.experiments.experiment import FEATURES, Experiment, Table
 from tunit.experiments.plan import Plan
@@ -143,15 +143,13 @@ def _few_notes(table: Table, outcomes: Outcomes) -> list[str]:
 
 
 def _trained_on_notes(table: Table, outcomes: Outcomes) -> list[str]:
-    """The notes of evaluations on pictures that the rows were trained on, each with the names of the rows."""
+    """A note on evaluations on pictures that rows were trained on, with the names of these rows."""
     names: dict[str, list[str]] = {}
     for row in rows_run(table, outcomes):
-        said = {
-            note for o in outcomes if o["row"] == row.name for note in o["notes"] if note.endswith(UNFAIR)
-        }
-        for note in sorted(said):
-            names.setdefault(note, []).append(row.name)
-    return [f"{', '.join(rows)}: {note}" for note, rows in names.items()]
+        said = {trained_on_of(o) for o in outcomes if o["row"] == row.name} - {""}
+        for words in sorted(said):
+            names.setdefault(words, []).append(row.name)
+    return [f"{', '.join(rows)}: {words}: {UNFAIR}" for words, rows in names.items()]
 
 
 def _additions(outcomes: Outcomes) -> list[str]:

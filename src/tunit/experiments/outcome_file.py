@@ -42,6 +42,8 @@ def read_outcome(path: Path) -> dict[str, Any]:
         outcome = Record(read_json(path, LARGEST_OUTCOME))
         for name in ("row", "features"):
             outcome.text(name)
+        if "trained_on" in outcome.values:
+            outcome.text("trained_on")
         outcome.whole("seed")
         outcome.texts("notes")
         if len(outcome.wholes("pictures")) != 2:

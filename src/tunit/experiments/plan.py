@@ -81,6 +81,11 @@ class Plan:
         """The name of the table's files and of its folder in `out`: a smoke test has its own."""
         return f"{table.name}-smoke" if self.smoke else table.name
 
+    @property
+    def feature_cache(self) -> Path:
+        """The folder of the real pictures' features: they are the same for all rows and seeds."""
+        return self.out / "features"
+
     def folder(self, table: Table, row: Experiment, seed: int) -> Path:
         """The folder of a row's runs."""
         return self.out / self.name_of(table) / row.folder / f"seed-{seed}"

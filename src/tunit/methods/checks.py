@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunit.config import AUTO, Config, find_field
-from tunit.data.packing.packed import warning_if_unlabelled
+from tunit.data.packing.doubts import warning_if_unlabelled
 from tunit.errors import ConfigError, DataError
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of

@@ -19,6 +19,7 @@ from tunit.config import Config
 from tunit.data.batching.randomness import torch_generator
 from tunit.machine import to_device
 from tunit.methods.losses import without_autocast
+from tunit.networks.precision import at_least_float32
 
 LARGEST_SHIFT = 1 / 8  # share of the picture's side, as in [1]
 CUT = 1 / 2  # side of the square that is made grey, as a share of the picture's side, as in [1]
@@ -55,7 +56,7 @@ class DifferentiableAugment:
         """The pictures x (b, 3, S, S) in [-1, 1] as D sees them. rows: where they are in the whole batch."""
         # Random numbers stay in float32, although translations may be in bfloat16. With its 8 bits, a u just below 1
         # would become 1, and translations would be augmented in another way than real pictures.
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_float32(x)
         u, p = self.draws[kind, rows].to(exact), self.probability.to(exact)
         with without_autocast(x):
             # Slices: a list of columns would be copied to a GPU, and the CPU would wait for it.

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.networks.gradients import gradients_of_inputs_only
+from tunit.networks.precision import at_least_float32
 
 SMALLEST_PROBABILITY = 1e-10
 
@@ -131,8 +132,7 @@ def reconstruction(x_rec: Tensor, x: Tensor) -> Tensor:
 
 def pooled_features(features: Tensor) -> Tensor:
     """Features of D (B, C, h, w) averaged over space, (B, C, 1, 1), in float32 at least."""
-    kind = torch.promote_types(features.dtype, torch.float32)
-    return features.mean((2, 3), keepdim=True, dtype=kind)
+    return features.mean((2, 3), keepdim=True, dtype=at_least_float32(features))
 
 
 def feature_matching(features: Tensor, target: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def is_search_due(state: TrainingState, pictures: PackedPictures, config: Config
     due = since >= 0 and again and state.step < alone
     findings = findings_of(state)
     wanted = findings is not None and findings.table is not None
-    return wanted and due and bool((pictures.labels < 0).any())
+    return wanted and due and not pictures.all_labelled
 
 
 def look_for_neighbours(state: TrainingState, pictures: PackedPictures, config: Config) -> None:

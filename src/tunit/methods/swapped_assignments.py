@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tunit.methods.losses import weighted_mean
+from tunit.networks.precision import at_least_float32
 
 # SwAV divides its scores by 0.1 for predictions and by 0.05 for assignments. E's logits take the place of scores that
 # are divided by 0.1 already, so the ratio of the two is left.
@@ -21,7 +22,7 @@ def swapped_assignments(logits: Tensor, logits_plus: Tensor, weight: Tensor, bal
     have no gradient. The value is at most 0, and E maximises it. balance: not read, because assignments are always
     balanced.
     """
-    kind = torch.promote_types(logits.dtype, torch.float32)  # exact also under autocast
+    kind = at_least_float32(logits)  # exact also under autocast
     logits, logits_plus = logits.to(kind), logits_plus.to(kind)
     q, q_plus = (balanced_assignments(each, weight) for each in (logits, logits_plus))
     each = (q_plus * logits.log_softmax(1) + q * logits_plus.log_softmax(1)).sum(1)

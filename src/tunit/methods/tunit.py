@@ -224,7 +224,7 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
 
 def _groups_pictures(pictures: PackedPictures, config: Config) -> bool:
     """Whether E's final domains come from a clustering of the pictures after its last step alone."""
-    if (pictures.labels >= 0).any():
+    if pictures.any_labelled:
         return False
     return config.networks.domains == AUTO or bool(config.clustering.neighbours)
 
@@ -235,7 +235,7 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
     With `domains` auto, this includes their number. With a given number, the domain head is fitted to the best
     clustering if E has learnt from neighbours; if not, the best candidate head replaces it, if E has candidate heads.
     """
-    if state.step != config.schedule.guide_only_until or (pictures.labels >= 0).any():
+    if state.step != config.schedule.guide_only_until or pictures.any_labelled:
         return
     if _groups_pictures(pictures, config):
         # scikit-learn takes as long to import as PyTorch, and nothing else here needs it.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tunit.distributed.collectives import all_gather, without_process_group, world_size
 from tunit.machine import uncompiled
+from tunit.networks.precision import at_least_float32
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -20,7 +21,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Each channel of x (B, C, H, W), normalised over all pixels of the whole batch; the shape stays the same."""
         if not self.training or world_size() == 1:
             return super().forward(x)
-        high = x.to(torch.promote_types(x.dtype, torch.float32))
+        high = x.to(at_least_float32(x))
         own = torch.stack([high.mean((0, 2, 3)), high.var((0, 2, 3), correction=0)])
         gathered: Tensor = all_gather(own[None], same_loss=False)
         means, variances = gathered.unbind(1)  # (world size, C) each

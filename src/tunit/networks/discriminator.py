@@ -16,6 +16,7 @@ from tunit.networks.filter_response import FilterResponseNorm
 from tunit.networks.generator import default_width
 from tunit.networks.layers import LEAKY_SLOPE, Conv3x3, count_halvings, initialise_fan_in
 from tunit.networks.penalised import PenalisedConv2d
+from tunit.networks.precision import at_least_float32
 
 WIDEST = 1024  # the most channels of a layer
 
@@ -157,4 +158,4 @@ class Discriminator(DomainDiscriminator):
         """D_y(x): the logit (B,) of each picture for its label or pseudo-label y, (B,) in [0, domains)."""
         logits: Tensor = self(x)
         own = logits.gather(1, y[:, None]).squeeze(1)
-        return own.to(torch.promote_types(x.dtype, torch.float32))
+        return own.to(at_least_float32(x))

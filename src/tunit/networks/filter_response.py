@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tunit.native import call, channels_last, pictures_of, supports
 from tunit.networks.gradients import differentiable_gradients, inputs_only
 from tunit.networks.operators import cpu_operator, no_gradient
+from tunit.networks.precision import at_least_float32
 
 EPS = 1e-6
 
@@ -50,7 +51,7 @@ def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
     nu = 1 / sqrt(mean of x^2 over H, W + EPS), for each picture and channel. shift is beta - tau.
     """
     gamma, shift, tau = (p.view(1, -1, 1, 1) for p in (gamma, shift, tau))
-    high = torch.promote_types(x.dtype, torch.float32)
+    high = at_least_float32(x)
     # The mean is taken over a view with the channels last. The gradient of a mean lies in memory in the order of the
     # axes, so it then has the layout of x, and so have all gradients that are computed from it.
     mean = x.permute(0, 2, 3, 1).square().mean(dim=(1, 2), dtype=high)

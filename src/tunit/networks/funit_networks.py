@@ -19,6 +19,7 @@ from tunit.networks.guide import Guidance, GuidingNetwork
 from tunit.networks.layers import LEAKY_SLOPE, ReflectConv2d, count_halvings, initialise_fan_in
 from tunit.networks.padding import padded
 from tunit.networks.penalised import PenalisedConv2d
+from tunit.networks.precision import at_least_float32
 
 WIDTH = 64  # base width of all three networks, for any image size
 CODE_WIDTH = 64
@@ -108,7 +109,7 @@ class PatchDiscriminator(DomainDiscriminator):
         """As `judge`, from each picture's `features`: logits (B, h, h) for its class y, (B,) in [0, domains)."""
         logits: Tensor = self.head(F.leaky_relu(features, LEAKY_SLOPE))
         own = logits[torch.arange(len(y), device=y.device), y]
-        return own.to(torch.promote_types(features.dtype, torch.float32))
+        return own.to(at_least_float32(features))
 
     def judge(self, x: Tensor, y: Tensor) -> Tensor:
         """D_y(x): the logits of each picture's patches (B, h, h) for its class y, (B,) in [0, domains)."""

@@ -27,7 +27,7 @@ def evaluation_of(run: RunFolder, figures: Path | None) -> dict[str, Any] | None
 def _check_evaluation(found: Record) -> None:
     """Raises UnreadableError if a result does not have the structure of a result of `tunit evaluate`."""
     _check_figures(found.record("figures"))
-    for name in ("grouped_by", "features"):
+    for name in ("grouped_by", "features", "trained_on"):
         if name in found.values:
             found.text(name)
     if "notes" in found.values:

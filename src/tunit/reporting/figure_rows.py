@@ -3,19 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tunit.evaluation.result import UNFAIR
+from tunit.evaluation.result import trained_on_of
 from tunit.pages.charts import number
 
 
 def measured_on(evaluation: Mapping[str, Any]) -> str:
-    """On which pictures a result of `tunit evaluate` was measured: "held-back pictures"; but if its notes say that
-    the run was trained on some of them, with what they say.
+    """On which pictures a result of `tunit evaluate` was measured: "held-back pictures" or, if the run was trained on
+    some of them, how many.
     """
-    unfair = f": {UNFAIR}"
-    for note in evaluation.get("notes", []):
-        if note.endswith(unfair):
-            return f"pictures that were not all held back ({note.removesuffix(unfair)})"
-    return "held-back pictures"
+    words = trained_on_of(evaluation)
+    return f"pictures that were not all held back ({words})" if words else "held-back pictures"
 
 
 def figure_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -128,7 +128,7 @@ def write_beginning(
     path, warnings = load_newest(run.checkpoints, theirs)
     for warning in warnings:
         remark(f"warning: {warning}", name="")
-    adopt = method_of(config).adopt if (pictures.labels >= 0).any() else None
+    adopt = method_of(config).adopt if pictures.any_labelled else None
     # A method that looks at the pictures does so with E, for which a CPU may take long.
     device = cpu if adopt is None else prepare_machine(config)
     state = new_state(config, device, len(pictures.names))

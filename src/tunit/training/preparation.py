@@ -19,7 +19,7 @@ from tunit.errors import ConfigError, DataError, RunError
 from tunit.files.atomic import writable, write_text
 from tunit.files.paths import absolute, path_or_url
 from tunit.machine import choose_device
-from tunit.methods.checks import check_config
+from tunit.methods.checks import check_config, check_labels, check_number_of_pictures
 from tunit.methods.feature_cue import checked_feature_cue
 from tunit.printing import command, show_unless, shown
 from tunit.training.fine_tuning import write_beginning
@@ -78,6 +78,9 @@ def prepare_new(wanted: NewRun) -> tuple[Config, PackedPictures, Ready | None]:
         config = with_domains_of(config, pictures)
         if wanted.fit_batch:  # again, because duplicates and pictures that cannot be read are known only now
             config = with_batches_of(config, len(pictures.names))
+        # `make_ready` checks this, too, but only after settings were chosen from the pictures, which takes seconds.
+        check_number_of_pictures(config, len(pictures.names))
+        check_labels(config, pictures.labels, pictures.names)
         left = left_to_pictures(config)
         if left:
             say(choosing(left))

@@ -99,7 +99,7 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
     last, warnings = load_newest(checkpoints, state) if checkpoints else (None, [])
     if not checkpoints and config.method.guide_from:
         copy_guide(state, expand_home(config.method.guide_from), config, pictures)
-        if method.adopt and (pictures.labels >= 0).any():
+        if method.adopt and pictures.any_labelled:
             on_rank_zero(partial(method.adopt, state, pictures))  # goes to all with the other weights
     if not checkpoints:  # machines of different kinds may have drawn slightly different weights
         copy_from_rank_zero(state.networks.named().values())

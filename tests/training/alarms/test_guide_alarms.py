@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from packed_pictures import with_labels
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packing.packed import open_packed
@@ -417,8 +418,7 @@ def test_with_many_domains_enough_pictures_are_looked_at_for_all_alarms(
         return OutputSummary(state.step, [number] + [0] * (domains - 1), None, 1.0)
 
     monkeypatch.setattr(watching, "output_summary", looked)
-    names = ["x"] * pictures
-    watch = watching.Watch(SimpleNamespace(labels=np.full(pictures, -1), names=names))
+    watch = watching.Watch(with_labels(np.full(pictures, -1)))
     settings = config(domains=domains, guide_only_batch_size=128, guide_only_until=1000)
     for step in range(1, 1000):
         watch.output_figures(SimpleNamespace(step=step), settings)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from packed_pictures import with_labels
 from tiny_run import flags, tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packing.packed import open_packed
@@ -266,8 +266,7 @@ def test_a_domain_that_loses_its_pictures():
 def test_an_e_that_has_not_trained_cannot_lose_domains(tmp_path, alone, early):
     """What it says at the first joint step says nothing yet, so what it says later is no loss."""
     config = tiny_config(steps=2000, guide_only_until=alone, average_from=alone, domains=4)
-    pictures = SimpleNamespace(labels=np.full(8, -1), names=["x"] * 8)
-    watch = Watch(pictures)
+    watch = Watch(with_labels(np.full(8, -1)))
     for after in (50, 300):
         watch._evidence.summary = OutputSummary(alone + after, [3, 3, 1, 1], None, 1.0)
         watch.judge(alone + after, {}, config)
@@ -286,7 +285,7 @@ def test_an_e_of_another_run_has_its_domains_from_the_beginning(tmp_path, about,
     """Unless its domain head is new, because the number of domains differs."""
     (tmp_path / "run.json").write_text(json.dumps(about))
     config = tiny_config(steps=2000, guide_only_until=0, average_from=0, domains=4)
-    watch = watch_of(RunFolder(tmp_path), SimpleNamespace(labels=np.full(8, -1), names=["x"] * 8))
+    watch = watch_of(RunFolder(tmp_path), with_labels(np.full(8, -1)))
     watch._evidence.summary = OutputSummary(100, [3, 3, 1, 1], None, 1.0)
     watch.judge(100, {}, config)
     assert (watch._evidence.first_counts is not None) == early

@@ -23,8 +23,6 @@ from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files.atomic import replacing
 
-_LOOK_AT = 256  # how many pictures, spread over a pack, are checked for being too dark
-_DARK = 72  # grey levels below which a picture counts as dark; 14-bit values stored in 16 bits are below 64
 HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
 
 
@@ -41,6 +39,16 @@ class PackedPictures:
     hashes: list[str]  # of each picture's S x S x 3 bytes: equal for equal pictures
     reused: bool  # whether the pack existed already
     notes: tuple[str, ...] = ()  # on how the source was read, if that is not obvious
+
+    @property
+    def any_labelled(self) -> bool:
+        """Whether at least one picture has a label."""
+        return bool((self.labels >= 0).any())
+
+    @property
+    def all_labelled(self) -> bool:
+        """Whether every picture has a label."""
+        return bool((self.labels >= 0).all())
 
 
 def open_pack_with_index(
@@ -97,36 +105,6 @@ def _mapped(path: Path, index: Index) -> NDArray[np.uint8]:
 def open_packed(folder: Path, *, reused: bool = True, verify: bool = True) -> PackedPictures:
     """The pictures of a pack, without checking their source; `verify` and errors as for `open_pack_with_index`."""
     return open_pack_with_index(folder, reused=reused, verify=verify)[1]
-
-
-def warning_if_dark(pictures: PackedPictures) -> str | None:
-    """A warning if most pictures are almost black or white, as if 10 or 12 bits were stored in 16; otherwise None."""
-    step = max(1, len(pictures.images) // _LOOK_AT)
-    looked_at = pictures.images[::step]
-    ends = [(int(image.min()), int(image.max())) for image in looked_at]
-    black = sum(high < _DARK for _, high in ends)
-    white = sum(low > 255 - _DARK for low, _ in ends)
-    most, what = max((black, "dark"), (white, "bright"))
-    if 2 * most <= len(ends):
-        return None
-    limit = f"no value above {_DARK - 1}" if what == "dark" else f"no value below {256 - _DARK}"
-    return (
-        f"{most} of {len(ends)} checked pictures are very {what}, with {limit} of 255: if they hold 10 or 12 bits in "
-        "files of 16 bits, write them with the whole range of 16 bits"
-    )
-
-
-def warning_if_unlabelled(labels: NDArray[np.int64], wanted: str) -> str | None:
-    """A warning if labels are wanted (`--labels`), but no picture has one; otherwise None.
-
-    labels: (N,), -1 where unlabelled.
-    """
-    if wanted == "none" or (labels >= 0).any():
-        return None
-    return (
-        f"no picture has a label, although --labels is {wanted}, so all count as unlabelled: fill in the labels, or "
-        "give --labels none"
-    )
 
 
 def _check_pixels(path: Path, images: NDArray[np.uint8], index: Index) -> None:
@@ -289,7 +267,5 @@ __all__ = [
     "open_packed",
     "pictures_of",
     "read_picture_bytes",
-    "warning_if_dark",
-    "warning_if_unlabelled",
     "write_picture_bytes",
 ]

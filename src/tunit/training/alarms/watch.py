@@ -70,7 +70,7 @@ class Watch:
         self, pictures: PackedPictures, rows: Iterable[Row] = (), *, began_with_domains: bool = False
     ) -> None:
         self._pictures, self._began_with_domains = pictures, began_with_domains
-        self._labelled = bool((pictures.labels >= 0).any())
+        self._labelled = pictures.any_labelled
         self._evidence = Evidence()
         self._summarised: int | None = None  # the step of the last summary of E's output
         self._redrawn: int | None = None  # the step of the last summary of translations
@@ -165,9 +165,9 @@ class Watch:
             before = self.raised.get(name)
             sentence = judge(evidence, outline, before is not None)
             if sentence and not before:
-                labels = self._pictures.labels
+                pictures = self._pictures
                 remedy = remedy_for(
-                    name, config, pictures=len(labels), all_labelled=bool((labels >= 0).all())
+                    name, config, pictures=len(pictures.names), all_labelled=pictures.all_labelled
                 )
                 alarm = Alarm(name, step, sentence, remedy)
                 self.raised[name] = alarm
