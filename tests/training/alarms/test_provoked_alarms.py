@@ -115,10 +115,10 @@ def test_two_domains_with_the_same_probability_after_their_number_was_found(
 def test_a_discriminator_that_memorises_twelve_pictures(tmp_path, alarms_after):
     found, printed = alarms_after(
         write_pictures(tmp_path / "pictures", 12),
-        **{"steps": 80, "guide_only_until": 10, "average_from": 20},
+        **{"steps": 120, "guide_only_until": 10, "average_from": 20},
         **{"r1_weight": 0, "discriminator_rate": 1e-3, "generator_rate": 1e-5},
     )
-    alarm = found["overfitting"]
+    alarm = found["overfitting"]  # raised at step 70 to 90, depending on rounding
     assert "D over-fits: it calls " in alarm.sentence
     times = (alarm.step - 10) * 4 / 12  # batches of four of the twelve pictures
     assert times >= 20
