@@ -15,11 +15,12 @@ CHECKED := src tests benchmarks docs/site docs/first-steps.ipynb
 demo: $(VENV)/.installed
 	$(BIN)/tunit demo --overwrite $(ARGS)
 
-# Two workers with one thread each, because threads do not help with tiny networks. The tests of a file run in the same
-# worker, because they share trained models. The files start in the order of tests/conftest.py. Lint runs meanwhile.
+# Two workers with one thread each, because threads do not help with tiny networks. Where a test asks for more, threads
+# that wait sleep soon, as in the command line. The tests of a file run in the same worker, because they share trained
+# models. The files start in the order of tests/conftest.py. Lint runs meanwhile.
 test: $(VENV)/.installed-test
 	$(MAKE) --no-print-directory lint & lint=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
+	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=10000 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
 	wait $$lint || { echo "make lint failed: its output is above"; exit 1; }; exit $$tests
 
 lint: $(VENV)/.installed-test
