@@ -1,8 +1,8 @@
 """How the threads of the networks wait for each other, in all commands.
 
-By default a thread that waits keeps its core busy for about 3 ms before it sleeps (300,000 spins). If another process needs this
-core, the thread that has work to do is then kept from working, and a step takes several times as long. Beside one
-other busy process on a machine of two cores, a training took 204 s, and 66 s if threads sleep sooner
+By default a thread that waits keeps its core busy for about 3 ms before it sleeps (300,000 spins). If another process
+needs this core, the thread that has work to do is then kept from working, and a step takes several times as long.
+Beside one other busy process on a machine of two cores, a training took 204 s, and 66 s if threads sleep sooner
 (docs/performance.md).
 """
 
@@ -13,6 +13,7 @@ _VARIABLE, _SPINS = "GOMP_SPINCOUNT", "10000"  # of GNU OpenMP, which reads it w
 
 def sleep_soon() -> None:
     """Let waiting threads of this process, and of those that it starts, sleep soon, unless the user has chosen how
-    they wait. Call it before PyTorch is loaded."""
+    they wait. Call it before PyTorch is loaded.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault(_VARIABLE, _SPINS)

@@ -311,14 +311,14 @@ def test_the_sequential_run_starts_with_the_guide_of_the_first_run(done):
 def test_k_means_may_use_other_features_than_the_figures(pictures, tmp_path, monkeypatch):
     asked = []
 
-    def noted(row, *words, features, **more):
-        asked.append(features)
+    def network(name, **more):
+        asked.append(name)
         raise DataError("enough")
 
-    monkeypatch.setattr(driver, "labels_for", noted)
+    monkeypatch.setattr(label_sources, "load_feature_network", network)
     monkeypatch.setattr(driver, "check_networks", lambda *words: None)
     for own in ("", "moco.pth.tar"):
-        plan = Plan(pictures, tmp_path / f"out {own}", cluster_features=own)
+        plan = smoke(Plan(pictures, tmp_path / f"out {own}", cluster_features=own))
         run_table(TABLE1, plan, only=("D",), say=lambda text: None)
     assert asked == ["random-vgg16", "moco.pth.tar"]
 

@@ -20,8 +20,13 @@ from tunit.experiments.experiment import Experiment, Table, chosen
 from tunit.experiments.jobs import in_processes
 from tunit.experiments.label_sources import labelled_share, labels_for
 from tunit.experiments.networks_needed import check_cluster_features, check_networks
-from tunit.experiments.outcome import ACCURACY_OF_LABELS, LABELS_OF_A_CLASS
-from tunit.experiments.outcome_file import OUTCOME, is_finished, read_finished
+from tunit.experiments.outcome_file import (
+    ACCURACY_OF_LABELS,
+    LABELS_OF_A_CLASS,
+    OUTCOME,
+    is_finished,
+    read_finished,
+)
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import NOTE, check_same_settings, compare_settings
 from tunit.experiments.split import CLASS, LABEL, Split, read_labels, write_table
@@ -66,18 +71,7 @@ def run_row(
         first = folder / "first"
         say(f"{row.name}, seed {seed}: first training ({row.first})")
         train_to_end(train, first, config_of(row, row.first, plan, split, seed))
-    labels = labels_for(
-        row,
-        split,
-        train,
-        folder / "packed",
-        config,
-        feature_cache=plan.feature_cache,
-        features=plan.cluster_features or plan.features,
-        preprocessing=plan.preprocessing,
-        trust_features=plan.trust_features,
-        first=first,
-    )
+    labels = labels_for(row, plan, split, train, folder / "packed", config, first)
     if labels is not None:
         train, config = _labelled(row, split, labels, folder, config)
     if row.guide_kept and first is not None:

@@ -25,9 +25,8 @@ class Experiment:
     title: str
     preset: str
     labels: str = NONE
-    first: str = (
-        ""  # preset of a training that comes first, and whose domains become the labels of the second
-    )
+    # The preset of a training that comes first, and whose domains become the labels of the second; "" for none.
+    first: str = ""
     guide_kept: bool = False  # whether the second training begins with the E of the first
     overrides: dict[str, str] = field(default_factory=dict)
     translates: bool = True  # if False, only the clustering is measured

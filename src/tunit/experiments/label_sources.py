@@ -13,6 +13,7 @@ from tunit.data.packing.pack_settings import pack_settings
 from tunit.errors import ConfigError
 from tunit.evaluation.protocol import probabilities_and_styles
 from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, NONE, Experiment
+from tunit.experiments.plan import Plan
 from tunit.experiments.split import CLASS, Split, path_of_names
 from tunit.features.feature_networks import load_feature_network
 from tunit.features.of_pictures import features_of
@@ -24,23 +25,18 @@ RESTARTS = 10  # of k-means, as scikit-learn recommends
 
 def labels_for(
     row: Experiment,
+    plan: Plan,
     split: Split,
     table: Path,
     cache: Path,
     config: Config,
-    *,
-    feature_cache: Path,
-    features: str,
     first: Path | None,
-    preprocessing: str = "clean",
-    trust_features: bool = False,
 ) -> dict[str, str] | None:
     """picture -> label for the training pictures of `split`; None for a training without labels.
 
-    row: says where labels come from, and how many there are. table: a CSV of the training pictures. cache: the folder
-    in which they are packed. config: the training's; it says how pictures become squares, and the number of different
-    labels. features: the name of a feature network (preprocessing: how it gets pictures; trust_features: it may be a
-    program). feature_cache: a folder that keeps its features. first: the run whose domains become labels.
+    row: says where labels come from, and how many there are. plan: names the feature network of k-means. table: a CSV
+    of the training pictures. cache: the folder in which they are packed. config: the training's; it says how pictures
+    become squares, and the number of different labels. first: the run whose domains become labels.
     """
     kind, clusters, seed = row.labels, config.networks.domains, config.run.seed
     if kind == NONE:
@@ -56,9 +52,12 @@ def labels_for(
         found = k_means(vectors, clusters, seed, RESTARTS).labels_
     elif kind == FEATURES:
         network = load_feature_network(
-            features, preprocessing=preprocessing, device=device, trust=trust_features
+            plan.features_for_k_means,
+            preprocessing=plan.preprocessing,
+            device=device,
+            trust=plan.trust_features,
         )
-        vectors = features_of(images, network, cache=feature_cache).numpy()
+        vectors = features_of(images, network, cache=plan.feature_cache).numpy()
         found = k_means(vectors, clusters, seed, RESTARTS).labels_
     elif kind == FIRST and first is not None:
         found = probabilities_and_styles(load_model(first, device), images)[0].argmax(1).numpy()

@@ -27,7 +27,7 @@ def check_networks(plan: Plan, rows: Sequence[Experiment]) -> None:
     Raises ConfigError for a network that cannot be loaded. If only --features cannot be downloaded, rows without
     translations can be measured all the same.
     """
-    clustered = {plan.cluster_features or plan.features for row in rows if row.labels == FEATURES}
+    clustered = {plan.features_for_k_means for row in rows if row.labels == FEATURES}
     needed = clustered | {plan.features for row in rows if row.translates}
     for name in sorted(clustered | ({plan.features} if rows else set())):
         try:

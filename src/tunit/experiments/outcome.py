@@ -5,6 +5,7 @@ from pathlib import Path
 from tunit.evaluation.result import UNFAIR, trained_on_of
 from tunit.experiments.attribute import PICTURE
 from tunit.experiments.experiment import FEATURES, Experiment, Table
+from tunit.experiments.outcome_file import ACCURACY_OF_LABELS, LABELS_OF_A_CLASS, OUTCOME
 from tunit.experiments.plan import Plan
 from tunit.experiments.summary import (
     Claim,
@@ -20,10 +21,6 @@ from tunit.experiments.table_page import render
 from tunit.files.atomic import writable, write_text
 from tunit.printing import printable
 
-# The entry of an outcome that says whether its accuracy is that of the training's labels.
-ACCURACY_OF_LABELS = "accuracy of labels"
-# The setting of an outcome that says how many pictures of the smallest class had a label, with `labelled_of_class`.
-LABELS_OF_A_CLASS = "labels of a class"
 REPORT = "report.html"  # in a run: the page with the map of its styles
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
 
@@ -51,7 +48,7 @@ def write_outcome(table: Table, plan: Plan, outcomes: Outcomes) -> tuple[Path, P
 
 def lacks_report(run: Path) -> bool:
     """Whether a row's run has no report yet, or one that is older than the row's figures."""
-    report, done = run / REPORT, run.parent / "outcome.json"
+    report, done = run / REPORT, run.parent / OUTCOME
     if not report.is_file() or not done.is_file():
         return True
     return report.stat().st_mtime_ns < done.stat().st_mtime_ns

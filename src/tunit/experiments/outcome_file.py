@@ -6,11 +6,14 @@ from typing import Any
 from tunit.errors import RunError
 from tunit.evaluation.result import NO_FEATURES
 from tunit.experiments.experiment import Experiment
-from tunit.experiments.outcome import LABELS_OF_A_CLASS
 from tunit.files.reading import LARGEST_WHOLE, Record, UnreadableError, read_json
 
 OUTCOME = "outcome.json"  # in the folder of a row
 LARGEST_OUTCOME = 1 << 24  # bytes
+# The entry that says whether the accuracy is that of the training's labels.
+ACCURACY_OF_LABELS = "accuracy of labels"
+# The setting that says how many pictures of the smallest class had a label, with `labelled_of_class`.
+LABELS_OF_A_CLASS = "labels of a class"
 # Settings that every outcome has, and those that outcomes of development versions before 0.1.0 may lack.
 NEEDED = ("image size", "steps", "batch size")
 COUNTED = ("domains", "candidate heads", "overclusters", LABELS_OF_A_CLASS)

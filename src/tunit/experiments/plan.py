@@ -82,6 +82,11 @@ class Plan:
         return f"{table.name}-smoke" if self.smoke else table.name
 
     @property
+    def features_for_k_means(self) -> str:
+        """The feature network whose features k-means divides: one of its own, or that of the figures."""
+        return self.cluster_features or self.features
+
+    @property
     def feature_cache(self) -> Path:
         """The folder of the real pictures' features: they are the same for all rows and seeds."""
         return self.out / "features"

@@ -8,6 +8,7 @@ from typing import Any
 from tunit.config import Config, all_fields
 from tunit.errors import RunError
 from tunit.experiments.experiment import FEATURES, Experiment
+from tunit.experiments.outcome_file import OUTCOME
 from tunit.experiments.plan import Plan
 from tunit.experiments.split import Split
 from tunit.files.atomic import write_text
@@ -27,7 +28,7 @@ def check_same_settings(folder: Path, row: Experiment, plan: Plan, config: Confi
     path = folder / NOTE
     if path.is_file():
         compare_settings(folder, row, plan, config, split)
-    elif not any((folder / name).exists() for name in ("train.csv", "outcome.json")):
+    elif not any((folder / name).exists() for name in ("train.csv", OUTCOME)):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(_all_noted(row, plan, config, split), indent=2) + "\n")
 
@@ -69,7 +70,7 @@ def _all_noted(row: Experiment, plan: Plan, config: Config, split: Split) -> dic
 
 def _noted(row: Experiment, plan: Plan, config: Config) -> dict[str, Any]:
     """All that the figures of a row depend on, by the names of the options, as JSON gives it back."""
-    network = {"cluster_features": plan.cluster_features or plan.features} if row.labels == FEATURES else {}
+    network = {"cluster_features": plan.features_for_k_means} if row.labels == FEATURES else {}
     of_plan = {
         "smoke": plan.smoke,
         "data": str(plan.data.absolute()),
