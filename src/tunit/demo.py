@@ -54,6 +54,7 @@ MINUTES = 8.0
 PLANNED_SHARE = 0.92
 OTHER_SECONDS = 65.0
 FEWEST_JOINT_STEPS = 100
+TIMED = 16  # steps whose median time the schedule is planned with
 # The EMAs average over this many steps. With 25 steps, the contrastive loss collapses, and E's domains with it; with
 # more than 200, the keys by E's EMA would be too old.
 FEWEST_AVERAGED, MOST_AVERAGED = 100, 200
@@ -170,9 +171,9 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
     return config.with_overrides({"steps": guide_only + joint, "average_decay": 1 - 1 / averaged})
 
 
-def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
-    """The median time of the steps from `step` on, without the first two. (Unlike the mean, the median ignores a few
-    disturbed steps.)
+def _seconds_per_step(config: Config, step: int) -> float:
+    """The median time of TIMED steps from `step` on, after two that are not counted. (Unlike the mean, the median
+    ignores a few disturbed steps.)
     """
     device = prepare_machine(config)
     state = new_state(config, device)
@@ -182,7 +183,7 @@ def _seconds_per_step(config: Config, step: int, repeats: int = 16) -> float:
     batch = make_batch(x, x_plus, torch.full((size,), -1))
     permutation = batch_permutation(0, 0, size).to(device)
     seconds = []
-    for i in range(repeats + 2):
+    for i in range(TIMED + 2):
         began = time.perf_counter()
         terms = method_of(config).step(state, batch, permutation, phase_at(step + i, config), config)
         next(iter(terms.values())).item()  # wait for the device

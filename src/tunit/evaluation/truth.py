@@ -76,9 +76,9 @@ def make_truth_test(number: int, size: int, seed: int) -> TruthTest:
     return truth_test_of(tuple(zip(creatures[:number], creatures[number:], strict=True)), size)
 
 
-def truth_test_beside(source: Path, size: int, pairs: int = MOST_PAIRS, seed: int = 0) -> TruthTest | None:
-    """Random pairs of the creatures whose pictures `source` holds, by the table in that folder or in its parent; None
-    if there is no such table, or if none of the pictures is in it.
+def truth_test_beside(source: Path, size: int, seed: int = 0) -> TruthTest | None:
+    """At most MOST_PAIRS random pairs of the creatures whose pictures `source` holds, by the table in that folder or
+    in its parent; None if there is no such table, or if none of the pictures is in it.
 
     The creatures of a pair differ, because returning the source would be right otherwise. So there is no pair if
     there is a single creature.
@@ -87,7 +87,7 @@ def truth_test_beside(source: Path, size: int, pairs: int = MOST_PAIRS, seed: in
         creatures = _creatures_in(source, folder / TABLE) if _is_of_creatures(folder / TABLE) else []
         if creatures:
             count = len(creatures)
-            rows = np.random.default_rng(seed).integers(0, count, (min(pairs, count), 2))
+            rows = np.random.default_rng(seed).integers(0, count, (min(MOST_PAIRS, count), 2))
             drawn = ((creatures[i], creatures[j if j != i else (i + 1) % count]) for i, j in rows)
             return truth_test_of(tuple((a, b) for a, b in drawn if a != b), size)
     return None

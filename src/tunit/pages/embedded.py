@@ -48,12 +48,12 @@ def img(pixels: Pictures, alt: str, kind: str = "") -> str:
     )
 
 
-def sprite_sheet(pictures: Sequence[Pictures], side: int = THUMBNAIL) -> tuple[str, int]:
-    """All pictures, reduced, in one image, row by row. Returns its data URI and the number of columns."""
+def sprite_sheet(pictures: Sequence[Pictures]) -> tuple[str, int]:
+    """All pictures, at THUMBNAIL pixels, in one image, row by row. Returns its data URI and the number of columns."""
     columns = max(1, math.ceil(math.sqrt(len(pictures))))
     rows = max(1, math.ceil(len(pictures) / columns))
-    sheet = Image.new("RGB", (columns * side, rows * side))
+    sheet = Image.new("RGB", (columns * THUMBNAIL, rows * THUMBNAIL))
     for i, pixels in enumerate(pictures):
-        small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
-        sheet.paste(small, (i % columns * side, i // columns * side))
+        small = Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
+        sheet.paste(small, (i % columns * THUMBNAIL, i // columns * THUMBNAIL))
     return webp_uri(sheet), columns

@@ -209,15 +209,14 @@ def _read_sizes(found: Mapping[str, Mapping[str, Tensor]], name: str) -> tuple[N
         )
     image_size = CONTENT_SIZE * 2**halvings
 
-    def width(network: str, tensor: str, axis: int = 0) -> int:
-        """The size of a tensor along `axis`. Raises RunError if it is missing, or is not a tensor."""
-
+    def width(network: str, tensor: str) -> int:
+        """The size of a tensor along its first axis. Raises RunError if it is missing, or is not a tensor."""
         value = found[network].get(tensor)
         if value is None:
             raise misfit(name, [f"{NETWORKS[network]} {tensor} is missing"])
-        if not isinstance(value, Tensor) or value.dim() <= axis or value.shape[axis] < 1:
+        if not isinstance(value, Tensor) or not value.dim() or value.shape[0] < 1:
             raise misfit(name, [f"{NETWORKS[network]} {tensor} is {description_of(value)}"])
-        return int(value.shape[axis])
+        return int(value.shape[0])
 
     def unless_default(value: int) -> int:
         """The value of the width's setting: 0 if the width is the paper's."""

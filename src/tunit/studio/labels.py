@@ -246,15 +246,15 @@ def write_pending_tables() -> None:
         labels._write_now()
 
 
-def rows_of(now: LabelState, names: Sequence[str], examples: int = EXAMPLES) -> list[tuple[str, str, str]]:
+def rows_of(now: LabelState, names: Sequence[str]) -> list[tuple[str, str, str]]:
     """(picture, label, by) of all pictures except those left out, in order.
 
-    label and by are "" if a picture has no label. examples: as `EXAMPLES`.
+    label and by are "" if a picture has no label.
     """
     assignment, by_model = now.assignment, set[int]()
     for members in assignment.members().values():
         if not any(i in assignment.given for i in members):
-            by_model.update(sorted(members, key=lambda i: -now.sure[i])[:examples])
+            by_model.update(sorted(members, key=lambda i: -now.sure[i])[:EXAMPLES])
     rows = []
     for i, name in enumerate(names):
         if i in assignment.left_out:

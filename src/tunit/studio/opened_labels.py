@@ -81,7 +81,7 @@ def with_part(action: Action, labels: RunLabels, library: Library, run: Run) -> 
     return action | {"part": [members[i] for i in part]}
 
 
-def split_in_two(styles: NDArray[np.float32], seed: int = 0) -> NDArray[np.int64]:
+def split_in_two(styles: NDArray[np.float32]) -> NDArray[np.int64]:
     """Which rows of style codes (n, width) form the smaller one of two groups (k-means).
 
     Raises ConfigError if there are no two different codes.
@@ -90,5 +90,5 @@ def split_in_two(styles: NDArray[np.float32], seed: int = 0) -> NDArray[np.int64
 
     if len(styles) < 2 or not np.ptp(styles, axis=0).any():
         raise ConfigError("a domain of one picture, or of equal ones, cannot be split: choose another")
-    groups = k_means(styles, 2, seed).labels_
+    groups = k_means(styles, 2, seed=0).labels_
     return np.flatnonzero(groups == int(2 * groups.sum() <= len(groups))).astype(np.int64)

@@ -21,19 +21,15 @@ ENGINES = ("local", "ray")
 _RETRIES = 5  # how often a task is repeated if its worker has died
 
 
-def ray_map(
-    work: Callable[[Item], Result], items: Iterable[Item], *, ahead: int | None = None
-) -> Generator[Result, None, None]:
-    """The result of `work` for every item, in order. The cluster computes up to `ahead` items in advance.
+def ray_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """The result of `work` for every item, in order. The cluster computes up to two items per core in advance.
 
     work and items are pickled. The cluster is the one at RAY_ADDRESS, or the one that `ray start` started on this
-    machine. If none is running, one with this machine's cores is started, and it ends with this process. ahead: None
-    means two items per core. Raises what `work` raises, and TunitError if the cluster fails. If the caller stops
-    early, the remaining work is cancelled.
+    machine. If none is running, one with this machine's cores is started, and it ends with this process. Raises what
+    `work` raises, and TunitError if the cluster fails. If the caller stops early, the remaining work is cancelled.
     """
     ray = connected()
-    if ahead is None:
-        ahead = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
+    ahead = max(2, 2 * int(ray.cluster_resources().get("CPU", 1)))
     task = ray.remote(_call).options(max_retries=_RETRIES, num_cpus=1)
     shared = ray.put(work)
     pending: deque[Any] = deque()
