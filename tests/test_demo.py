@@ -53,7 +53,7 @@ def test_the_demo_measures_and_saves_and_prints_its_results(tmp_path, tiny_demo,
     assert main(["demo", "--out", str(out), "--overwrite"]) == 0
 
 
-def test_the_demo_does_not_change_a_folder_that_is_not_its_own(tmp_path, capsys):
+def test_the_demo_does_not_change_a_folder_that_is_not_its_own(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("x")
     assert main(["demo", "--out", str(tmp_path / "mine"), "--overwrite"]) == 2

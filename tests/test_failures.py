@@ -53,7 +53,7 @@ def test_a_full_disk_without_a_file_name_and_missing_memory(monkeypatch, capsys)
     assert "there is not enough memory" in capsys.readouterr().err
 
 
-def test_errors_raised_by_libraries(tmp_path):
+def test_errors_raised_by_libraries():
     with pytest.raises(RuntimeError) as memory:
         torch.empty(2**62, dtype=torch.uint8)
     assert "there is not enough memory" in sentence_of(memory.value)

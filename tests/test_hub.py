@@ -123,7 +123,7 @@ def test_an_upload_can_be_repeated_but_not_made_public_by_accident(run, hub, cap
     assert hub.repositories["me/kinds"] == {}
 
 
-def test_thumbnails_of_an_earlier_upload_do_not_stay(run, hub, capsys):
+def test_thumbnails_of_an_earlier_upload_do_not_stay(run, hub):
     assert main(["push", str(run), "me/kinds"]) == 0
     files = hub.repositories["me/kinds"]
     files |= {"domains/domain_12.webp": b"of a model with more domains", "domains/mine.txt": b"x"}
@@ -194,7 +194,7 @@ def test_missing_or_refused_models_are_one_sentence(run, hub, capsys):
     assert "take a token that may do this" in sentence("push", str(run), "me/kinds")
 
 
-def test_no_network_is_one_sentence(run, hub, monkeypatch, capsys):
+def test_no_network_is_one_sentence(run, hub, monkeypatch):
     from huggingface_hub import constants
 
     with socket.socket() as free:

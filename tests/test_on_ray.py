@@ -28,7 +28,7 @@ PICTURES = 90
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster(tmp_path_factory):
+def cluster():
     """Ray's own processes (store, scheduler, two workers) on this machine."""
     os.environ.setdefault(
         "RAY_worker_niceness", "0"

@@ -73,7 +73,7 @@ def test_odd_sets_have_an_answer(creatures):
     assert shared_composition(np.repeat(creatures[:1], 20, axis=0)) == pytest.approx(1)
 
 
-def test_a_large_set_is_sampled_evenly(creatures, monkeypatch):
+def test_a_large_set_is_sampled_evenly(creatures):
     repeated = np.tile(creatures, (2 * MOST_COMPARED // len(creatures) + 1, 1, 1, 1))
     seen = []
 

@@ -150,7 +150,7 @@ def test_the_step_can_be_given(tmp_path, released):
     assert json.loads((tmp_path / "run" / "model.json").read_text())["step"] == 12_345
 
 
-def test_nothing_is_overwritten_unless_asked(tmp_path, released, capsys):
+def test_nothing_is_overwritten_unless_asked(tmp_path, released):
     run, file = tmp_path / "run", tmp_path / "again.ckpt"
     tunit_convert(released, "--out", run)
     (run / "metrics.jsonl").touch()

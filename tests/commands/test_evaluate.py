@@ -121,7 +121,7 @@ def test_an_empty_file_and_an_earlier_result_are_replaced(pictures, tmp_path):
         assert json.loads(out.read_text())["size"] == int(side)
 
 
-def test_two_folders(pictures, tmp_path, capsys):
+def test_two_folders(pictures, tmp_path):
     out = tmp_path / "two.json"
     words = ("--real", pictures / "even", "--fake", pictures / "odd", "--size", 32, "--out", out)
     assert evaluate(*words) == 0

@@ -142,7 +142,7 @@ def test_a_store_that_cannot_be_read_is_one_sentence(folder, tmp_path, capsys, s
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_in_a_store_is_no_folder_of_pictures(url, tmp_path):
+def test_a_run_in_a_store_is_no_folder_of_pictures(url):
     store, root = fsspec.url_to_fs(url)
     before = find_pictures(url)
     for name in ("run.json", "config.toml", "samples/1.png"):

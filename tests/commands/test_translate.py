@@ -407,7 +407,7 @@ def test_a_file_where_a_sub_folder_is_needed_is_one_sentence(run, tmp_path, caps
     assert (tmp_path / "out" / "sub").read_text() == "in the way"
 
 
-def test_translations_inside_a_folder_are_not_trained_on(run, model, tmp_path, capsys):
+def test_translations_inside_a_folder_are_not_trained_on(run, model, tmp_path):
     """Results in a new folder, which gets a marker file. A folder that already holds pictures gets none."""
     write(tmp_path / "in" / "a.png", 1)
     write(tmp_path / "in" / "mine" / "b.png", 2)

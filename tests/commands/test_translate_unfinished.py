@@ -135,7 +135,7 @@ def test_other_arguments_do_not_go_on(folder, tmp_path, monkeypatch, capsys, mor
     assert "more exist already" in capsys.readouterr().err
 
 
-def test_a_source_that_has_changed_is_translated_again(folder, tmp_path, monkeypatch, capsys, redrawn):
+def test_a_source_that_has_changed_is_translated_again(folder, tmp_path, monkeypatch, redrawn):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     stopped(monkeypatch, copy, tmp_path / "out", 19)

@@ -67,7 +67,7 @@ def test_without_labels_agreement_is_reported():
     assert "one domain" in compare_with_trivial(images, np.zeros(90, np.int64), unknown, 3).verdict
 
 
-def test_unlabelled_pictures_are_ignored_and_many_are_sampled(monkeypatch):
+def test_unlabelled_pictures_are_ignored_and_many_are_sampled():
     images, classes = coloured()
     partly = np.where(np.arange(90) < 60, classes, -1)
     assert compare_with_trivial(images, classes, partly, 3).pictures == 60

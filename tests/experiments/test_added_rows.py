@@ -71,7 +71,7 @@ def test_an_added_row_is_run_and_printed(tmp_path, capsys):
     assert "reconstruction_weight = 3.0" in config
 
 
-def test_a_row_with_few_steps_of_e_alone_keeps_one_in_a_smoke_test(tmp_path, capsys):
+def test_a_row_with_few_steps_of_e_alone_keeps_one_in_a_smoke_test(tmp_path):
     """Its number of domains is found after them. 8 steps for the paper's 200,000 leave it less than one."""
     short = tmp_path / "short.toml"
     short.write_text(

@@ -257,7 +257,7 @@ def test_unknown_preprocessing_and_dinov2_without_its_package(monkeypatch):
         load_feature_network("dinov2")
 
 
-def test_features_are_cached_by_the_content_of_pictures(tmp_path, monkeypatch):
+def test_features_are_cached_by_the_content_of_pictures(tmp_path):
     calls = []
 
     def counting(x):

@@ -278,7 +278,7 @@ def test_threads_that_wait_for_their_turn_keep_no_model_in_memory(runs, tmp_path
     assert len({thread.stamp for thread in threads}) == 8  # each has looked with the model of its own run
 
 
-def test_a_thread_that_had_to_wait_takes_the_model_of_then(runs, tmp_path, monkeypatch):
+def test_a_thread_that_had_to_wait_takes_the_model_of_then(runs, tmp_path):
     shutil.copytree(runs / "birds", tmp_path / "birds")
     library = Library(Workspace(tmp_path, device="cpu"))
     run = library.workspace.run("birds")

@@ -293,7 +293,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_recorded(labels, monkeypatch
     do(labels, "add", name="y")
 
 
-def test_the_table_is_written_once_after_several_actions(labels, tmp_path, monkeypatch):
+def test_the_table_is_written_once_after_several_actions(labels, monkeypatch):
     monkeypatch.setattr(labels_module, "IDLE", 0.3)
     written, write = [], RunLabels._write
     monkeypatch.setattr(

@@ -321,7 +321,7 @@ def test_a_run_that_is_not_read_does_not_count_as_a_training(own, fake, root, tm
         {"image_size": "33"}, {"seed": "9" * 20},
     ],
 )  # fmt: skip
-def test_impossible_trainings_are_one_sentence_and_nothing_starts(own, fake, runs, root, tmp_path, changed):
+def test_impossible_trainings_are_one_sentence_and_nothing_starts(own, fake, runs, root, changed):
     link = runs.parent / "pictures" / "linked"
     if not link.is_symlink():
         link.symlink_to("/etc")

@@ -272,7 +272,7 @@ def test_the_batch_of_a_step_that_a_gpu_shows_late_is_kept_with_its_neighbours(
         assert torch.equal(tensors[name], getattr(drawn[step - 1], name)), name
 
 
-def test_it_gives_up_after_three_attempts(pictures, tmp_path, monkeypatch, capsys):
+def test_it_gives_up_after_three_attempts(pictures, tmp_path, monkeypatch):
     in_a_loss(monkeypatch, times=100)
     with pytest.raises(
         TrainingError, match="3 times, with other random numbers, and the problem came back each time"
@@ -308,7 +308,7 @@ def test_an_optimiser_makes_no_step_with_a_non_finite_gradient():
     assert descent_module.are_finite([torch.tensor([1e38, -1e38])])  # finite, although their squares are not
 
 
-def test_all_ranks_decide_the_same_if_one_has_the_bad_picture(monkeypatch, tmp_path):
+def test_all_ranks_decide_the_same_if_one_has_the_bad_picture(monkeypatch):
     """Ranks as threads would share the process group's state, so the exchange between ranks is replaced here."""
     told = []
     monkeypatch.setattr(non_finite, "largest_of_ranks", lambda mine: told.append(mine) or 1)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tunit.clustering.cues import CUES, Pictures
+from tunit.clustering.cues import CUES, Pictures, stride
 from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, Comparison, each_reduced
 
 WITHOUT_COLOURS = ("outlines", "textures")  # the cues that see only grey pictures
@@ -25,7 +25,7 @@ def settings_by_colours(images: Pictures, groups: Sequence[int]) -> dict[str, fl
     groups: into how many groups, at least 1, cues should separate the pictures; several numbers if it is not known.
     At most MOST_COMPARED pictures, evenly spread over the set, are looked at.
     """
-    rows = np.arange(0, len(images), -(-len(images) // MOST_COMPARED))
+    rows = np.arange(0, len(images), stride(len(images), MOST_COMPARED))
     cues = each_reduced({name: CUES[name] for name in ("colours", *WITHOUT_COLOURS)}, images, rows)
     compared = Comparison(cues, groups)
     best = compared.best(WITHOUT_COLOURS)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tunit.clustering.cues import SIDE, Pictures, by_chunks, outlines, small
+from tunit.clustering.cues import SIDE, Pictures, by_chunks, outlines, small, stride
 
 MOST_COMPARED = 1_000  # at most this many pictures, evenly spread over the set
 # The upper left corners (down, right) of the compared parts of a picture; the side of a part is half of the
@@ -39,8 +39,7 @@ def shared_composition(images: Pictures) -> float:
     It is near 0 (perhaps a little below) for pictures that look alike everywhere, 1 if all are the same picture, and
     0 for fewer than two pictures. images: (N, S, S, 3).
     """
-    step = -(-len(images) // MOST_COMPARED)
-    rows = np.arange(0, len(images), max(step, 1))
+    rows = np.arange(0, len(images), stride(len(images), MOST_COMPARED))
     if len(rows) < 2:
         return 0.0
     return explained_by_place(by_chunks(_outlines_by_place, images, rows))

@@ -55,9 +55,8 @@ def normalised_cut(edges: sparse.csr_matrix, groups: Integers, number: int = 0) 
     """Normalised cut [3]: how badly groups (N,) divide the graph of N pictures, from 0 to their number.
 
     For each group: which share of its edges' ends belongs to edges that leave the group? The shares of all groups are
-    added.
-    Unlike `modularity` it does not prefer groups of equal size: separate parts of the graph give 0, however large
-    they are. edges: (N, N), from `edges_of`. number: how many groups there should be, if more than there are. A
+    added. Unlike `modularity` it does not prefer groups of equal size: separate parts of the graph give 0, however
+    large they are. edges: (N, N), from `edges_of`. number: how many groups there should be, if more than there are. A
     group without pictures counts as 1, the worst.
     """
     listed = edges.tocoo()

@@ -18,7 +18,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from tunit.clustering.cues import CUES, Integers, Pictures, Vectors, each_by_chunks
+from tunit.clustering.cues import CUES, Integers, Pictures, Vectors, each_by_chunks, stride
 from tunit.clustering.groups_by_chance import GroupsByChance, Separation
 
 REDUCED = 64  # principal components that replace a wider cue
@@ -38,7 +38,7 @@ def reduced(vectors: Tensor, width: int = REDUCED) -> Tensor:
     Vectors with at most `width` numbers stay as they are. In our tests nearest neighbours by the components had the
     same class at least as often as by the whole vectors; for pixels, the search is 30 times as fast.
     """
-    return reduction(vectors[:: _step_of_fitted(len(vectors))], width)(vectors)
+    return reduction(vectors[:: stride(len(vectors), MOST_FITTED)], width)(vectors)
 
 
 def reduction(vectors: Tensor, width: int = REDUCED) -> Callable[[Tensor], Tensor]:
@@ -66,7 +66,7 @@ def each_reduced(
     their principal components are fitted; these are read twice.
     """
     every = np.arange(len(images)) if rows is None else rows
-    fitted = every[:: _step_of_fitted(len(every))]
+    fitted = every[:: stride(len(every), MOST_FITTED)]
     in_full = each_by_chunks(cues, images, fitted)
     found, narrow = {}, {}
     for name in cues:
@@ -90,11 +90,6 @@ def _narrowed(
     return components
 
 
-def _step_of_fitted(number: int) -> int:
-    """1: principal components are fitted to every picture; 2 or more: to every second, third, ... of a large set."""
-    return max(1, -(-number // MOST_FITTED))
-
-
 class Comparison:
     """Vectors (N, any width) of the same pictures by name, and the ratios of those that were compared.
 
@@ -104,7 +99,7 @@ class Comparison:
 
     def __init__(self, vectors: Mapping[str, Tensor], groups: Sequence[int]) -> None:
         number = len(next(iter(vectors.values())))
-        step = -(-number // MOST_COMPARED)
+        step = stride(number, MOST_COMPARED)
         self._vectors = {name: of_all[::step] for name, of_all in vectors.items()}
         self._by_chance = GroupsByChance(-(-number // step), groups)
         self._separations: dict[str, Separation] = {}

@@ -46,7 +46,7 @@ def _grouped(vectors_of: Callable[[Pictures], Vectors], images: Pictures, k: int
         raise ValueError(f"{k} groups: take at least 1")
     if not len(images):
         return np.zeros(0, np.int64)
-    step = -(-len(images) // MOST_FITTED)
+    step = cues.stride(len(images), MOST_FITTED)
     fitted = images[::step]
     model = k_means(cues.by_chunks(vectors_of, fitted), k, seed)
     if step == 1:

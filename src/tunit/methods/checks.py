@@ -27,7 +27,7 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
     if config.networks.domains == AUTO and config.data.labels == "none":
         _check_auto(config, resumes=resumes)
     if not method.takes_adversarial_settings:
-        _check_of_the_paper(config, resumes=resumes)
+        _check_no_adversarial_settings(config, resumes=resumes)
     if config.optimisers.guide_only_batch_size == 1 and not resumes:
         raise ConfigError(
             "guide_only_batch_size is 1, but domains and styles are learnt by comparing pictures: give 2 or more, or "
@@ -54,7 +54,7 @@ def check_config(config: Config, *, resumes: bool = False) -> None:
         )
 
 
-def _check_of_the_paper(config: Config, *, resumes: bool) -> None:
+def _check_no_adversarial_settings(config: Config, *, resumes: bool) -> None:
     """Raises ConfigError if a setting changes the adversarial loss.
 
     Called for methods without `takes_adversarial_settings`. resumes: as for `check_config`.

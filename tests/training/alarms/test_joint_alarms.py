@@ -263,7 +263,7 @@ def test_a_domain_that_loses_its_pictures():
 
 
 @pytest.mark.parametrize(("alone", "early"), [(0, False), (1000, True)])
-def test_an_e_that_has_not_trained_cannot_lose_domains(tmp_path, alone, early):
+def test_an_e_that_has_not_trained_cannot_lose_domains(alone, early):
     """What it says at the first joint step says nothing yet, so what it says later is no loss."""
     config = tiny_config(steps=2000, guide_only_until=alone, average_from=alone, domains=4)
     watch = Watch(with_labels(np.full(8, -1)))
