@@ -164,10 +164,10 @@ def word_of(f: "dataclasses.Field[Any]", value: Any) -> Any:
 
 def check_chosen(settings: Any, *names: str) -> None:
     """Raises ConfigError if one of these settings of a section waits to be chosen from the pictures."""
-    for name in names:
-        if getattr(settings, name) == FROM_PICTURES:
+    for f in dataclasses.fields(settings):
+        if f.name in names and word_of(f, getattr(settings, f.name)) == AUTO_WORD:
             raise ConfigError(
-                f"{name} is auto, to be chosen from the pictures: call suited_to_pictures first"
+                f"{f.name} is auto, to be chosen from the pictures: call suited_to_pictures first"
             )
 
 

@@ -16,7 +16,6 @@ from tunit.config import AugmentConfig
 from tunit.config.fields import check_chosen
 from tunit.data.batching.random_operations import random_operations
 from tunit.data.batching.randomness import Share
-from tunit.errors import ConfigError
 from tunit.machine import constant, to_device
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
@@ -76,10 +75,7 @@ def random_affine(batch: int, settings: AugmentConfig, generator: torch.Generato
 
     Raises ConfigError if the area of the crops has not been chosen yet.
     """
-    if settings.crop_area == (0, 0):
-        raise ConfigError(
-            "crop_area is (0, 0), to be chosen from the pictures: call suited_to_pictures first"
-        )
+    check_chosen(settings, "crop_area")
 
     def uniform(low: float, high: float) -> Tensor:
         """(B,) random numbers from low to high."""
