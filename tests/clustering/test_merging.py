@@ -11,7 +11,6 @@ from tunit.clustering import merging, ward
 from tunit.clustering.graph import edges_of
 from tunit.clustering.merging import (
     CONFIRMED,
-    ENOUGH,
     LINKED,
     SHARE_OF_USUAL,
     SURELY_APART,
@@ -21,7 +20,7 @@ from tunit.clustering.merging import (
     merge_unseparated,
 )
 from tunit.clustering.number import needed
-from tunit.clustering.separation import held_out_separation, separation
+from tunit.clustering.separation import ENOUGH, held_out_separation, separation
 from tunit.clustering.ward import levels
 
 
@@ -64,8 +63,8 @@ def literal_unseparated(points, groups, usual):
     graph = graph_of(points)[1]
 
     def enough(one, other, left):
-        compared = 2 * min(len(one), len(other))
-        return min(1.0, compared / ENOUGH) * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
+        full = min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
+        return 1 + (full - 1) * min(1.0, min(len(one), len(other)) / ENOUGH) ** 0.5
 
     def apart(one, other):
         ends = min(graph[one].sum(), graph[other].sum())
@@ -190,12 +189,13 @@ def test_pairs_are_merged_until_all_are_separate():
         (1.0, 5.0, 2.2),
     ],
 )
-@pytest.mark.parametrize(("each", "share"), [(30, 1.0), (15, 0.5)])  # the limit of small groups is lower
+@pytest.mark.parametrize(("each", "share"), [(100, 1.0), (200, 1.0), (25, 0.5), (4, 0.2)])
 def test_the_limit_below_which_two_groups_are_merged(monkeypatch, usual, needed_of_two, limit, each, share):
-    """Of two groups whose separation is given, and all of whose pictures are neighbours."""
+    """Of two groups whose separation is given, and all of whose pictures are neighbours. Of small groups, only this
+    share of the part above 1 is asked."""
     groups, points = np.repeat([0, 1], each), np.zeros((2 * each, 1))
     edges = csr_matrix(np.ones((2 * each, 2 * each)))
     for times, number in ((0.98, 1), (1.02, 2)):
-        monkeypatch.setattr(merging, "separation", lambda *_, value=times * share * limit: value)
+        monkeypatch.setattr(merging, "separation", lambda *_, value=times * (1 + share * (limit - 1)): value)
         merged = merge_unseparated(points, groups, usual, lambda left: needed_of_two, edges)
         assert merged.max() + 1 == number

@@ -14,14 +14,19 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.separation import Points, held_out_separation, largest_separation, separation
+from tunit.clustering.separation import (
+    Points,
+    held_out_separation,
+    largest_separation,
+    limit_for,
+    separation,
+)
 from tunit.printing import listed
 
 # Two groups are merged if their separation is below a limit. The limit is the larger one of SHARE_OF_USUAL times the
-# median separation and the separation needed for this number of groups, but at most SURELY_APART. The separation of
-# small groups is never high, so the limit is proportionally lower if the smaller group has fewer than ENOUGH / 2
-# pictures.
-SHARE_OF_USUAL, SURELY_APART, ENOUGH = 0.7, 2.2, 60
+# median separation and the separation needed for this number of groups, but at most SURELY_APART. For small groups it
+# is less (`limit_for`).
+SHARE_OF_USUAL, SURELY_APART = 0.7, 2.2
 # Groups are also apart if less than this share of their edges leads from one to the other. Between two halves of one
 # cluster there are many more.
 LINKED = 0.001
@@ -57,8 +62,7 @@ def merge_unseparated(
 
     def enough(smaller: Integers, left: int) -> Points:
         """The separation from which on two groups are not merged, while `left` groups are left."""
-        share: Points = np.minimum(1.0, 2 * smaller / ENOUGH)
-        return share * min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual))
+        return limit_for(smaller, min(SURELY_APART, max(needed(left), SHARE_OF_USUAL * usual)))
 
     rows = _rows_of(groups)
     return merge_pairs(groups, apart, enough, _compared(_near_pairs([points], rows), rows, apart))

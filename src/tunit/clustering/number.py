@@ -30,7 +30,7 @@ from tunit.clustering.graph import GRAPH_NEIGHBOURS, edges_of, normalised_cut
 from tunit.clustering.merging import merge_unconfirmed, merge_unseparated, none_separates
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.partition import agreed_groups, k_means, k_means_in_pieces
-from tunit.clustering.separation import Points
+from tunit.clustering.separation import Points, limit_for
 from tunit.clustering.ward import FEWEST, Level, levels
 
 # Codes are reduced to principal components: as many as hold this share of the variance, but at most this many.
@@ -38,7 +38,8 @@ VARIANCE, MOST_AXES = 0.95, 20
 RUNS, SHARE = 5, 0.8  # extra clusterings, and the share of the pictures in each
 # A split into k groups counts as evidence for k domains if the dip of its two parts is at least `needed` times the
 # critical dip, where `needed` = AT_LEAST + PER_GROUP * k, but no more than AT_MOST. It grows with k because in large
-# sets even small differences, such as those between photographs of two shelves in one shop, are significant.
+# sets even small differences, such as those between photographs of two shelves in one shop, are significant. For
+# small parts less is needed (`limit_for`).
 AT_LEAST, PER_GROUP, AT_MOST = 1.0, 0.08, 2.5
 GAIN, LOSS = 1.0, -0.5  # limits of the evidence of one split, for and against
 SILHOUETTE_WEIGHT, STABILITY_WEIGHT = 0.5, 0.5  # relative to a clear split, whose weight is 1
@@ -92,9 +93,9 @@ def choose_number(
     scores = {k: float(np.exp(total[k] - total[chosen])) for k in ks}
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
-    apart = {k: float(np.mean([run[k].apart for run in (whole, *runs) if k in run])) for k in ks if k > 1}
+    splits = {k: _mean_split([run[k] for run in (whole, *runs) if k in run], k) for k in ks if k > 1}
     limit = _ceiling(chosen, asked, len(points)) if chosen == most else ""
-    reasons = _reasons(limit, chosen, apart, votes, assignment, len(np.unique(separated)), list(cues or ()))
+    reasons = _reasons(limit, chosen, splits, votes, assignment, len(np.unique(separated)), list(cues or ()))
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
 
 
@@ -113,16 +114,29 @@ def components_of_variance(styles: Vectors) -> Points:
 
 
 def needed(k: int) -> float:
-    """How far apart the two parts of a split into k groups must be to count as evidence for k."""
+    """How far apart the two parts of a split into k groups must be to count as evidence for k, if they are large."""
     return min(AT_LEAST + PER_GROUP * k, AT_MOST)
 
 
 def split_evidence(run: dict[int, Level], most: int) -> Points:
     """For each k from 1 to `most`, the sum of the evidence of all splits from one group to k groups."""
     each = [
-        float(np.clip(run[k].apart - needed(k), LOSS, GAIN)) if k in run else LOSS for k in range(2, most + 1)
+        float(np.clip(run[k].apart - _needed_at(run[k], k), LOSS, GAIN)) if k in run else LOSS
+        for k in range(2, most + 1)
     ]
     return np.concatenate([[0.0], np.cumsum(each)])
+
+
+def _needed_at(level: Level, k: int) -> float:
+    """`needed` for the two parts that this level of k groups separates."""
+    return float(limit_for(level.smaller, needed(k)))
+
+
+def _mean_split(of_runs: Sequence[Level], k: int) -> tuple[float, float]:
+    """How far apart the two parts of a split into k groups are, and how far they must be; averaged over runs."""
+    return float(np.mean([level.apart for level in of_runs])), float(
+        np.mean([_needed_at(level, k) for level in of_runs])
+    )
 
 
 def best_groups(points: Points, groups: Integers, edges: csr_matrix, seed: int) -> Integers:
@@ -191,7 +205,7 @@ def _ceiling(largest: int, most: int, pictures: int) -> str:
 def _reasons(
     limit: str,
     chosen: int,
-    apart: dict[int, float],
+    splits: dict[int, tuple[float, float]],
     votes: dict[int, dict[str, float]],
     assignment: Integers,
     separated: int,
@@ -199,17 +213,18 @@ def _reasons(
 ) -> list[str]:
     """Plain sentences, the most important first.
 
-    limit: why no larger number was possible; empty if one was. apart: by number of groups, how far apart the nearest
-    two are, averaged over the clusterings. separated: how many groups the codes tell apart. cues: names.
+    limit: why no larger number was possible; empty if one was. splits: `_mean_split` by number of groups. separated:
+    how many groups the codes tell apart. cues: names.
     """
     sizes = np.bincount(assignment)
     said = [limit] if limit else []
     said += [
-        f"the separation of the two nearest of {k} groups is {apart[k]:.2f} times what chance gives, averaged over "
-        f"{RUNS + 1} clusterings: this speaks {'for' if apart[k] >= needed(k) else 'against'} {k} groups "
-        f"(needed: {needed(k):.2f})"
+        f"the separation of the two nearest of {k} groups is {apart:.2f} times what chance gives, averaged over "
+        f"{RUNS + 1} clusterings: this speaks {'for' if apart >= wanted else 'against'} {k} groups "
+        f"(needed: {wanted:.2f})"
         for k in (chosen, chosen + 1)
-        if k in apart
+        if k in splits
+        for apart, wanted in [splits[k]]
     ]
     if chosen == 1 and not limit:
         said.append(

@@ -13,6 +13,7 @@ from tunit.clustering.dip import critical_dip, dip
 Points = NDArray[np.float64]
 
 LARGEST_DIP = 0.25  # the dip of two clusters far apart
+ENOUGH = 100  # of so many pictures per group on, a limit of the separation holds as it is: see `limit_for`
 COMPARED = 300  # a dip is computed from at most this many pictures of each group
 # The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
 # pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
@@ -27,6 +28,17 @@ def separation(one: Points, other: Points) -> float:
     """
     found = _fisher(one, other)
     return 0.0 if found is None else _dip_of(one @ found[0], other @ found[0])
+
+
+def limit_for(pictures: int | NDArray[np.int64], limit: float) -> Points:
+    """The separation to ask of two groups, if it is `limit` for groups of ENOUGH pictures.
+
+    pictures: how many the smaller group has; one number or an array, whose shape the result has. For the same two
+    distributions the dip does not depend on their number, but the critical dip falls with its square root. So for
+    fewer pictures the part of the limit that is above 1, the separation by chance, is smaller by this root.
+    """
+    found: Points = 1 + (limit - 1) * np.sqrt(np.minimum(1.0, np.asarray(pictures) / ENOUGH))
+    return found
 
 
 def held_out_separation(one: Points, other: Points, seed: int) -> float:

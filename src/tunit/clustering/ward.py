@@ -27,6 +27,7 @@ class Level:
     groups: Integers  # (N,): from 0 to k - 1
     # The dip of the two groups that are merged next, divided by its critical value; 0 for a single group.
     apart: float
+    smaller: int  # how many pictures the smaller one of these two has; 0 for a single group
 
 
 def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
@@ -42,7 +43,8 @@ def levels(points: Points, most: int, seed: int) -> dict[int, Level]:
         first, second = ward.nearest() if k > 1 else (0, 0)
         if k <= most:
             apart = separation(points[groups[first]], points[groups[second]]) if k > 1 else 0.0
-            found[k] = Level(numbers.copy(), apart)
+            smaller = min(len(groups[first]), len(groups[second])) if k > 1 else 0
+            found[k] = Level(numbers.copy(), apart, smaller)
         if k == 1:
             return found
         groups[first] = np.concatenate([groups[first], groups.pop(second)])
