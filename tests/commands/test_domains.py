@@ -317,13 +317,13 @@ def test_the_same_command_goes_on_after_a_stop(run, pictures, tmp_path, monkeypa
 
 def test_a_recorded_picture_is_read_back_exactly_or_not_at_all():
     rng = np.random.default_rng(0)
-    style, seen = rng.normal(size=5).astype(np.float32), rng.integers(0, 256, (4, 4, 3), np.uint8)
+    looks, seen = rng.normal(size=5).astype(np.float32), rng.integers(0, 256, (4, 4, 3), np.uint8)
     for thumbnail in (seen, None):
-        value = json.loads(json.dumps(PictureOutput(2, 0.1 + 0.2, style, thumbnail).as_json()))
+        value = json.loads(json.dumps(PictureOutput(2, 0.1 + 0.2, looks, thumbnail).as_json()))
         back = picture_output_of(value, 3, 5, 4)
-        assert (back.domain, back.confidence, back.style.tobytes()) == (2, 0.1 + 0.2, style.tobytes())
+        assert (back.domain, back.confidence, back.appearance.tobytes()) == (2, 0.1 + 0.2, looks.tobytes())
         assert (back.thumbnail is None) if thumbnail is None else np.array_equal(back.thumbnail, seen)
-    value = PictureOutput(2, 0.5, style, seen).as_json()
+    value = PictureOutput(2, 0.5, looks, seen).as_json()
     assert (
         picture_output_of(value, 2, 5, 4)
         is picture_output_of(value, 3, 4, 4)

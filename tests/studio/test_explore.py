@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tiny_run import tiny_config, write_pictures
-from tunit.clustering.outliers import outlier_scores
+from tunit.clustering.outliers import appearance, outlier_scores
 from tunit.data.packing.packed import open_packed
 from tunit.errors import RunError
 from tunit.networks.tensor_file import read_tensors, write_tensors
@@ -60,7 +60,7 @@ def test_it_shows_the_models_predictions(found, truth):
     assert found["rows"] == list(range(len(images))) == list(range(20))
     assert found["domain"] == said.domains.tolist()
     assert found["confidence"] == pytest.approx((1000 * said.confidences).tolist(), abs=1)
-    assert found["outlier"] == pytest.approx((1000 * outlier_scores(said.styles.numpy())).tolist(), abs=2)
+    assert found["outlier"] == pytest.approx((1000 * outlier_scores(appearance(images))).tolist(), abs=2)
     assert all(0 <= value <= 10_000 for value in found["x"] + found["y"])
     sizes = [domain["size"] for domain in found["domains"]]
     assert sizes == torch.bincount(said.domains, minlength=3).tolist()

@@ -196,10 +196,10 @@ def _work_on(
 
 
 def _picture_output_of(translator: "Translator", result: object) -> PictureOutput | None:
+    from tunit.clustering.outliers import no_appearance
+
     side = min(translator.image_size, THUMBNAIL)
-    return picture_output_of(
-        result, translator.number_of_domains, translator.model.settings.style_width, side
-    )
+    return picture_output_of(result, translator.number_of_domains, no_appearance().shape[1], side)
 
 
 def _tally_of(
@@ -212,6 +212,7 @@ def _tally_of(
     """Run E on every picture, a batch at a time. What a stopped job has recorded is taken from there."""
     import torch.nn.functional as F
 
+    from tunit.clustering.outliers import appearance
     from tunit.data.batching.augment import to_uint8
     from tunit.data.finding.found import PictureSource
     from tunit.data.finding.left_out import LeftOut
@@ -233,14 +234,14 @@ def _tally_of(
     left = order[work.done :]
     with progress(len(left), "looking") as advance:
         for batch, x, guidance in translator.guided(counted(left, advance), report=leave):
+            appearances = appearance(to_uint8(x).numpy())
             if translator.image_size > THUMBNAIL:
                 x = F.interpolate(x, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
             thumbnails = to_uint8(x).numpy()
             confidences, domains = guidance.logits.softmax(1).max(1)
-            styles = guidance.style.float().cpu().numpy()
             for i, picture in enumerate(batch):
                 source = cast(PictureSource, picture)  # all pictures here are of this type
-                output = PictureOutput(int(domains[i]), float(confidences[i]), styles[i], thumbnails[i])
+                output = PictureOutput(int(domains[i]), float(confidences[i]), appearances[i], thumbnails[i])
                 if not tally.add(source.name, output):
                     output = output._replace(thumbnail=None)
                 work.note(source, output.as_json())

@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 
 
 class PictureOutput(NamedTuple):
-    """What E says about a picture."""
+    """What E says about a picture, and what it looks like."""
 
     domain: int
     confidence: float  # the probability of that domain
-    style: "NDArray[np.float32]"
+    appearance: "NDArray[np.float32]"  # (width,), see tunit.clustering.outliers
     thumbnail: "NDArray[np.uint8] | None"  # (S, S, 3); None if no gallery needs it
 
     def as_json(self) -> list[Any]:
         """All of it, exactly, as a JSON value."""
         packed = None if self.thumbnail is None else b64encode(compress(self.thumbnail.tobytes(), 1)).decode()
-        return [self.domain, self.confidence, b64encode(self.style.tobytes()).decode(), packed]
+        return [self.domain, self.confidence, b64encode(self.appearance.tobytes()).decode(), packed]
 
 
 def picture_output_of(value: Any, domains: int, width: int, side: int) -> PictureOutput | None:
-    """What `as_json` wrote, for a model with this many domains, style width and side of thumbnails; None for anything
+    """What `as_json` wrote, for this many domains, width of an appearance and side of thumbnails; None for anything
     else.
     """
     import numpy as np
 
     match value:
-        case [int(domain), float(confidence), str(style), str() | None as packed] if 0 <= domain < domains:
+        case [int(domain), float(confidence), str(looks), str() | None as packed] if 0 <= domain < domains:
             try:
-                code = b64decode(style, validate=True)
+                cues = b64decode(looks, validate=True)
                 pixels = (
                     None
                     if packed is None
@@ -43,13 +43,13 @@ def picture_output_of(value: Any, domains: int, width: int, side: int) -> Pictur
             except Exception:  # zlib and base64 have their own errors
                 return None
             if (
-                len(code) == 4 * width
+                len(cues) == 4 * width
                 and 0 <= confidence <= 1
                 and (pixels is None or len(pixels) == side * side * 3)
             ):
                 shape = (side, side, 3)
                 thumbnail = None if pixels is None else np.frombuffer(pixels, np.uint8).reshape(shape)
-                return PictureOutput(domain, confidence, np.frombuffer(code, np.float32), thumbnail)
+                return PictureOutput(domain, confidence, np.frombuffer(cues, np.float32), thumbnail)
     return None
 
 
@@ -58,7 +58,7 @@ class Tally:
 
     def __init__(self, domains: int, per_domain: int) -> None:
         self.rows: list[tuple[str, int, float]] = []  # picture, domain, confidence
-        self.styles: list[NDArray[np.float32]] = []  # the style code of each picture
+        self.appearances: list[NDArray[np.float32]] = []  # one for each picture
         self.sizes = [0] * domains
         self._confidences = [0.0] * domains  # summed over the pictures of each domain
         self._per_domain = per_domain
@@ -70,7 +70,7 @@ class Tally:
         """Add one picture. Returns whether its thumbnail, which is copied, belongs to the best so far."""
         rank = (output.confidence, -len(self.rows))
         self.rows.append((name, output.domain, output.confidence))
-        self.styles.append(output.style)
+        self.appearances.append(output.appearance)
         self.sizes[output.domain] += 1
         self._confidences[output.domain] += output.confidence
         best = self._best[output.domain]
@@ -88,9 +88,9 @@ class Tally:
         """How far off-topic each picture is, from 0 to 1, in the order in which the pictures were added."""
         import numpy as np
 
-        from tunit.clustering.outliers import outlier_scores
+        from tunit.clustering.outliers import no_appearance, outlier_scores
 
-        return outlier_scores(np.stack(self.styles) if self.styles else np.zeros((0, 1)))
+        return outlier_scores(np.stack(self.appearances) if self.appearances else no_appearance())
 
     def mean_confidence(self, domain: int) -> float:
         """The mean confidence over the pictures of a domain, which must not be empty."""

@@ -1,10 +1,10 @@
-"""The pictures of a run that may be off-topic, for the report: those whose style codes are far from all others."""
+"""The pictures of a run that may be off-topic, for the report: those that look very different from all others."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from tunit.clustering.outliers import OFF_TOPIC, outlier_scores
+from tunit.clustering.outliers import OFF_TOPIC, appearance, outlier_scores
 from tunit.pages.document import short_name
 from tunit.pages.embedded import img
 from tunit.printing import escape
@@ -33,7 +33,7 @@ class OffTopic:
 
 def off_topic(guided: GuidedPictures) -> OffTopic:
     """The pictures with an outlier score of OFF_TOPIC or more."""
-    scores = outlier_scores(guided.styles.numpy())
+    scores = outlier_scores(appearance(guided.images))
     order = np.argsort(-scores, kind="stable")
     rows = [int(i) for i in order if scores[i] >= OFF_TOPIC]
     shown = (

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tunit.clustering.outliers import outlier_scores
+from tunit.clustering.outliers import appearance, no_appearance, outlier_scores
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import RunError, TunitError
 from tunit.failures import sentence_of
@@ -211,6 +211,7 @@ class _PartialOutput:
         self.domains = np.zeros(len(self.rows), np.int64)
         self.confidences = np.zeros(len(self.rows), np.float32)
         self.styles = torch.zeros(len(self.rows), model.settings.style_width)
+        self.appearances = np.zeros((len(self.rows), no_appearance().shape[1]), np.float32)
 
     def compute(self, some: Rows) -> None:
         """Add E's output for one batch of pictures."""
@@ -223,6 +224,7 @@ class _PartialOutput:
         else:
             self.domains[some], self.confidences[some] = self._labels[self.rows[some]], 1
         self.styles[some] = guidance.style
+        self.appearances[some] = appearance(self._packed.images[self.rows[some]])
         self.is_known[some] = True
 
     def output(self, some: Rows, points: Points | None) -> RunOutput:
@@ -232,7 +234,7 @@ class _PartialOutput:
             self.rows[some],
             self.domains[some],
             self.confidences[some],
-            outlier_scores(styles.numpy()).astype(np.float32),
+            outlier_scores(self.appearances[some]).astype(np.float32),
             styles,
             None if points is None else points.astype(np.float32),
         )

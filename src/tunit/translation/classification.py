@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tunit.clustering.outliers import outlier_scores
+from tunit.clustering.outliers import appearance, no_appearance, outlier_scores
+from tunit.data.batching.augment import to_uint8
 from tunit.errors import ConfigError, DataError
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
@@ -65,17 +67,22 @@ def classified(guidance: Guidance) -> Classified:
 def domain_rows(engine: Engine | RayEngine, batches: Iterable[Squares]) -> list[DomainRow]:
     """One row per picture."""
     names: list[str] = []
+    appearances = [no_appearance()]
 
     def noted() -> Iterator[Squares]:
-        """The same batches; the names of their pictures are noted, because the engine does not return them."""
+        """The same batches; what their pictures are called and look like is noted: the engine does not return it."""
         for batch in batches:
             names.extend(square.name for _, square in batch)
+            if batch:
+                appearances.append(
+                    appearance(to_uint8(torch.stack([square.x for _, square in batch])).numpy())
+                )
             yield batch
 
     parts = [guidance for _, _, guidance in engine.guided(noted())]
     if not parts:
         return []
     found = classified(joined(parts))
-    outliers = outlier_scores(found.styles.numpy()).tolist()
+    outliers = outlier_scores(np.concatenate(appearances)).tolist()
     columns = (found.domains.tolist(), found.confidences.tolist(), outliers)
     return [DomainRow(*row) for row in zip(names, *columns, strict=True)]
