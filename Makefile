@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 # models. The files start in the order of tests/conftest.py. Lint runs meanwhile.
 test: $(VENV)/.installed-test
 	$(MAKE) --no-print-directory lint & lint=$$!; \
-	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=10000 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
+	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
 	wait $$lint || { echo "make lint failed: its output is above"; exit 1; }; exit $$tests
 
 lint: $(VENV)/.installed-test

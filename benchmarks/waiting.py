@@ -21,8 +21,8 @@ from paired import spread
 
 WAYS = {
     "300,000 spins (OpenMP's default)": "300000",
-    "10,000 spins (tunit's)": "10000",
-    "1,000 spins": "1000",
+    "10,000 spins": "10000",
+    "1,000 spins (tunit's)": "1000",
     "no spins": "0",
 }
 CHOSEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")

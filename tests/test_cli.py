@@ -385,7 +385,7 @@ def test_prepare_does_not_change_the_pack_of_a_run(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("chosen", "spins"),
-    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
 def test_threads_that_wait_sleep_soon_unless_the_user_has_chosen(chosen, spins):
     """As seen by PyTorch when a command loads it; a started process has the same environment."""
