@@ -1,7 +1,6 @@
 """The domains that E found while it trained alone, kept in joint steps."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from packed_pictures import with_labels
 from tiny_step import config_of, random_batch, random_state
 from tunit.data.batching.augment import to_float
 from tunit.data.batching.batches import Batches
+from tunit.data.packing.packed import PackedPictures
 from tunit.methods.final_domains import settle_domains
 from tunit.methods.findings import UNKNOWN, Findings, found_domains, new_findings, note_domains
 from tunit.methods.method import Phase
@@ -26,15 +27,14 @@ KEEPS = {"found_domains_weight": 0.7, "guide_only_until": 10, "steps": 20}
 COLOURS = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
 
 
-def of_three_colours(labels: int = 0) -> SimpleNamespace:
+KINDS = np.repeat(np.arange(3), 10)  # of `of_three_colours`
+
+
+def of_three_colours(labels: int = 0) -> PackedPictures:
     """Noisy pictures of three colours, ten of each; the first `labels` have a label."""
     rng = np.random.default_rng(0)
-    kinds = np.repeat(np.arange(3), 10)
-    images = np.array(COLOURS)[kinds][:, None, None, :] + rng.integers(-20, 21, (30, 32, 32, 3))
-    given = np.where(np.arange(30) < labels, kinds, -1)
-    return SimpleNamespace(
-        images=images.clip(0, 255).astype(np.uint8), labels=given, names=[""] * 30, kinds=kinds
-    )
+    images = np.array(COLOURS)[KINDS][:, None, None, :] + rng.integers(-20, 21, (30, 32, 32, 3))
+    return with_labels(np.where(np.arange(30) < labels, KINDS, -1), images.clip(0, 255).astype(np.uint8))
 
 
 def with_domains(state, domains):
@@ -159,4 +159,4 @@ def test_domains_of_a_settled_e_are_those_of_its_groups():
     note_domains(state, pictures)
     found = state.own.named()["found_domains"].numpy()
     assert len(np.unique(found)) == 3
-    assert all(len(np.unique(found[pictures.kinds == kind])) == 1 for kind in range(3))
+    assert all(len(np.unique(found[KINDS == kind])) == 1 for kind in range(3))
