@@ -159,4 +159,4 @@ def test_domains_of_a_settled_e_are_those_of_its_groups():
     note_domains(state, pictures)
     found = state.own.named()["found_domains"].numpy()
     assert len(np.unique(found)) == 3
-    assert all(len(np.unique(found[KINDS == kind])) == 1 for kind in range(3))
+    assert all(len(np.unique(found[kind == KINDS])) == 1 for kind in range(3))
