@@ -54,9 +54,11 @@ def test_the_number_of_groups_is_found(sizes):
         np.ones((1, 4)),
         np.random.default_rng(0).normal(size=(3, 128)),
         np.random.default_rng(0).uniform(size=(400, 2)),
+        np.random.default_rng(0).normal(size=(40, 8)),
+        np.random.default_rng(0).normal(size=(100, 11)) * np.linspace(2, 0.5, 11),
         np.repeat(np.random.default_rng(0).normal(size=(4, 6)), 2, axis=0),
     ],
-    ids=["all alike", "one picture", "three pictures", "an even square", "copies"],
+    ids=["all alike", "one picture", "three pictures", "an even square", "few", "few and long", "copies"],
 )
 def test_data_without_groups_give_one_domain(codes):
     choice, found = choose_number(codes.astype(np.float32), MOST, seed=0)
