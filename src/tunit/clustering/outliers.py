@@ -10,7 +10,7 @@ References:
     [3] Johnson, Lindenstrauss. Extensions of Lipschitz mappings into a Hilbert space, 1984 (random projections).
 """
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -38,8 +38,8 @@ PROJECTED = 128
 
 def appearance(images: Pictures) -> Vectors:
     """What `outlier_scores` needs to know of N pictures (N, S, S, 3): (N, width), all cues side by side."""
-    cues = each_by_chunks(CUES, images)
-    return np.concatenate([_narrow(name, cue) for name, cue in cues.items()], axis=1)
+    cues = each_by_chunks({name: partial(_narrow_cue, name) for name in CUES}, images)
+    return np.concatenate(list(cues.values()), axis=1)
 
 
 def no_appearance() -> Vectors:
@@ -71,8 +71,9 @@ def outlier_scores(appearances: Vectors) -> Scores:
     return scores[of]
 
 
-def _narrow(name: str, cue: Vectors) -> Vectors:
-    """A cue (N, width) at PROJECTED or less; in float64 first, so that copies in other batches stay equal."""
+def _narrow_cue(name: str, images: Pictures) -> Vectors:
+    """A cue of N pictures: (N, PROJECTED or less). In float64 first, so that copies in other batches stay equal."""
+    cue = CUES[name](images)
     if cue.shape[1] <= PROJECTED:
         return cue
     narrow: Vectors = (cue @ _projection(name, cue.shape[1])).astype(np.float32)

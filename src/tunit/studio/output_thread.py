@@ -216,15 +216,15 @@ class _PartialOutput:
     def compute(self, some: Rows) -> None:
         """Add E's output for one batch of pictures."""
         device = self._model.domain_styles.device
-        batches = in_batches(self._packed.images, device, BATCH, self.rows[some])
-        guidance = guidance_over(self._model.guide, batches)
+        images = self._packed.images[self.rows[some]]  # read only once: they may come from far away
+        guidance = guidance_over(self._model.guide, in_batches(images, device, BATCH))
         if self._labels is None:
             confidences, domains = guidance.logits.softmax(1).max(1)
             self.domains[some], self.confidences[some] = domains.numpy(), confidences.numpy()
         else:
             self.domains[some], self.confidences[some] = self._labels[self.rows[some]], 1
         self.styles[some] = guidance.style
-        self.appearances[some] = appearance(self._packed.images[self.rows[some]])
+        self.appearances[some] = appearance(images)
         self.is_known[some] = True
 
     def output(self, some: Rows, points: Points | None) -> RunOutput:
