@@ -164,11 +164,13 @@ class SlowTraining(LiteralNetworks):
             adversarial, adversarial_rec = self.persuade(translated, repeated, y, y_ref)
             style = self.contrast(self.E(translated).style, self.E_bar(x_ref).style.detach())
             reconstruction = self.reconstruction(repeated, x)
+            back = self.back_translation(translated, x)
             loss = (
                 w.adversarial_weight * adversarial
                 + w.adversarial_weight * adversarial_rec
                 + w.reconstruction_weight * reconstruction
                 + w.generator_style_weight * style
+                + w.back_translation_weight * back
             )
             if w.adversarial_trains == "generator":
                 # E's gradients come from a loss without D, in separate passes. G's gradients come from all terms.
@@ -178,7 +180,8 @@ class SlowTraining(LiteralNetworks):
                 translated, repeated = self.G(x, self.E(x_ref).style), self.G(x, self.E(x).style)
                 reconstruction = self.reconstruction(repeated, x)
                 style = self.contrast(self.E(translated).style, self.E_bar(x_ref).style.detach())
-                (w.reconstruction_weight * reconstruction + w.generator_style_weight * style).backward()
+                loss = w.reconstruction_weight * reconstruction + w.generator_style_weight * style
+                (loss + w.back_translation_weight * self.back_translation(translated, x)).backward()
                 for parameter, gradient in zip(self.G.parameters(), gradients, strict=True):
                     parameter.grad = gradient
             else:
@@ -186,6 +189,8 @@ class SlowTraining(LiteralNetworks):
             self.rmsprop_G.step()
             terms["guide/gradient_from_generator"] = self.length_of_gradient()
             self.adam_E.step()
+            if w.back_translation_weight:
+                terms["generator/back_translation"] = back
             terms |= {
                 "generator/adversarial": adversarial,
                 "generator/adversarial_reconstruction": adversarial_rec,
@@ -231,6 +236,12 @@ class SlowTraining(LiteralNetworks):
     @staticmethod
     def reconstruction(repeated: Tensor, x: Tensor) -> Tensor:
         return (repeated - x).abs().sum() / x.numel()
+
+    def back_translation(self, translated: Tensor, x: Tensor) -> Tensor:
+        """The mean error of each translation, redrawn in its source's style as if it were a given picture."""
+        given = torch.tensor(translated.tolist(), dtype=x.dtype)
+        pairs = [(self.G(a[None], self.E(x).style[[i]])[0], x[i]) for i, a in enumerate(given)]
+        return torch.stack([(drawn - target).abs().mean() for drawn, target in pairs]).mean()
 
     @staticmethod
     def average(bar: torch.nn.Module, live: torch.nn.Module, decay: float) -> None:

@@ -56,10 +56,14 @@ CASES = {
             "temperature": 0.3,
         }
     ),
+    "back-translation": Case({"back_translation_weight": 2.0}),
     "adversarial loss for G alone": Case({"adversarial_trains": "generator"}),
     "average of G starts late": Case(average_from=2),
     "in parts": Case(y=UNLABELLED_6, micro_batch=2),
     "in unequal parts": Case({"adversarial_trains": "generator"}, y=MIXED, micro_batch=4),
+    "back-translation, in unequal parts": Case(
+        {"adversarial_trains": "generator", "back_translation_weight": 2.0}, y=MIXED, micro_batch=4
+    ),
 }
 
 

@@ -120,6 +120,12 @@ class LossConfig:
         choices=("generator and guide", "generator"),
     )
     reconstruction_weight: float = setting(0.1, "weight of the reconstruction (equation 5)", low=0)
+    back_translation_weight: float = setting(
+        0.0,
+        "weight of back-translation: G redraws its translation, as given input, in the source's own style, and the "
+        "target is the source; 0, as in the paper: none",
+        low=0,
+    )
     generator_style_weight: float = setting(0.01, "weight of G's style contrastive loss (equation 4)", low=0)
     r1_weight: float = setting(
         10.0,

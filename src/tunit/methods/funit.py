@@ -165,7 +165,7 @@ UNUSED = (
     *("head_std", "overclusters", "candidate_heads", "standardise", "normalise_style", "style_size"),
     *("mutual_information_weight", "marginal_balance", "overcluster_weight", "guide_style_weight"),
     *("joint_guide_factor", "labelled_guide_factor", "found_domains_weight"),
-    *("generator_style_weight", "temperature"),
+    *("generator_style_weight", "back_translation_weight", "temperature"),
     *("guide_rate", "guide_only_rate", "joint_guide_rate"),
     *("guide_warm_up", "guide_betas", "guide_weight_decay"),
     *("clustering_objective", "domains_from", "feature_cue"),

@@ -14,6 +14,7 @@ References:
     [7] Wang et al. Semi-supervised learning for few-shot image-to-image translation, CVPR 2020 (SEMIT).
     [8] Yi, Wu. Probabilistic end-to-end noise correction for learning with noisy labels, CVPR 2019 (PENCIL).
     [9] Tseng et al. Regularizing generative adversarial networks under limited data, CVPR 2021 (LeCam).
+    [10] Lample et al. Unsupervised machine translation using monolingual corpora only, ICLR 2018.
 """
 
 import torch
@@ -128,6 +129,16 @@ def r1_penalty(logit: Tensor, x: Tensor, *, differentiable: bool = True) -> Tens
 def reconstruction(x_rec: Tensor, x: Tensor) -> Tensor:
     """Equation 5 [1]: mean absolute error of G(x, s) against x."""
     return F.l1_loss(x_rec, x)
+
+
+def back_translation(x_back: Tensor, x: Tensor) -> Tensor:
+    """Back-translation [10], not in [1]: mean absolute error of G(G(x, s~), s) against x; G(x, s~) is given input.
+
+    Equation 5 lets G redraw a picture only in the style of its own domain. Here G redraws it from a picture in
+    another domain's style, and the target is a real picture. A cycle loss would have a gradient through G(x, s~),
+    too, and could therefore be lowered by hiding x in it.
+    """
+    return F.l1_loss(x_back, x)
 
 
 def pooled_features(features: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from tunit.methods.losses import Terms, without_autocast
 from tunit.methods.method import Phase
 from tunit.methods.parts import PartOfBatch
 from tunit.networks.discriminator import DomainDiscriminator
+from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import Guidance
 
 GAMMA_OF_RULE = 0.0002  # StyleGAN2-ADA's rule `auto` for R1: gamma is this times size^2 / batch
@@ -217,6 +218,16 @@ def reconstruction_loss(part: PartOfBatch, weights: LossConfig) -> tuple[Tensor,
     """Equation 5 for a part of the batch."""
     l1 = losses.reconstruction(part.x_rec, part.x)
     return weights.reconstruction_weight * l1, {"generator/reconstruction": l1.detach()}
+
+
+def back_translation_loss(
+    generator: StyledGenerator, part: PartOfBatch, weights: LossConfig
+) -> tuple[Tensor, Terms]:
+    """Back-translation for a part of the batch; 0 and no term if it has no weight, as in the paper."""
+    if not weights.back_translation_weight:
+        return part.x.new_zeros(()), {}
+    l1 = losses.back_translation(part.redraw_back(generator), part.x)
+    return weights.back_translation_weight * l1, {"generator/back_translation": l1.detach()}
 
 
 def temperature_of(config: Config) -> float:

@@ -85,6 +85,11 @@ class PartOfBatch:
         self.x_out = generator.decode(torch.cat([c, c]), torch.cat([self.s_ref, self.s]))  # (2 b, 3, S, S)
         return c
 
+    def redraw_back(self, generator: StyledGenerator) -> Tensor:
+        """G(G(x, s~), s): the translations, as given input, redrawn in the sources' own style (b, 3, S, S)."""
+        x_back: Tensor = generator(self.x_fake.detach().to(self.x.dtype), self.s)
+        return x_back.to(self.x.dtype)
+
     @property
     def x_fake(self) -> Tensor:
         """G(x, s~): (b, 3, S, S)."""
@@ -155,7 +160,7 @@ class Translations:
         """Backpropagate a part's losses, and the gradient that E left at its translations, into G and the styles.
 
         adversarial: the mean over the part, not yet weighted; with `adversarial_trains` = "generator" its gradient
-        reaches only G. reconstruction: the mean over the part, weighted.
+        reaches only G. reconstruction: the mean over the part, weighted, with the back-translation's.
         """
         assert self._x_fake is not None and self._x_fake.grad is not None
         sizes = [len(other.x) for other in self.parts]

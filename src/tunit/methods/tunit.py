@@ -33,6 +33,7 @@ from tunit.methods.neighbourhood import (
     neighbours_at,
 )
 from tunit.methods.objectives import (
+    back_translation_loss,
     domain_loss,
     reconstruction_loss,
     style_loss,
@@ -120,8 +121,9 @@ def translation_step(
         for part in translations.differentiable_parts():
             adversarial, more = game.of_generator(part)  # equation 3
             reconstruction, others = reconstruction_loss(part, weights)  # equation 5
-            translations.backward_part(part, adversarial, reconstruction, weights)
-            losses_of_g.add(more | others, part.share)
+            back, of_back = back_translation_loss(networks.generator, part, weights)
+            translations.backward_part(part, adversarial, reconstruction + back, weights)
+            losses_of_g.add(more | others | of_back, part.share)
         translations.backward_into_guide()
     last = {"generator/style": contrast.detach(), GRADIENT_FROM_G: gradient_norm(networks.guide)}
     return terms | losses_of_g.of_batch() | last
