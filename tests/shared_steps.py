@@ -66,6 +66,7 @@ CASES = {
     ),
     "beyond the paper": (
         {
+            "back_translation_weight": 2.0,
             "lecam_weight": 0.3,
             "discriminator_augment": 0.7,
             "discriminator_augment_target": 0.5,
@@ -75,7 +76,11 @@ CASES = {
         0,
     ),
     "found domains": ({"found_domains_weight": 0.5, "guide_only_until": 1}, (-1,) * BATCH, 0),
-    "in parts": ({"adversarial_trains": "generator"}, (-1, -1, 1, -1, 2, 0), 2),
+    "in parts": (
+        {"adversarial_trains": "generator", "back_translation_weight": 2.0},
+        (-1, -1, 1, -1, 2, 0),
+        2,
+    ),
 }
 # The baselines' presets, the labels, and the picture numbers, one of which appears twice.
 BASELINES = {
