@@ -88,7 +88,8 @@ def test_the_number_never_exceeds_the_limit():
     [
         (60, 20, 80, 60, None),
         (60, 20, 40, 40, "40 is the largest number that could be found (--most-domains is 40)"),
-        (2, 7, 40, 2, "2 is the largest number that could be found (a fifth of 14 pictures)"),
+        (3, 6, 40, 2, "2 is the largest number that could be found (there are only 18 pictures)"),
+        (2, 7, 40, 2, "2 is the largest number that could be found (there are only 14 pictures)"),
     ],
 )
 def test_many_groups_are_found_and_a_limit_that_decides_is_named(groups, each, most, found, why):
@@ -104,12 +105,12 @@ def test_many_groups_are_found_and_a_limit_that_decides_is_named(groups, each, m
         assert choice.reasons[0] == f"{why}: there may be more domains"
 
 
-@pytest.mark.parametrize(("pictures", "limited"), [(2, True), (9, True), (10, False)])
+@pytest.mark.parametrize(("pictures", "limited"), [(2, True), (9, True), (11, True), (12, False)])
 def test_longer_training_is_advised_only_if_there_are_pictures_enough_for_two_domains(pictures, limited):
-    """A domain needs five pictures, so no training finds two among fewer than ten."""
+    """Groups have five pictures or more, also in clusterings of four fifths of the pictures: two need twelve."""
     codes = np.random.default_rng(0).normal(size=(pictures, 8)).astype(np.float32)
     said = choose_number(codes, MOST, seed=0)[0].reasons
-    limit = f"1 is the largest number that could be found (two need at least 10 pictures, and there are {pictures})"
+    limit = f"1 is the largest number that could be found (two need at least 12 pictures, and there are {pictures})"
     assert (said[0] == f"{limit}: add pictures, or give --domains") == limited
     assert any("train alone for longer" in reason for reason in said) != limited
 

@@ -1,10 +1,13 @@
 """`tunit domains --leave-out-outliers`: the list of pictures for the next training."""
 
+import csv
 import shutil
 
+import numpy as np
 import pytest
 
 from tunit.cli import main
+from tunit.clustering import outliers
 from tunit.data.finding.find import find_pictures
 
 pytestmark = [
@@ -39,3 +42,18 @@ def test_a_folder_that_no_line_can_hold(run, pictures, tmp_path, capsys):
     assert (tmp_path / "out" / "kept.txt").read_text() == ""
     said = capsys.readouterr().err
     assert "kept.txt lacks 28 pictures, whose paths have line breaks or end in a space: rename" in said
+
+
+def test_limits_hold_for_the_scores_that_the_table_shows(run, pictures, tmp_path, capsys, monkeypatch):
+    """A score of 0.4996 is 0.500 in the table."""
+    monkeypatch.setattr(
+        outliers, "outlier_scores", lambda appearances: np.linspace(0.4996, 0, len(appearances))
+    )
+    out = tmp_path / "out"
+    assert main(["domains", str(run), str(pictures), "--out", str(out), "--leave-out-outliers", "0.5"]) == 0
+    with (out / "domains.csv").open(newline="") as file:
+        high = [row["picture"] for row in csv.DictReader(file) if float(row["outlier"]) >= 0.5]
+    said = capsys.readouterr().out
+    assert len(high) == 1 and "1 of 28 pictures may be off-topic" in said
+    assert "27 of 28 pictures have an outlier score below 0.5" in said
+    assert not any(line.endswith(high[0]) for line in (out / "kept.txt").read_text().splitlines())

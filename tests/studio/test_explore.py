@@ -105,6 +105,16 @@ def test_output_of_an_older_version_whose_domains_have_no_meaning_is_not_shown(o
     assert looked(of_labels).json()["domain"] == [0] * 6 + [1] * 6
 
 
+def test_outlier_scores_of_an_older_version_are_not_shown(client, found):
+    """They came from style codes."""
+    library = client.app.state.library
+    path = library.workspace.run("birds").path / "studio" / "seen.safetensors"
+    tensors, about = read_tensors(path)
+    write_tensors(path, tensors | {"outliers": torch.ones(20)}, about | {"format": 1})
+    library._threads.clear()
+    assert looked(client).json()["outlier"] == found["outlier"]
+
+
 def test_a_source_has_no_domain_if_the_model_tells_none(of_labels):
     about = of_labels.post("/runs/birds/translate/prepare", data={"row": "3"}).json()
     assert (about["domain"], about["confidence"]) == (None, None)
@@ -120,6 +130,14 @@ def test_a_picture_comes_with_its_nearest_neighbours(client, found, truth):
     order = [i for i in apart.argsort().tolist() if i != 3][: explore.NEIGHBOURS]
     assert [one["row"] for one in about["neighbours"]] == order
     assert [one["distance"] for one in about["neighbours"]] == pytest.approx(apart[order].tolist(), rel=1e-3)
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.1])
+def test_a_picture_is_off_topic_from_the_same_score_on_as_in_the_report(client, found, monkeypatch, limit):
+    monkeypatch.setattr(explore, "OFF_TOPIC", limit)
+    about = client.get("/runs/birds/explore/picture/3").json()
+    assert about["off_topic"] is (about["outlier"] >= limit) is (limit == 0)
+    assert 1000 * about["outlier"] == pytest.approx(found["outlier"][3])
 
 
 def test_pictures_are_those_of_the_run_and_may_be_cached(client, truth):

@@ -16,6 +16,7 @@ References:
     2012. [5] Rousseeuw. Silhouettes, 1987.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -55,16 +56,17 @@ def choose_number(
 ) -> tuple[Choice, Integers]:
     """The number of domains among N pictures, and the domain of each, (N,): 0 is the largest domain.
 
-    styles: (N, width), one code per picture. most: the largest number that may be chosen; it is also limited to a
-    fifth of the pictures, and to the number of different codes. cues: (N, any width) by name, simple descriptors of
-    the pictures. Groups that no cue separates are merged, if cues separate enough others (merge_unconfirmed).
+    styles: (N, width), one code per picture. most: the largest number that may be chosen; it is also limited by the
+    number of pictures (`_most_among`), and to the number of different codes. cues: (N, any width) by name, simple
+    descriptors of the pictures. Groups that no cue separates are merged, if cues separate enough others
+    (merge_unconfirmed).
     """
     points = components_of_variance(styles)
     rng = np.random.default_rng(seed)
-    asked, most = most, max(1, min(most, len(points) // FEWEST))
-    whole = levels(points, most, seed)
+    tried = max(1, min(most, len(points) // FEWEST))
+    whole = levels(points, tried, seed)
     parts = [np.sort(rng.permutation(len(points))[: round(SHARE * len(points))]) for _ in range(RUNS)]
-    runs = [levels(points[part], most, seed + 1 + i) for i, part in enumerate(parts)]
+    runs = [levels(points[part], tried, seed + 1 + i) for i, part in enumerate(parts)]
     ks = range(1, max(whole) + 1)
     evidence = np.mean([split_evidence(run, len(ks)) for run in (whole, *runs)], axis=0)
     votes = {
@@ -94,7 +96,7 @@ def choose_number(
     best = [number, *sorted(set(ks) - {number}, key=lambda k: -total[k])][:CANDIDATES]
     candidates = tuple(Candidate(k, scores[k], {n: round(v, 4) for n, v in votes[k].items()}) for k in best)
     splits = {k: _mean_split([run[k] for run in (whole, *runs) if k in run], k) for k in ks if k > 1}
-    limit = _ceiling(chosen, asked, len(points)) if chosen == most else ""
+    limit = _ceiling(chosen, most, len(points))
     reasons = _reasons(limit, chosen, splits, votes, assignment, len(np.unique(separated)), list(cues or ()))
     return Choice(number, candidates, tuple(reasons), len(points)), assignment
 
@@ -193,13 +195,26 @@ def _by_size(groups: Integers) -> Integers:
     return renamed
 
 
-def _ceiling(largest: int, most: int, pictures: int) -> str:
-    """Why no more than `largest` groups could be chosen. most: the limit that was asked for."""
-    if largest == 1:
-        fewest = f"two need at least {2 * FEWEST} pictures, and there are {pictures}"
-        return f"1 is the largest number that could be found ({fewest}): add pictures, or give --domains"
-    why = f"--most-domains is {most}" if largest == most else f"a fifth of {pictures:,} pictures"
-    return f"{largest} is the largest number that could be found ({why}): there may be more domains"
+def _most_among(pictures: int) -> int:
+    """How many groups can be found among so many pictures: as many as the clusterings of parts have.
+
+    They all speak against a split that they cannot make. So more groups are hardly ever chosen, even if the
+    clustering of all pictures has more.
+    """
+    return max(1, round(SHARE * pictures) // FEWEST)
+
+
+def _ceiling(chosen: int, most: int, pictures: int) -> str:
+    """Why no more groups than `chosen` could be found; empty if they could. most: the limit that was asked for."""
+    if chosen < min(most, _most_among(pictures)):
+        return ""
+    said = f"{chosen} is the largest number that could be found"
+    if chosen == most:
+        return f"{said} (--most-domains is {most}): there may be more domains"
+    if chosen > 1:
+        return f"{said} (there are only {pictures:,} pictures): there may be more domains"
+    fewest = next(number for number in itertools.count(2 * FEWEST) if _most_among(number) > 1)
+    return f"{said} (two need at least {fewest} pictures, and there are {pictures}): add pictures, or give --domains"
 
 
 def _reasons(

@@ -27,7 +27,7 @@ from tunit.commands.picture_arguments import (
     progress,
 )
 from tunit.commands.sorted_results import SortedResults
-from tunit.commands.tally import PictureOutput, Tally, picture_output_of
+from tunit.commands.tally import DECIMALS, PictureOutput, Tally, picture_output_of
 from tunit.files.paths import path_or_url
 from tunit.files.result_names import DOMAINS, KEPT, OVERVIEW, TABLE, gallery_of
 from tunit.printing import listed, numbered, remark, show, show_table
@@ -260,7 +260,9 @@ def _write(out: Path, tally: Tally, scores: "NDArray[np.float64]") -> None:
     writer = csv.writer(text)
     writer.writerow(("picture", "domain", "confidence", "outlier"))
     rated = sorted((*row, score) for row, score in zip(tally.rows, scores, strict=True))
-    writer.writerows((name, domain, f"{sure:.4f}", f"{score:.3f}") for name, domain, sure, score in rated)
+    writer.writerows(
+        (name, domain, f"{sure:.4f}", f"{score:.{DECIMALS}f}") for name, domain, sure, score in rated
+    )
     write_result(out / TABLE, text.getvalue().encode("utf-8", "surrogateescape"))
     rows = []
     largest = sorted(range(len(tally.sizes)), key=lambda k: -tally.sizes[k])[:OVERVIEW_ROWS]

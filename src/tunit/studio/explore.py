@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tunit.clustering.outliers import OFF_TOPIC
 from tunit.errors import ConfigError
 from tunit.pages.document import data_script
 from tunit.printing import printable
@@ -115,6 +116,7 @@ def picture(request: Request) -> Response:
     place = None if output is None else output.place_of(row)
     if output is None or place is None:
         raise ConfigError("the model has not looked at this picture yet: wait a little")
+    outlier = round(float(output.outliers[place]), 3)  # as in the table of `tunit domains`
     label, told = packed.labels[row], learns_domains(library.translator(run).model)
     return JSONResponse(
         {
@@ -123,7 +125,8 @@ def picture(request: Request) -> Response:
             "label": printable(packed.classes[label]) if label >= 0 else "",
             "domain": int(output.domains[place]),
             "confidence": float(output.confidences[place]) if told else None,
-            "outlier": float(output.outliers[place]),
+            "outlier": outlier,
+            "off_topic": outlier >= OFF_TOPIC,
             "neighbours": [
                 {"row": int(output.rows[other]), "distance": apart}
                 for other, apart in output.neighbours(place, NEIGHBOURS)

@@ -17,7 +17,7 @@ from tunit.errors import RunError
 from tunit.files.reading import Record, UnreadableError
 from tunit.networks.tensor_file import Kinds, read_tensors, write_tensors
 
-NAME, FORMAT = "seen.safetensors", 1
+NAME, FORMAT = "seen.safetensors", 2  # in format 1, outlier scores came from style codes
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,7 @@ class Translator:
     def domains(self, pictures: PicturesGiven, *, report: Report | None = None) -> list[DomainRow]:
         """The table of `tunit domains`: for each picture its domain, the confidence, and how far off-topic it is.
 
-        Rows are in the order in which pictures are read. With fewer than 12 pictures all outlier scores are 0.
+        Rows are in the order in which pictures are read. With fewer than 12 different ones all outlier scores are 0.
         """
         check_learns_domains(self.model)
         opened, is_single = open_pictures(pictures, report)

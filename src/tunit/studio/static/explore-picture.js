@@ -48,7 +48,7 @@ export class OnePicture {
     const facts = [
       ["domain", explorer.nameOf(k)],
       ...(about.confidence === null ? [] : [["confidence", `${(100 * about.confidence).toFixed(1)} %`]]),
-      ["off-topic", about.outlier < 0.5 ? `no (${about.outlier.toFixed(2)})` : `yes (${about.outlier.toFixed(2)})`],
+      ["off-topic", `${about.off_topic ? "yes" : "no"} (${about.outlier.toFixed(3)})`],
     ];
     if (about.label) facts.splice(1, 0, ["label", about.label]);
     at("one-facts").replaceChildren(
