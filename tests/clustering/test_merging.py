@@ -189,10 +189,10 @@ def test_pairs_are_merged_until_all_are_separate():
         (1.0, 5.0, 2.2),
     ],
 )
-@pytest.mark.parametrize(("each", "share"), [(100, 1.0), (200, 1.0), (25, 0.5), (4, 0.2)])
+@pytest.mark.parametrize(("each", "share"), [(100, 1.0), (200, 1.0), (25, 0.5), (9, 0.3), (4, 1.0)])
 def test_the_limit_below_which_two_groups_are_merged(monkeypatch, usual, needed_of_two, limit, each, share):
     """Of two groups whose separation is given, and all of whose pictures are neighbours. Of small groups, only this
-    share of the part above 1 is asked."""
+    share of the part above 1 is asked; of groups of fewer than five pictures, all of it."""
     groups, points = np.repeat([0, 1], each), np.zeros((2 * each, 1))
     edges = csr_matrix(np.ones((2 * each, 2 * each)))
     for times, number in ((0.98, 1), (1.02, 2)):

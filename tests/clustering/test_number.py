@@ -316,3 +316,11 @@ def test_the_number_is_found_in_few_pictures(kinds, each, apart, seed):
     choice, found = choose_number(codes, MOST, seed=0)
     assert choice.domains == kinds
     assert adjusted_rand_score(classes, found) > 0.95
+
+
+@pytest.mark.parametrize(("copies", "seed"), [(3, 1), (4, 0), (4, 1)])
+def test_a_few_near_copies_are_no_domain(copies, seed):
+    codes, _ = heaps([50] * 6, seed=seed)
+    rng = np.random.default_rng(seed)
+    far = codes.mean(0) + 2 * rng.normal(size=40) + 0.05 * rng.normal(size=(copies, 40))
+    assert choose_number(np.concatenate([codes, far]), MOST, seed=0)[0].domains == 6

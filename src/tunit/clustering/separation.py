@@ -14,6 +14,7 @@ Points = NDArray[np.float64]
 
 LARGEST_DIP = 0.25  # the dip of two clusters far apart
 ENOUGH = 100  # of so many pictures per group on, a limit of the separation holds as it is: see `limit_for`
+FEWEST_HELPED = 5  # for fewer, the limit is not lowered
 COMPARED = 300  # a dip is computed from at most this many pictures of each group
 # The covariance within groups is shrunk towards a multiple of the identity, more strongly where there are few
 # pictures per axis. Without this, some direction would always separate a few pictures into two clusters by chance.
@@ -35,10 +36,12 @@ def limit_for(pictures: int | NDArray[np.int64], limit: float) -> Points:
 
     pictures: how many the smaller group has; one number or an array, whose shape the result has. For the same two
     distributions the dip does not depend on their number, but the critical dip falls with its square root. So for
-    fewer pictures the part of the limit that is above 1, the separation by chance, is smaller by this root.
+    fewer pictures the part of the limit that is above 1, the separation by chance, is smaller by this root. Fewer
+    than FEWEST_HELPED have the whole limit, or a few near copies would be a group of their own.
     """
-    found: Points = 1 + (limit - 1) * np.sqrt(np.minimum(1.0, np.asarray(pictures) / ENOUGH))
-    return found
+    count = np.asarray(pictures)
+    part: Points = np.where(count < FEWEST_HELPED, 1.0, np.sqrt(np.minimum(1.0, count / ENOUGH)))
+    return 1 + (limit - 1) * part
 
 
 def held_out_separation(one: Points, other: Points, seed: int) -> float:
