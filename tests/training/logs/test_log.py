@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tunit.training.logs.log import MetricsLog
+from tunit.training.logs import log
+from tunit.training.logs.log import MetricsLog, ProgressDisplay
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 
@@ -45,3 +46,19 @@ def test_lines_and_events_of_repeated_steps_go(tmp_path, back, start):
     assert purges_of(tmp_path) == [start + 1]
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, start + 2))
+
+
+def test_the_time_left_is_that_of_the_present_phase(monkeypatch, capsys):
+    """A step of the second phase takes ten times as long as one of the first."""
+    now = 0.0
+    monkeypatch.setattr(log.time, "monotonic", lambda: now)
+    display = ProgressDisplay(40, 0)
+    for step in range(1, 31):
+        now += 1 if step <= 20 else 10
+        display.show(step, "first" if step <= 20 else "second", {} if step in (10, 21, 30) else None)
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line]
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "step 10/40    0:30 left at this speed",
+        "step 21/40",
+        "step 30/40    1:40 left at this speed",
+    ]

@@ -116,14 +116,15 @@ def _step_of(line: str) -> int | None:
 class ProgressDisplay:
     """A live progress bar on a terminal; without a terminal or without rich, a line every 15 s."""
 
-    def __init__(self, total: int, start: int, *, quiet: bool = False, unit: str = "step") -> None:
+    def __init__(self, total: int, start: int, *, quiet: bool = False) -> None:
         self._console: Console | None
         self._bar: Progress | None
         self._console, self._bar = _terminal(quiet)
         self._live = self._bar is not None and not self._bar.disable
-        self._quiet, self._total, self._start, self._unit = quiet, total, start, unit
+        self._quiet, self._total = quiet, total
         self.alarms = ""  # shown with the losses
-        self._began = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._phase, self._phase_began, self._first_step = "", self._last, start
         if self._bar:
             self._task = self._bar.add_task("", total=total, completed=start, losses="")
 
@@ -144,6 +145,8 @@ class ProgressDisplay:
 
     def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:
         """Move the bar to `step`, and show the speed and the losses that have a short name."""
+        if phase != self._phase:  # its steps may take several times as long as those before
+            self._phase, self._phase_began, self._first_step = phase, time.monotonic(), step
         if losses is None:
             if self._bar:
                 self._bar.update(self._task, completed=step, description=phase)
@@ -159,9 +162,10 @@ class ProgressDisplay:
         if self._bar:
             self._bar.update(self._task, completed=step, description=phase, losses=text)
         if not self._live and not self._quiet:
-            done = max(step - self._start, 1)
-            left = (time.monotonic() - self._began) / done * (self._total - step)
-            line = f"{phase}: {self._unit} {step}/{self._total}  {text}  {_clock(left)} left"
+            line = f"{phase}: step {step}/{self._total}  {text}"
+            if done := step - self._first_step:
+                left = (self._last - self._phase_began) / done * (self._total - step)
+                line += f"  {_clock(left)} left at this speed"
             remark(line, name="")
 
     def say(self, text: str, *, even_if_quiet: bool = False) -> None:
