@@ -97,3 +97,5 @@ class Method:
     announce: Callable[[TrainingState, PackedPictures, Config], str] | None = None
     before_step: Between | None = None
     after_step: Between | None = None
+    # Whether `after_step` replaces E's domain head when E has trained alone without labels; None: never.
+    replaces_head: Callable[[Config], bool] | None = None

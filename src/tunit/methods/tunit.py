@@ -211,7 +211,8 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
     number = len(pictures.names)
     last_alone = state.step + 1 == config.schedule.guide_only_until
     searches = is_search_due(state, pictures, config)
-    divides = last_alone and config.networks.domains != 1 and _groups_pictures(pictures, config)
+    unlabelled = not pictures.any_labelled
+    divides = last_alone and unlabelled and config.networks.domains != 1 and _groups_pictures(config)
     said = [announced_features(state, config, searches=searches, divides=divides)]
     if number > LARGE_SET and searches:
         said.append(
@@ -224,11 +225,14 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
     return "; ".join(filter(None, said))
 
 
-def _groups_pictures(pictures: PackedPictures, config: Config) -> bool:
-    """Whether E's final domains come from a clustering of the pictures after its last step alone."""
-    if pictures.any_labelled:
-        return False
+def _groups_pictures(config: Config) -> bool:
+    """Whether E's final domains come from a clustering of the pictures after its last step alone, without labels."""
     return config.networks.domains == AUTO or bool(config.clustering.neighbours)
+
+
+def _replaces_head(config: Config) -> bool:
+    """Whether E's domain head is replaced after its last step alone, without labels."""
+    return _groups_pictures(config) or bool(config.networks.candidate_heads)
 
 
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
@@ -239,7 +243,7 @@ def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures
     """
     if state.step != config.schedule.guide_only_until or pictures.any_labelled:
         return
-    if _groups_pictures(pictures, config):
+    if _groups_pictures(config):
         # scikit-learn takes as long to import as PyTorch, and nothing else here needs it.
         from tunit.methods.final_domains import find_number, settle_domains
 
@@ -288,6 +292,7 @@ TUNIT = Method(
     adopt=_adopt,
     begin=fill_queue,
     announce=_announce,
+    replaces_head=_replaces_head,
     before_step=_before_step,
     after_step=_after_step,
 )

@@ -135,13 +135,6 @@ class Evidence:
         return [line for line in self.lines if line.step > step]
 
 
-def _replaces_head(config: Config) -> bool:
-    """Whether E's domain head is replaced when E has trained alone."""
-    return bool(
-        config.clustering.neighbours or config.networks.candidate_heads or config.networks.domains == AUTO
-    )
-
-
 def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: bool = False) -> TrainingOutline:
     """The outline of a training with this config.
 
@@ -151,12 +144,14 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: boo
     settings, schedule = config.losses, config.schedule
     first_joint_step = int(schedule.guide_only_until)
     steps_to_judge_guide = first_joint_step or schedule.steps
-    finds = method_of(config).learns_domains and not labelled
+    method = method_of(config)
+    finds = method.learns_domains and not labelled
+    replaces_head = method.replaces_head is not None and method.replaces_head(config)
     return TrainingOutline(
         domains=config.networks.initial_domains if finds else 0,
         domains_of_information=config.networks.initial_domains,
         number_is_known=config.networks.domains != AUTO,
-        final_from=first_joint_step if chosen or _replaces_head(config) else 0,
+        final_from=first_joint_step if chosen or replaces_head else 0,
         domains_from_step=first_step_with_domains(config),
         steps_to_judge_guide=steps_to_judge_guide,
         chance=math.log(1 + config.optimisers.queue_length),
