@@ -62,3 +62,15 @@ def test_the_time_left_is_that_of_the_present_phase(monkeypatch, capsys):
         "step 21/40",
         "step 30/40    1:40 left at this speed",
     ]
+
+
+def test_the_time_left_is_known_if_phases_alternate(monkeypatch, capsys):
+    """As with a few labels, which only some batches have."""
+    now = 0.0
+    monkeypatch.setattr(log.time, "monotonic", lambda: now)
+    display = ProgressDisplay(40, 0)
+    for step in range(1, 31):
+        now += 1
+        display.show(step, "odd" if step % 2 else "even", {} if step in (20, 21) else None)
+    said = capsys.readouterr().err
+    assert "0:20 left at this speed" in said and "0:19 left at this speed" in said

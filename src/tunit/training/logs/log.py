@@ -124,7 +124,8 @@ class ProgressDisplay:
         self._quiet, self._total = quiet, total
         self.alarms = ""  # shown with the losses
         self._last = time.monotonic()
-        self._phase, self._phase_began, self._first_step = "", self._last, start
+        self._phases: set[str] = set()  # those shown so far
+        self._phase_began, self._first_step = self._last, start
         if self._bar:
             self._task = self._bar.add_task("", total=total, completed=start, losses="")
 
@@ -145,8 +146,11 @@ class ProgressDisplay:
 
     def show(self, step: int, phase: str, losses: dict[str, float] | None = None) -> None:
         """Move the bar to `step`, and show the speed and the losses that have a short name."""
-        if phase != self._phase:  # its steps may take several times as long as those before
-            self._phase, self._phase_began, self._first_step = phase, time.monotonic(), step
+        # Steps of a new phase may take several times as long as those before. With a few labels, phases may alternate
+        # step by step; only the first step of each counts as new.
+        if phase not in self._phases:
+            self._phases.add(phase)
+            self._phase_began, self._first_step = time.monotonic(), step
         if losses is None:
             if self._bar:
                 self._bar.update(self._task, completed=step, description=phase)
