@@ -226,7 +226,8 @@ def back_translation_loss(
     """Back-translation for a part of the batch; 0 and no term if it has no weight, as in the paper."""
     if not weights.back_translation_weight:
         return part.x.new_zeros(()), {}
-    l1 = losses.back_translation(part.redraw_back(generator), part.x)
+    x_back = part.redraw_back(generator, part.x_fake.detach())
+    l1 = losses.back_translation(x_back, part.x)
     return weights.back_translation_weight * l1, {"generator/back_translation": l1.detach()}
 
 

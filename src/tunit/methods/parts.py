@@ -85,9 +85,9 @@ class PartOfBatch:
         self.x_out = generator.decode(torch.cat([c, c]), torch.cat([self.s_ref, self.s]))  # (2 b, 3, S, S)
         return c
 
-    def redraw_back(self, generator: StyledGenerator) -> Tensor:
-        """G(G(x, s~), s): the translations, as given input, redrawn in the sources' own style (b, 3, S, S)."""
-        x_back: Tensor = generator(self.x_fake.detach().to(self.x.dtype), self.s)
+    def redraw_back(self, generator: StyledGenerator, x_fake: Tensor) -> Tensor:
+        """G(x_fake, s): translations of x, redrawn in the style of their sources (b, 3, S, S)."""
+        x_back: Tensor = generator(x_fake, self.s)
         return x_back.to(self.x.dtype)
 
     @property

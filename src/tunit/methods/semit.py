@@ -124,7 +124,7 @@ def translation_step(
     with record_function("G"), frozen(discriminator), descent(optimisers.generator, optimisers.guide):
         loss, terms = generator_loss(discriminator, part, config)
         # Cycle consistency: the translation, translated back with the source's own style.
-        cycle = losses.reconstruction(generator.decode(generator.encode(part.x_fake), part.s).to(x.dtype), x)
+        cycle = losses.reconstruction(part.redraw_back(generator, part.x_fake), x)
         # The content head learns to read the class from content codes; the encoder learns to make that impossible.
         # The head's own loss needs no weight: RMSprop divides gradients by their size, so a factor would not matter.
         of_head, of_encoder = generator.read_content(c)
