@@ -1,6 +1,7 @@
 """The whole demo at a tiny size. Its figures at full size are measured by running it."""
 
 import json
+import math
 import shlex
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import pytest
 from PIL import Image
 
 from tiny_run import TINY
-from tunit import demo
+from tunit import demo, demo_schedule
 from tunit.cli import main
 from tunit.config import read_config
 from tunit.evaluation.truth import TruthResult
 from tunit.files.atomic import lock
 from tunit.studio.workspace import Workspace
+from tunit.training.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -24,8 +26,8 @@ def tiny_demo(monkeypatch, one_thread):
     monkeypatch.setattr(demo, "read_config", lambda name: config)
     monkeypatch.setattr(demo, "PICTURES", 36)
     monkeypatch.setattr(demo, "TEST_PAIRS", 40)
-    monkeypatch.setattr(demo, "FEWEST_JOINT_STEPS", 4)
     monkeypatch.setattr(demo, "fitting_schedule", lambda config, seconds: config.with_overrides({"steps": 8}))
+    monkeypatch.setattr(demo, "joint_steps_within", lambda seconds, run, config: 2)
 
 
 def test_the_demo_measures_and_saves_and_prints_its_results(tmp_path, tiny_demo, capsys):
@@ -220,12 +222,53 @@ def test_an_earlier_demo_is_kept_until_the_new_one_can_start(tmp_path, stage, mo
 def test_the_steps_fit_into_the_time_but_are_never_too_few(monkeypatch):
     config = read_config("demo").with_overrides({"guide_only_until": 100, "domains_from": 0.6})
     seconds = {0: 0.3, 60: 0.8, 100: 2.0}
-    monkeypatch.setattr(demo, "_seconds_per_step", lambda config, step: seconds[step])
-    fitting = demo.fitting_schedule(config, 50 + 800)
+    monkeypatch.setattr(demo_schedule, "_seconds_per_step", lambda config, step: seconds[step])
+    fitting = demo_schedule.fitting_schedule(config, 50 + 800)
     assert fitting.schedule.steps == 100 + 400
     assert fitting.optimisers.average_decay == pytest.approx(0.99)
-    assert demo.fitting_schedule(config, 50 + 8000).optimisers.average_decay == pytest.approx(0.995)
-    assert demo.fitting_schedule(config, 1).schedule.steps == 100 + demo.FEWEST_JOINT_STEPS
+    assert demo_schedule.fitting_schedule(config, 50 + 8000).optimisers.average_decay == pytest.approx(0.995)
+    assert demo_schedule.fitting_schedule(config, 1).schedule.steps == 100 + demo_schedule.FEWEST_JOINT_STEPS
+    assert demo_schedule.steps_of_first_part(fitting) == 100 + 280
+
+
+def test_the_last_steps_are_planned_by_the_speed_of_the_joint_steps_before(tmp_path):
+    config = read_config("demo").with_overrides({"guide_only_until": 100})
+    rows = [
+        {"step": 50, "speed/seconds_per_step": 9.0},
+        {"step": 100, "speed/seconds_per_step": 9.0},
+        {"step": 120, "speed/seconds_per_step": 0.25},
+        {"step": 120, "alarm": "domains", "sentence": "a", "remedy": "b"},
+        {"step": 140, "speed/seconds_per_step": 0.75},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert demo_schedule.joint_steps_within(50.0, tmp_path, config) == 100
+    assert demo_schedule.joint_steps_within(-1.0, tmp_path, config) == 0
+
+
+def test_the_demo_goes_on_for_as_many_steps_as_fit_into_the_time_left(tmp_path, tiny_demo, monkeypatch):
+    given = []
+
+    def two(seconds, run, config):
+        given.append(seconds)
+        return 2
+
+    monkeypatch.setattr(demo, "joint_steps_within", two)
+    said = []
+    summary = demo.run_demo(tmp_path / "demo", minutes=5, say=said.append)
+    first = 8 - math.floor(0.3 * (8 - TINY["guide_only_until"]))
+    assert summary.steps == first + 2
+    run = RunFolder(tmp_path / "demo" / "run")
+    assert run.read_config().schedule.steps == first + 2
+    assert "training for 2 more steps, as many as fit into the time left" in said
+    assert 0 < given[0] < 300 * demo_schedule.PLANNED_SHARE - demo_schedule.REPORT_SECONDS
+
+
+def test_the_demo_ends_after_its_first_steps_if_no_time_is_left(tmp_path, tiny_demo, monkeypatch):
+    monkeypatch.setattr(demo, "joint_steps_within", lambda seconds, run, config: 0)
+    said = []
+    summary = demo.run_demo(tmp_path / "demo", minutes=0.1, say=said.append)
+    assert RunFolder(tmp_path / "demo" / "run").read_config().schedule.steps == summary.steps
+    assert not any("more steps" in line for line in said)
 
 
 def test_the_command_to_try_next_works_for_a_folder_with_spaces():

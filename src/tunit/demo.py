@@ -1,25 +1,28 @@
 """The demo: train, translate and measure in minutes on two CPU cores, on drawn pictures with known translations."""
 
 import json
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from tunit.config import Config, read_config
-from tunit.data.batching.batches import batch_permutation, make_batch
 from tunit.data.creatures.picture_set import SPECIES, draw, exact_translation, read_creatures, write_creatures
 from tunit.data.galleries import captioned, gallery, matrix, stack
 from tunit.data.packing.packed import open_packed
 from tunit.demo_folder import preparing_demo, replace_earlier
-from tunit.errors import ConfigError
+from tunit.demo_schedule import (
+    DRAWING_SECONDS,
+    REPORT_SECONDS,
+    fitting_schedule,
+    joint_steps_within,
+    planned_seconds,
+    steps_of_first_part,
+)
 from tunit.evaluation.clusters import clustering_accuracy, domain_names
 from tunit.evaluation.of_run import RESULT
 from tunit.evaluation.protocol import probabilities_and_styles
@@ -36,28 +39,16 @@ from tunit.files.atomic import write_text
 from tunit.machine import choose_device
 from tunit.methods.inference import guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model, load_model
-from tunit.methods.registry import method_of
 from tunit.printing import command, show
 from tunit.reporting.write import write_report
-from tunit.training.initial_state import new_state
-from tunit.training.launch import start_run
-from tunit.training.resources import prepare_machine, resolve_machine
+from tunit.training.launch import resume_run, start_run
+from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import EVALUATION
-from tunit.training.schedule import batch_size_at, first_step_with_domains, phase_at
 
 PICTURES = 1800
 TEST_PAIRS = 300
 TEST_SEED = 1_000_003  # added to the seed of the training pictures, so that test pictures differ from them
 MINUTES = 8.0
-# Only this share of the given time is planned, because machines may slow down. Of it, OTHER_SECONDS are for drawing,
-# measuring and the report, and the rest is for training.
-PLANNED_SHARE = 0.92
-OTHER_SECONDS = 65.0
-FEWEST_JOINT_STEPS = 100
-TIMED = 16  # steps whose median time the schedule is planned with
-# The EMAs average over this many steps. With 25 steps, the contrastive loss collapses, and E's domains with it; with
-# more than 200, the keys by E's EMA would be too old.
-FEWEST_AVERAGED, MOST_AVERAGED = 100, 200
 SHOWN = 14  # creatures in a domain's row
 ENLARGE = 3
 Say = Callable[[str], None]
@@ -75,7 +66,7 @@ class Summary:
     reference_error: float  # the error of returning the reference
     steps: int
     seed: int
-    seconds: float  # everything, from drawing to measuring
+    seconds: float  # everything, from drawing to the report
 
 
 def run_demo(
@@ -93,40 +84,41 @@ def run_demo(
     config = resolve_machine(read_config("demo").with_overrides({"seed": seed}))
     config = _begin(out, config, minutes, overwrite, say)
     say(
-        f"training for {config.schedule.steps} steps: in the first {config.schedule.guide_only_until} only E learns, "
-        "which finds the domains; then G and D learn, too"
+        f"training for about {config.schedule.steps} steps: in the first {config.schedule.guide_only_until} only E "
+        "learns, which finds the domains; then G and D learn, too"
     )
-    start_run(out / "creatures" / "pictures", out / "run", config)
+    steps = _train(out, config, began + planned_seconds(minutes) - REPORT_SECONDS, say)
     model = load_model(out / "run", choose_device(config.run.device))
     test = make_truth_test(TEST_PAIRS, config.data.image_size, seed + TEST_SEED)
     result = translation_error(model, test)
     domains, species, images = _domains_of(model, out)
     _draw_domains(out / "domains.png", images, domains, model.settings.domains)
     _draw_translations(out / "translations.png", model, test)
+    accuracy = clustering_accuracy(domains, species)
+    _leave_figures(out / "run", accuracy, result)
+    write_report(out / "run", out / "report.html", seed=seed, device=model.domain_styles.device)
     summary = Summary(
-        accuracy=clustering_accuracy(domains, species),
+        accuracy=accuracy,
         translation_error_ratio=result.ratio,
         translation_error=result.translation,
         source_error=result.source,
         reference_error=result.reference,
-        steps=config.schedule.steps,
+        steps=steps,
         seed=seed,
         seconds=time.perf_counter() - began,
     )
     write_text(out / "summary.json", json.dumps(vars(summary), indent=2) + "\n")
-    _leave_figures(out / "run", summary)
-    write_report(out / "run", out / "report.html", seed=seed, device=model.domain_styles.device)
     for line in report(summary, result, domain_names(domains, species, list(SPECIES)), out):
         say(line)
     return summary
 
 
-def _leave_figures(run: Path, summary: Summary) -> None:
+def _leave_figures(run: Path, accuracy: float, result: TruthResult) -> None:
     """Write the measured figures to where the report looks for them."""
     found = Evaluation(features="not needed, because drawn pictures have an exact truth")
-    found.figures["accuracy"] = summary.accuracy
-    found.figures[EXACT_ERROR] = summary.translation_error
-    found.figures[ERROR_RATIO] = summary.translation_error_ratio
+    found.figures["accuracy"] = accuracy
+    found.figures[EXACT_ERROR] = result.translation
+    found.figures[ERROR_RATIO] = result.ratio
     folder = run / EVALUATION
     folder.mkdir(exist_ok=True)
     write_text(folder / RESULT, json.dumps(found.as_json(), indent=2) + "\n")
@@ -152,43 +144,18 @@ def report(summary: Summary, result: TruthResult, names: dict[int, str], out: Pa
     ]
 
 
-def fitting_schedule(config: Config, seconds: float) -> Config:
-    """The config with as many steps as fit into about `seconds` on this machine, measured on a temporary state.
+def _train(out: Path, config: Config, until: float, say: Say) -> int:
+    """Train until about `until`, a time of `time.perf_counter`. Returns the number of steps.
 
-    The EMAs then average over a quarter of the joint steps, but at least 100 and at most 200: long runs gain from
-    longer EMAs, but in short runs these would still contain the initial weights.
+    config: planned by `fitting_schedule`.
     """
-    guide_only = config.schedule.guide_only_until
-    if not isinstance(guide_only, int):
-        raise ConfigError(f"guide_only_until is {guide_only}: the demo's preset needs a number of steps")
-    # E's steps take longer once it learns domains, too.
-    parts = (0, first_step_with_domains(config), guide_only)
-    left = seconds - sum(
-        (end - first) * _seconds_per_step(config, first) for first, end in pairwise(parts) if first < end
-    )
-    joint = max(int(left / _seconds_per_step(config, guide_only)), FEWEST_JOINT_STEPS)
-    averaged = min(max(joint / 4, FEWEST_AVERAGED), MOST_AVERAGED)
-    return config.with_overrides({"steps": guide_only + joint, "average_decay": 1 - 1 / averaged})
-
-
-def _seconds_per_step(config: Config, step: int) -> float:
-    """The median time of TIMED steps from `step` on, after two that are not counted. (Unlike the mean, the median
-    ignores a few disturbed steps.)
-    """
-    device = prepare_machine(config)
-    state = new_state(config, device)
-    size, generator = batch_size_at(step, config), torch.Generator().manual_seed(0)
-    shape = (size, 3, config.data.image_size, config.data.image_size)
-    x, x_plus = (torch.rand(shape, generator=generator).to(device) * 2 - 1 for _ in range(2))
-    batch = make_batch(x, x_plus, torch.full((size,), -1))
-    permutation = batch_permutation(0, 0, size).to(device)
-    seconds = []
-    for i in range(TIMED + 2):
-        began = time.perf_counter()
-        terms = method_of(config).step(state, batch, permutation, phase_at(step + i, config), config)
-        next(iter(terms.values())).item()  # wait for the device
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[2:])
+    run, steps = out / "run", steps_of_first_part(config)
+    start_run(out / "creatures" / "pictures", run, config.with_overrides({"steps": steps}))
+    more = joint_steps_within(until - time.perf_counter(), run, config)
+    if more > 0:
+        say(f"training for {more} more steps, as many as fit into the time left")
+        resume_run(run, overrides={"steps": str(steps + more)})
+    return steps + more
 
 
 def _begin(out: Path, config: Config, minutes: float, overwrite: bool, say: Say) -> Config:
@@ -196,7 +163,7 @@ def _begin(out: Path, config: Config, minutes: float, overwrite: bool, say: Say)
     with preparing_demo(out, overwrite) as new:
         say(f"drawing {PICTURES} creatures of {len(SPECIES)} species ({', '.join(SPECIES)}), without labels")
         write_creatures(new / "creatures", PICTURES, config.data.image_size, config.run.seed)
-        config = fitting_schedule(config, 60 * minutes * PLANNED_SHARE - OTHER_SECONDS)
+        config = fitting_schedule(config, planned_seconds(minutes) - DRAWING_SECONDS - REPORT_SECONDS)
         replace_earlier(out, new, overwrite)
     return config
 

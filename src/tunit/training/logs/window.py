@@ -12,6 +12,8 @@ from torch import Tensor
 from tunit.errors import NonFiniteError
 from tunit.methods.losses import Terms
 
+SECONDS_PER_STEP = "speed/seconds_per_step"  # name of a figure in the log
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -89,7 +91,7 @@ class LossWindow:
         """
         seconds = max(time.perf_counter() - self._began, 1e-9)
         found = {
-            "speed/seconds_per_step": seconds / max(self._steps, 1),
+            SECONDS_PER_STEP: seconds / max(self._steps, 1),
             "speed/pictures_per_second": self._pictures / seconds,
         }
         if self._rate and self._flops:
