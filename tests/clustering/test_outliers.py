@@ -13,6 +13,7 @@ from tunit.clustering.outliers import (
     appearance,
     no_appearance,
     outlier_scores,
+    unrounded_scores,
 )
 
 WIDTHS = [min(128, cue(np.zeros((1, 32, 32, 3), np.uint8)).shape[1]) for cue in CUES.values()]
@@ -51,7 +52,10 @@ def test_scores_are_those_of_the_slow_program():
     random = looking_like(*(rng.normal(size=(90, 5)) for _ in WIDTHS))
     expected = literal_scores(random)
     assert 0 < expected.max() < 1
-    assert outlier_scores(random) == pytest.approx(expected, abs=1e-4)
+    assert unrounded_scores(random) == pytest.approx(expected, abs=1e-4)
+    thousandths = 1000 * outlier_scores(random)
+    assert thousandths == pytest.approx(np.round(thousandths), abs=1e-9)
+    assert thousandths == pytest.approx(1000 * unrounded_scores(random), abs=0.5 + 1e-9)
 
 
 def test_only_pictures_far_from_all_others_are_off_topic():

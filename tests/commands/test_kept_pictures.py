@@ -47,7 +47,7 @@ def test_a_folder_that_no_line_can_hold(run, pictures, tmp_path, capsys):
 def test_limits_hold_for_the_scores_that_the_table_shows(run, pictures, tmp_path, capsys, monkeypatch):
     """A score of 0.4996 is 0.500 in the table."""
     monkeypatch.setattr(
-        outliers, "outlier_scores", lambda appearances: np.linspace(0.4996, 0, len(appearances))
+        outliers, "unrounded_scores", lambda appearances: np.linspace(0.4996, 0, len(appearances))
     )
     out = tmp_path / "out"
     assert main(["domains", str(run), str(pictures), "--out", str(out), "--leave-out-outliers", "0.5"]) == 0

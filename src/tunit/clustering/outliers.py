@@ -30,6 +30,7 @@ CERTAIN = 6.0  # this many robust deviations above the median get a score of 1
 # that sees nothing unusual hardly speaks against one that does.
 LOWEST, HIGHEST = -1.0, 8.0
 OFF_TOPIC = 0.5  # pictures with this score or more may be off-topic (three of those deviations)
+DECIMALS = 3  # of a score: OFF_TOPIC then divides the pictures by the numbers that tables show
 LEAST = 1e-9  # keeps logarithms and quotients finite if all distances are 0
 # Cues are projected at random to this width, which changes distances by about 6 % [3]: in full they are up to 3,072
 # numbers for each picture, too many to keep for a large folder.
@@ -48,7 +49,7 @@ def no_appearance() -> Vectors:
 
 
 def outlier_scores(appearances: Vectors) -> Scores:
-    """A score from 0 to 1 for each of N pictures. appearances: (N, width), as from `appearance`.
+    """A score from 0 to 1, rounded to DECIMALS, for each of N pictures. appearances: (N, width), from `appearance`.
 
     By each cue, the logarithm of a picture's mean distance from its NEIGHBOURS nearest [1] is compared with the
     median of all pictures, in robust deviations [2]. The mean over the cues is compared with its own median in the
@@ -59,6 +60,11 @@ def outlier_scores(appearances: Vectors) -> Scores:
     Copies of a picture count as one: if most pictures had ten copies, all distances would be 0, and every other
     picture would be an outlier.
     """
+    return unrounded_scores(appearances).round(DECIMALS)
+
+
+def unrounded_scores(appearances: Vectors) -> Scores:
+    """The scores of `outlier_scores` with all decimals."""
     rows = np.ascontiguousarray(appearances, np.float32)
     places: dict[bytes, int] = {}
     of = np.array([places.setdefault(row.tobytes(), len(places)) for row in rows], np.int64)

@@ -27,7 +27,7 @@ from tunit.commands.picture_arguments import (
     progress,
 )
 from tunit.commands.sorted_results import SortedResults
-from tunit.commands.tally import DECIMALS, PictureOutput, Tally, picture_output_of
+from tunit.commands.tally import PictureOutput, Tally, picture_output_of
 from tunit.files.paths import path_or_url
 from tunit.files.result_names import DOMAINS, KEPT, OVERVIEW, TABLE, gallery_of
 from tunit.printing import listed, numbered, remark, show, show_table
@@ -253,6 +253,7 @@ def _write(out: Path, tally: Tally, scores: "NDArray[np.float64]") -> None:
     import csv
     import io
 
+    from tunit.clustering.outliers import DECIMALS
     from tunit.data.galleries import enlargement, gallery, stack
     from tunit.translation.result_files import write_picture, write_result
 

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-DECIMALS = 3  # of an outlier score in the table
-
 
 class PictureOutput(NamedTuple):
     """What E says about a picture, and what it looks like."""
@@ -87,16 +85,12 @@ class Tally:
         return True
 
     def outliers(self) -> "NDArray[np.float64]":
-        """How far off-topic each picture is, from 0 to 1, in the order in which the pictures were added.
-
-        Rounded to DECIMALS, so that limits of the score hold for what the table shows.
-        """
+        """How far off-topic each picture is, from 0 to 1, in the order in which the pictures were added."""
         import numpy as np
 
         from tunit.clustering.outliers import no_appearance, outlier_scores
 
-        scores = outlier_scores(np.stack(self.appearances) if self.appearances else no_appearance())
-        return scores.round(DECIMALS)
+        return outlier_scores(np.stack(self.appearances) if self.appearances else no_appearance())
 
     def mean_confidence(self, domain: int) -> float:
         """The mean confidence over the pictures of a domain, which must not be empty."""

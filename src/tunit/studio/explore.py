@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tunit.clustering.outliers import OFF_TOPIC
+from tunit.clustering.outliers import DECIMALS, OFF_TOPIC
 from tunit.errors import ConfigError
 from tunit.pages.document import data_script
 from tunit.printing import printable
@@ -116,7 +116,7 @@ def picture(request: Request) -> Response:
     place = None if output is None else output.place_of(row)
     if output is None or place is None:
         raise ConfigError("the model has not looked at this picture yet: wait a little")
-    outlier = round(float(output.outliers[place]), 3)  # as in the table of `tunit domains`
+    outlier = round(float(output.outliers[place]), DECIMALS)  # saved as float32
     label, told = packed.labels[row], learns_domains(library.translator(run).model)
     return JSONResponse(
         {
