@@ -196,10 +196,10 @@ def _work_on(
 
 
 def _picture_output_of(translator: "Translator", result: object) -> PictureOutput | None:
-    from tunit.clustering.outliers import no_appearance
+    from tunit.clustering.outliers import appearance_width
 
     side = min(translator.image_size, THUMBNAIL)
-    return picture_output_of(result, translator.number_of_domains, no_appearance().shape[1], side)
+    return picture_output_of(result, translator.number_of_domains, appearance_width(), side)
 
 
 def _tally_of(
