@@ -31,7 +31,7 @@ from tunit.studio.training_folders import (
 )
 from tunit.studio.workspace import Run, Workspace
 
-MOST_COMPARED = 8  # runs in one chart: there are this many line colours
+MOST_IN_CHART = 8  # runs in one chart: there are this many line colours
 MOST_AT_ONCE = 4  # trainings that may run at the same time
 UNREAD = "unread"  # the state of a run of which nothing is read
 MOST_SAMPLES = 200  # how many sample grids of a run the page offers
@@ -52,7 +52,7 @@ def show(request: Request) -> Response:
         for address, name in folders_of(workspace)
     )
     presets = "".join(f'<option value="{name}">{_MEANING[name]}</option>' for name in PRESETS)
-    body = _BODY.format(folders=folders, presets=presets) + data_script("page-data", {"most": MOST_COMPARED})
+    body = _BODY.format(folders=folders, presets=presets) + data_script("page-data", {"most": MOST_IN_CHART})
     return page("Train", body, part="train", script="train.js")
 
 
@@ -172,7 +172,7 @@ def runs(request: Request) -> Response:
     found = workspace.runs()
     chosen = set(request.query_params.getlist("run"))
     shown, left_out = [], []
-    for key in [run.key for run in found if run.key in chosen][:MOST_COMPARED]:
+    for key in [run.key for run in found if run.key in chosen][:MOST_IN_CHART]:
         try:
             shown.append(workspace.run(key))  # checks that none of its files lies elsewhere
         except RunError as error:  # or it has just been deleted: the other runs are shown
