@@ -17,7 +17,7 @@ from tunit.config import preset_differences, read_config
 from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
-from tunit.experiments import driver, label_sources
+from tunit.experiments import driver, label_sources, one_row
 from tunit.experiments.driver import run_table
 from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, NONE, chosen
 from tunit.experiments.label_sources import RESTARTS, few_of, labelled_share
@@ -118,7 +118,7 @@ def test_the_columns_of_a_table_are_for_the_split_alone(pictures, tmp_path):
         Plan(tmp_path / "t.csv", tmp_path, base=str(tmp_path / "base.toml")),
         Plan(tmp_path / "t.csv", tmp_path, held_back=tmp_path / "t.csv", overrides=given),
     ):
-        split = plan.pictures()
+        split = plan.split_of(TABLE1)
         assert split.classes == ["old", "young"]
         assert len({path for path, _ in split.train + split.held}) == 48
         row = TABLE1.rows[-1]
@@ -350,7 +350,7 @@ def test_pictures_for_k_means_are_made_and_measured_as_the_run_asks(pictures, tm
 
 def test_finished_rows_are_not_run_again(done, monkeypatch):
     plan, outcomes = done
-    monkeypatch.setattr(driver, "train_to_end", lambda *words: pytest.fail("trained again"))
+    monkeypatch.setattr(one_row, "train_to_end", lambda *words: pytest.fail("trained again"))
     assert run_table(TABLE1, plan, only=("B", "G")) == [outcomes[0], outcomes[-1]]
 
 
