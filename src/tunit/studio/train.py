@@ -16,7 +16,16 @@ from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
 from tunit.printing import escape, numbered, printable
 from tunit.studio import jobs
-from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command
+from tunit.studio.command_lines import (
+    HIGHEST_SEED,
+    LARGEST_SIZE,
+    MOST_DOMAINS,
+    MOST_STEPS,
+    PRESETS,
+    NewTraining,
+    check_name,
+    resume_command,
+)
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
 from tunit.studio.frame import page
 from tunit.studio.new_places import free_place, never_began
@@ -85,10 +94,10 @@ async def start(request: Request) -> Response:
         folder,
         out,
         preset=text_of(form, "preset", PRESETS[0]),
-        steps=number("steps", 10_000_000),
-        domains=number("domains", 1000),
-        image_size=number("image_size", 1024),
-        seed=number("seed", 2**31),
+        steps=number("steps", MOST_STEPS),
+        domains=number("domains", MOST_DOMAINS),
+        image_size=number("image_size", LARGEST_SIZE),
+        seed=number("seed", HIGHEST_SEED),
     )
     if training.preset not in PRESETS:
         raise ConfigError(f"preset is {training.preset!r}: take one of {', '.join(PRESETS)}")
@@ -142,7 +151,7 @@ async def resume(request: Request) -> Response:
     """Resume a training, up to its length or to a new one."""
     form, run = await form_of(request), await run_in_threadpool(run_of, request)
     text = text_of(form, "steps").strip()
-    steps = whole_of(text, "steps", 1, 10_000_000) if text else 0
+    steps = whole_of(text, "steps", 1, MOST_STEPS) if text else 0
 
     def work() -> None:
         """Resume the training, in a thread."""
