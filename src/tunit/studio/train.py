@@ -65,7 +65,7 @@ def show(request: Request) -> Response:
     return page("Train", body, part="train", script="train.js")
 
 
-async def check_folder(request: Request) -> Response:
+async def look(request: Request) -> Response:
     """Check a folder by `tunit prepare`, and return what it printed."""
     form, workspace = await form_of(request), workspace_of(request)
     folder, preset = folder_at(workspace, text_of(form, "folder")), text_of(form, "preset", PRESETS[0])
@@ -245,7 +245,7 @@ _BODY = """<h1>Train</h1>
 <label>Pictures <select name="folder" required>{folders}</select></label>
 <label>Preset <select name="preset">{presets}</select></label>
 <div class="tools"><button type="button" id="look">Look at the pictures</button></div>
-<div id="doctor" role="status"></div>
+<div id="findings" role="status"></div>
 <label>Name of the run <input name="name" required maxlength="60" autocomplete="off"></label>
 <label>Steps <input name="steps" inputmode="numeric" placeholder="as in the preset"
  aria-describedby="steps-hint"></label>
@@ -268,7 +268,7 @@ _BODY = """<h1>Train</h1>
 
 ROUTES = [
     Route("/train", show),
-    Route("/train/look", check_folder, methods=["POST"]),
+    Route("/train/look", look, methods=["POST"]),
     Route("/train/start", start, methods=["POST"]),
     Route("/train/runs", runs),
     Route("/runs/{run}/train/stop", stop, methods=["POST"]),
