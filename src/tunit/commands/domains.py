@@ -170,10 +170,10 @@ def remarks(sizes: list[int]) -> list[str]:
         said.append(f"domain {empty[0]} is empty: no picture fell into it")
     elif empty:
         said.append(f"domains {listed(empty, len(empty))} are empty: no picture fell into them")
-    share = max(sizes) / sum(sizes)
-    if share > CROWDED and len(sizes) > 1:
+    largest = max(sizes) / sum(sizes)
+    if largest > CROWDED and len(sizes) > 1:
         said.append(
-            f"domain {sizes.index(max(sizes))} holds {share:.0%} of the pictures: either they are very similar, or "
+            f"domain {sizes.index(max(sizes))} holds {largest:.0%} of the pictures: either they are very similar, or "
             "the model cannot tell them apart; longer training or another number of domains may help"
         )
     return said

@@ -226,7 +226,7 @@ def redraw_all(
         work.note_left_out(item)
         leave_out(item, report)
 
-    written = _already(work, order, report)
+    written = _done_before(work, order, report)
     animated = set[str]()  # sources that are animations
     lost = set[str]()  # transparent sources whose results have a format without transparency
     left = order[work.done :]
@@ -240,7 +240,7 @@ def redraw_all(
                     leave(problem)
                 else:
                     written += 1
-    _tell(lost, animated)
+    _tell_what_is_lost(lost, animated)
     return written
 
 
@@ -249,7 +249,7 @@ def pixels_of(result: "tuple[Picture, list[Image]]") -> int:
     return sum(image.width * image.height for image in result[1])
 
 
-def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Report | None") -> int:
+def _done_before(work: "UnfinishedWork", order: "list[PictureSource]", report: "Report | None") -> int:
     """Report what a stopped job has left out; returns how many sources it has translated."""
     from tunit.translation.inputs import leave_out
 
@@ -264,7 +264,7 @@ def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Repo
     return written
 
 
-def _tell(lost: set[str], animated: set[str]) -> None:
+def _tell_what_is_lost(lost: set[str], animated: set[str]) -> None:
     """Report what the results lack compared with their sources."""
     if lost:
         what = _counted(

@@ -28,7 +28,7 @@ from tunit.commands.picture_arguments import (
     progress,
 )
 from tunit.commands.redrawing import Results, named_apart, place_for, redraw_all, work_on
-from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
+from tunit.commands.target_domains import ALL, domain_of_label, sources_of_domain, target_domains
 from tunit.commands.translate_video import translate_video, wants_video
 from tunit.files.paths import path_or_url
 from tunit.printing import numbered, show
@@ -150,7 +150,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--from-label chooses sources, but no target is given: give --to-label, too")
     domains = target_domains(args, translator)
     if args.from_label:
-        sources = of_domain(translator, sources, number_of(args.from_label, args.model, translator), report)
+        sources = sources_of_domain(
+            translator, sources, domain_of_label(args.from_label, args.model, translator), report
+        )
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
     names = plan_names([source.name for source in sources], args.format or "png")
     sources = named_apart(sources, names)
