@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tunit.commands.picture_arguments import counted, progress
+from tunit.commands.picture_arguments import counted, files_of, progress
 from tunit.printing import numbered, remark
 
 if TYPE_CHECKING:
@@ -64,18 +64,21 @@ class Results:
     def _in_store(self) -> set[str]:
         return self.store.all_names() if self.store else set()
 
-    def claim(self, ours: set[str], keep: list[Path], *, overwrite: bool) -> None:
-        """Make sure that the files can be written. Raises DataError or RunError; see `check_names`."""
+    def claim(self, ours: set[str], keep: "list[PictureSource]", *, overwrite: bool) -> None:
+        """Make sure that the files can be written. Raises DataError or RunError; see `check_names`.
+
+        ours: files that a stopped job has written. keep: the sources and the references, which are never replaced.
+        """
         from tunit.errors import DataError
         from tunit.translation.result_files import check_names, refuse_existing
 
         if not isinstance(self.out, str):
-            check_names(self.out, self.all(), overwrite=overwrite, keep=keep, ours=ours)
+            check_names(self.out, self.all(), overwrite=overwrite, keep=files_of(keep), ours=ours)
             return
         base = self.out.rstrip("/")
         there = [name for name in self.all() if name in self._in_store and name not in ours]
         refuse_existing(base, [] if overwrite else there)
-        sources = {getattr(source.content, "url", None) for source in self.names}
+        sources = {getattr(picture.content, "url", None) for picture in keep}
         for name in there:
             if f"{base}/{name}" in sources:
                 raise DataError(f"{base}/{name} is itself a source: give another --out")

@@ -21,7 +21,6 @@ from tunit.commands.picture_arguments import (
     add_engine,
     add_model_arguments,
     counted,
-    files_of,
     find_sources,
     in_reading_order,
     load_translator,
@@ -159,9 +158,8 @@ def run(args: argparse.Namespace) -> int:
     results = Results(args.out, folders, dict(zip(sources, names, strict=True)))
     order = in_reading_order(sources)
     work = work_on(args, results, order, references)
-    keep = files_of([*sources, *references])
     ours = results.ours(work)
-    results.claim(ours, keep, overwrite=args.overwrite)
+    results.claim(ours, [*sources, *references], overwrite=args.overwrite)
     place = place_for(work, results, ours)
     redraw = partial(
         translator.redraw,
