@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.engine == "ray":  # workers may run in other folders
         args.source = absolute(args.source)
-    out, is_local = results_of(args.model, args.out, DOMAINS), isinstance(args.source, Path)
+    out = results_of(args.model, args.out, DOMAINS)
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     # A stopped job that had looked at all pictures may have moved some of its results to `out` already. They may stay
     # if they are equal to the new ones, which is checked below.
     looked_at_all = 0 < work.done == len(order)
-    results.claim(names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])
+    results.claim(names, overwrite=args.overwrite or looked_at_all, source=args.source, pictures=pictures)
     with work:
         tally = _tally_of(translator, order, args.per_domain, report, work)
         if not tally.rows:

@@ -69,19 +69,13 @@ class Results:
 
         ours: files that a stopped job has written. keep: the sources and the references, which are never replaced.
         """
-        from tunit.errors import DataError
-        from tunit.translation.result_files import check_names, refuse_existing
+        from tunit.translation.result_files import check_names, check_names_in_store
 
         if not isinstance(self.out, str):
             check_names(self.out, self.all(), overwrite=overwrite, keep=files_of(keep), ours=ours)
             return
-        base = self.out.rstrip("/")
         there = [name for name in self.all() if name in self._in_store and name not in ours]
-        refuse_existing(base, [] if overwrite else there)
-        sources = {getattr(picture.content, "url", None) for picture in keep}
-        for name in there:
-            if f"{base}/{name}" in sources:
-                raise DataError(f"{base}/{name} is itself a source: give another --out")
+        check_names_in_store(self.out.rstrip("/"), there, overwrite=overwrite, keep=keep)
 
     @contextmanager
     def marked(self) -> Iterator[None]:
