@@ -7,8 +7,8 @@ from gpu_report import Report, Setting
 from gpu_split import SIDE, SOURCES, Pictures
 from gpu_stopping import stopped_after
 from tunit.errors import StopNow
-from tunit.experiments.driver import run_row
 from tunit.experiments.experiment import chosen
+from tunit.experiments.one_row import run_row
 from tunit.experiments.outcome_file import OUTCOME
 from tunit.experiments.paper_tables import TABLE1
 from tunit.experiments.plan import Plan, smoke

@@ -170,6 +170,6 @@ def test_the_smallest_ratio_is_found_without_all_that_cannot_be_smaller(monkeypa
     monkeypatch.setattr(chance, "separation", lambda self, given: int(given[0][0, 0]))
     monkeypatch.setattr(chance, "ratio_by_dimension", lambda self, number: by_dimension[number])
     monkeypatch.setattr(chance, "ratio_by_covariance", slower)
-    compared = measures.Comparison({str(i): torch.full((20, 1), float(i)) for i in (4, 3, 2, 1)}, [3])
+    compared = measures.MeasureComparison({str(i): torch.full((20, 1), float(i)) for i in (4, 3, 2, 1)}, [3])
     assert compared.smallest([str(i)] for i in (4, 3, 2, 1)) == ["2"]
     assert (sorted(found), compared.ratios) == ([1, 2], {"1": 0.6, "2": 0.3})

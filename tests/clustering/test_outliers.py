@@ -11,6 +11,7 @@ from tunit.clustering.outliers import (
     LOWEST,
     NEIGHBOURS,
     appearance,
+    appearance_width,
     no_appearance,
     outlier_scores,
     unrounded_scores,
@@ -154,7 +155,8 @@ def test_copies_of_other_pictures_do_not_make_a_picture_off_topic():
 def test_copies_look_the_same_in_batches_of_any_size():
     pictures = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
     whole = appearance(pictures)
-    assert whole.shape == (70, no_appearance().shape[1]) == (70, sum(WIDTHS))
+    assert whole.shape == (70, appearance_width()) == (70, sum(WIDTHS))
+    assert no_appearance().shape == (0, appearance_width())
     parts = [appearance(pictures[some]) for some in (slice(0, 1), slice(1, 6), slice(6, 70))]
     assert np.array_equal(np.concatenate(parts), whole)
 

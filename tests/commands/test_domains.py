@@ -97,6 +97,21 @@ def test_a_gallery_shows_the_most_confident_pictures_first(run, pictures, tmp_pa
         assert overview.height > DOMAINS * (CAPTION + SIZE * TIMES)
 
 
+def test_a_picture_of_a_list_and_the_list_are_never_replaced(run, tmp_path, capsys):
+    write(tmp_path / "overview.png", 1)
+    listed = tmp_path / "kept.txt"
+    listed.write_text(f"{tmp_path / 'overview.png'}\n")
+    before = (tmp_path / "overview.png").read_bytes()
+    assert domains(run, listed, "--out", tmp_path, "--overwrite") == 2
+    assert "is itself a source" in capsys.readouterr().err
+    elsewhere = tmp_path / "lists" / "list.txt"
+    elsewhere.parent.mkdir()
+    listed.rename(elsewhere)
+    assert domains(run, elsewhere, "--out", tmp_path, "--overwrite") == 2
+    assert "overview.png is itself a source" in capsys.readouterr().err
+    assert (tmp_path / "overview.png").read_bytes() == before
+
+
 def test_results_go_into_the_run_by_default_and_are_kept(tmp_path, pictures, capsys):
     save_tiny(tmp_path / "run")
     assert domains(tmp_path / "run", pictures) == 0

@@ -115,11 +115,18 @@ def test_results_go_into_a_store_and_a_stopped_job_goes_on(folder, s3, tmp_path,
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_a_source_in_a_store_is_never_replaced(folder, url, capsys):
+def test_a_source_or_a_reference_in_a_store_is_never_replaced(folder, url, capsys):
+    store, root = fsspec.url_to_fs(url)
+    store.pipe_file(f"{root}/0/overview.png", (folder / "in" / "0" / "0.png").read_bytes())
     before = stored(url)
     words = ["--domain", "0", "--overwrite"]
     assert run("translate", folder, f"{url}/0/0.png", f"{url}/0", *words) == 2
     assert "0/0.png is itself a source" in capsys.readouterr().err
+    words_of_reference = ["--reference", f"{url}/0/2.png", "--overwrite"]
+    assert run("translate", folder, folder / "in" / "0" / "2.png", f"{url}/0", *words_of_reference) == 2
+    assert "0/2.png is itself a source" in capsys.readouterr().err
+    assert run("domains", folder, f"{url}/0/overview.png", f"{url}/0", "--overwrite") == 2
+    assert "0/overview.png is itself a source" in capsys.readouterr().err
     assert run("translate", folder, url, url, *words) == 2
     assert "lie inside" in capsys.readouterr().err
     assert stored(url) == before

@@ -188,7 +188,7 @@ def test_few_pictures_leave_out_only_figures_that_need_more():
 
 def test_overall_figures_are_of_some_translations_if_there_are_many(pictures, monkeypatch):
     held, train = pictures
-    monkeypatch.setattr(evaluate, "MOST_COMPARED", 25)
+    monkeypatch.setattr(evaluate, "MOST_TRANSLATIONS", 25)
     kept = [int(rows.sum()) for rows in evaluate._kept([30, 40, 50], seed=1)]
     assert sum(kept) == 25
     assert min(kept) > 0

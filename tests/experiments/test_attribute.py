@@ -10,7 +10,7 @@ from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.errors import DataError
 from tunit.evaluation.result import Evaluation
-from tunit.experiments import attribute, driver
+from tunit.experiments import attribute, one_row
 from tunit.experiments.attribute import attribute_figures, content_error
 from tunit.experiments.driver import run_table
 from tunit.experiments.label_sources import few_of
@@ -41,8 +41,10 @@ def test_everything_runs_on_the_device_that_is_asked_for(done, monkeypatch):
     """Also where the row's runs are finished, and only measured."""
     folder, _ = done
     asked = []
-    monkeypatch.setattr(driver, "evaluate_run", lambda *words, device, **more: asked.append(device) or RESULT)
-    monkeypatch.setattr(driver, "attribute_figures", lambda *words: asked.append(words[-1]) or {})
+    monkeypatch.setattr(
+        one_row, "evaluate_run", lambda *words, device, **more: asked.append(device) or RESULT
+    )
+    monkeypatch.setattr(one_row, "attribute_figures", lambda *words: asked.append(words[-1]) or {})
     (folder / "outcome.json").unlink()
     data, out = folder.parents[3] / "data", folder.parents[2]
     plan = smoke(Plan(data, out, overrides=(("device", "cuda:7"),), classes=("plums", "apples")))
@@ -119,7 +121,7 @@ def test_no_held_back_pictures_is_one_sentence(done):
 
 
 def test_wrong_classes_are_one_sentence_for_each_row(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(driver, "train_to_end", lambda *words: pytest.fail("trained"))
+    monkeypatch.setattr(one_row, "train_to_end", lambda *words: pytest.fail("trained"))
     for i, name in enumerate("abc"):
         write_pictures(tmp_path / "data" / name, seed=i, number=5)
     for words, message in (

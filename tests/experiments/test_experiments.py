@@ -17,10 +17,10 @@ from tunit.config import preset_differences, read_config
 from tunit.data.packing.packed import open_packed
 from tunit.errors import ConfigError, DataError
 from tunit.evaluation.clusters import clustering_accuracy
-from tunit.experiments import driver, label_sources
+from tunit.experiments import driver, label_sources, one_row
 from tunit.experiments.driver import run_table
 from tunit.experiments.experiment import CLASSES, FEATURES, FIRST, IMAGES, NONE, chosen
-from tunit.experiments.label_sources import RESTARTS, few_of
+from tunit.experiments.label_sources import RESTARTS, few_of, labelled_share
 from tunit.experiments.outcome import write_outcome
 from tunit.experiments.paper_tables import CLUSTERING, TABLE1, TABLE2, TABLE3, TABLES
 from tunit.experiments.plan import Plan, config_of, smoke
@@ -118,7 +118,7 @@ def test_the_columns_of_a_table_are_for_the_split_alone(pictures, tmp_path):
         Plan(tmp_path / "t.csv", tmp_path, base=str(tmp_path / "base.toml")),
         Plan(tmp_path / "t.csv", tmp_path, held_back=tmp_path / "t.csv", overrides=given),
     ):
-        split = plan.pictures()
+        split = plan.split_of(TABLE1)
         assert split.classes == ["old", "young"]
         assert len({path for path, _ in split.train + split.held}) == 48
         row = TABLE1.rows[-1]
@@ -144,6 +144,7 @@ def test_few_labels_are_spread_evenly_over_classes_and_depend_on_the_seed(share)
     assert few_of(split, share, 3, 35).keys() >= kept.keys() or share == 1
     counts = [sum(of == name for of in kept.values()) for name in "ab"]
     assert counts == [max(1, round(40 * share))] * 2
+    assert labelled_share(kept, split) == counts[0] / 40
     assert kept == few_of(split, share, 3)
     assert all(path.startswith(name) for path, name in kept.items())
 
@@ -349,7 +350,7 @@ def test_pictures_for_k_means_are_made_and_measured_as_the_run_asks(pictures, tm
 
 def test_finished_rows_are_not_run_again(done, monkeypatch):
     plan, outcomes = done
-    monkeypatch.setattr(driver, "train_to_end", lambda *words: pytest.fail("trained again"))
+    monkeypatch.setattr(one_row, "train_to_end", lambda *words: pytest.fail("trained again"))
     assert run_table(TABLE1, plan, only=("B", "G")) == [outcomes[0], outcomes[-1]]
 
 
@@ -507,7 +508,7 @@ def test_tunit_with_few_labels_uses_the_unlabelled_pictures_too(pictures, tmp_pa
     labels = [label for _, label in read_labels(folder / "labelled.csv").values()]
     assert (len(labels), labels.count("")) == (39, 30)
     config = read_config(str(folder / "run" / "config.toml"))
-    assert config.data.labelled_ratio == pytest.approx(9 / 39)
+    assert config.data.labelled_ratio == 9 / 39
     assert config.networks.candidate_heads == 0
     assert 0 <= outcome["figures"]["accuracy"] <= 1
 

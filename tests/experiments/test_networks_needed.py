@@ -10,9 +10,10 @@ from tunit.cli import main
 from tunit.config import read_config
 from tunit.errors import ConfigError, RunError
 from tunit.evaluation.result import NO_FEATURES, Evaluation
-from tunit.experiments import driver, networks_needed, trainings
-from tunit.experiments.driver import run_row, run_table
+from tunit.experiments import driver, networks_needed, one_row, trainings
+from tunit.experiments.driver import run_table
 from tunit.experiments.networks_needed import check_networks
+from tunit.experiments.one_row import run_row
 from tunit.experiments.paper_tables import CLUSTERING, TABLE1
 from tunit.experiments.plan import Plan, smoke
 from tunit.experiments.trainings import train_to_end
@@ -46,7 +47,7 @@ def reproduce(plan, *words):
     ],
 )  # fmt: skip
 def test_a_wrong_network_is_refused_before_any_row_is_begun(plan, monkeypatch, capsys, words, message):
-    monkeypatch.setattr(driver, "train_to_end", lambda *given: pytest.fail("trained"))
+    monkeypatch.setattr(one_row, "train_to_end", lambda *given: pytest.fail("trained"))
     assert reproduce(plan, *words) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not plan.out.exists()
@@ -90,8 +91,8 @@ def trained(source, out, config):
 
 def test_a_row_without_a_feature_network_is_not_finished(plan, monkeypatch):
     found = Evaluation(features=NO_FEATURES, notes=["no network"])
-    monkeypatch.setattr(driver, "train_to_end", trained)
-    monkeypatch.setattr(driver, "evaluate_run", lambda *given, **named: found)
+    monkeypatch.setattr(one_row, "train_to_end", trained)
+    monkeypatch.setattr(one_row, "evaluate_run", lambda *given, **named: found)
     done = plan.folder(TABLE1, ROWS["G"], 0) / "outcome.json"
     with pytest.raises(
         RunError, match=r"is trained, but its translations cannot be measured \(no network\): call"
@@ -111,8 +112,8 @@ def test_a_row_that_an_older_version_finished_without_mfid_is_measured_again(
     plan, monkeypatch, capsys, there, work
 ):
     found = Evaluation(features="random-vgg16 (clean)", figures={"mFID": 3.0})
-    monkeypatch.setattr(driver, "evaluate_run", lambda *given, **named: found)
-    monkeypatch.setattr(driver, "train_to_end", trained)
+    monkeypatch.setattr(one_row, "evaluate_run", lambda *given, **named: found)
+    monkeypatch.setattr(one_row, "train_to_end", trained)
     assert reproduce(plan, "--only", "A,B", "--sources", "8") == 0
     folder = plan.folder(TABLE1, ROWS["B"], 0)
     done = folder / "outcome.json"
@@ -130,7 +131,7 @@ def test_a_row_that_an_older_version_finished_without_mfid_is_measured_again(
         (folder / "run" / "run.json").touch()
     loaded, tried = [], []
     monkeypatch.setattr(networks_needed, "load_feature_network", lambda name, **given: loaded.append(name))
-    monkeypatch.setattr(driver, "train_to_end", lambda *given: tried.append(given) or trained(*given))
+    monkeypatch.setattr(one_row, "train_to_end", lambda *given: tried.append(given) or trained(*given))
     assert reproduce(plan, "--only", "A,B", "--sources", "8") == 0
     err = " ".join(capsys.readouterr().err.split())
     assert f"B, seed 0: an earlier call could not measure its translations; {work}" in err
@@ -160,13 +161,13 @@ def test_pictures_are_listed_once_and_a_missing_class_is_said_once(plan, tmp_pat
     for name in "ab":
         write_pictures(tmp_path / "held" / name, seed=5, number=3)
     listed = []
-    real = Plan.pictures
-    monkeypatch.setattr(Plan, "pictures", lambda self: listed.append(self) or real(self))
+    real = Plan.split_of
+    monkeypatch.setattr(Plan, "split_of", lambda self, table: listed.append(table) or real(self, table))
 
     def failing(*words):
         raise RunError("enough")
 
-    monkeypatch.setattr(driver, "train_to_end", failing)
+    monkeypatch.setattr(one_row, "train_to_end", failing)
     assert reproduce(plan, "--only", "B,G", "--held-back", str(tmp_path / "held")) == 2
     assert len(listed) == 1
     said = " ".join(capsys.readouterr().err.split())

@@ -8,8 +8,8 @@ import pytest
 from tiny_run import write_pictures
 from tunit.cli import main
 from tunit.errors import RunError
-from tunit.experiments import driver
-from tunit.experiments.driver import run_row
+from tunit.experiments import driver, one_row
+from tunit.experiments.one_row import run_row
 from tunit.experiments.paper_tables import TABLE1
 from tunit.experiments.plan import Plan, config_of
 from tunit.experiments.reuse import check_same_settings
@@ -33,7 +33,7 @@ def begin(plan, row, monkeypatch):
     def stop(*words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(driver, "train_to_end", stop)
+    monkeypatch.setattr(one_row, "train_to_end", stop)
     with pytest.raises(KeyboardInterrupt):
         run_row(TABLE1, ROWS[row], plan, 0, print)
 
@@ -200,7 +200,7 @@ def test_a_row_does_not_go_on_with_other_pictures(tmp_path, monkeypatch):
 def test_the_network_for_k_means_must_be_the_same(plan, tmp_path, monkeypatch):
     plan = replace(plan, out=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "labels_for", lambda *words, **more: {})
+        patch.setattr(one_row, "labels_for", lambda *words, **more: {})
         begin(plan, "D", patch)
         with pytest.raises(RunError, match=r"begun with --cluster-features random-vgg16, and .* moco now"):
             run_row(TABLE1, ROWS["D"], replace(plan, cluster_features="moco"), 0, print)

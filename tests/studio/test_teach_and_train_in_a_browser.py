@@ -296,7 +296,7 @@ def test_a_folder_is_looked_at_and_a_training_started_stopped_and_compared(
     folder = at("order").find_element("name", "folder")
     next(one for one in folder.find_elements("tag name", "option") if one.text == "pictures/jays").click()
     click("#look")
-    until(lambda: at("doctor").text == "said by prepare")
+    until(lambda: at("findings").text == "said by prepare")
     at("order").find_element("name", "name").send_keys("jays")
     at("order").find_element("name", "steps").send_keys("9")
     click("#start")

@@ -499,7 +499,7 @@ def test_the_shards_of_a_packed_set_may_not_be_outside_the_given_folders(root, t
                 assert error.endswith("no folder of this studio: train on it at the command line")
 
 
-def test_the_doctor_reports_the_same_as_prepare(own, runs):
+def test_a_look_at_the_pictures_reports_the_same_as_prepare(own, runs):
     broken = runs.parent / "pictures" / "crows" / "broken.png"
     broken.write_bytes(b"\x89PNG no more")
     try:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tunit.clustering.cues import CUES, Pictures, stride
-from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, Comparison, each_reduced
+from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, MeasureComparison, each_reduced
 
 WITHOUT_COLOURS = ("outlines", "textures")  # the cues that see only grey pictures
 # Settings by name, if colours may tell the kinds apart, and if other cues do so.
@@ -27,7 +27,7 @@ def settings_by_colours(images: Pictures, groups: Sequence[int]) -> dict[str, fl
     """
     rows = np.arange(0, len(images), stride(len(images), MOST_COMPARED))
     cues = each_reduced({name: CUES[name] for name in ("colours", *WITHOUT_COLOURS)}, images, rows)
-    compared = Comparison(cues, groups)
+    compared = MeasureComparison(cues, groups)
     best = compared.best(WITHOUT_COLOURS)
     return (
         IGNORE_COLOURS if compared.ratio(best) <= CLEAR_GROUPS < compared.ratio(["colours"]) else KEEP_COLOURS

@@ -90,7 +90,7 @@ def _narrowed(
     return components
 
 
-class Comparison:
+class MeasureComparison:
     """Vectors (N, any width) of the same pictures by name, and the ratios of those that were compared.
 
     groups: into how many groups they should separate the pictures; several numbers if it is not known.
@@ -165,7 +165,7 @@ def choose_measures(
     """
     if not groups or min(groups) < 1:
         raise ValueError(f"groups is {groups}: without groups to separate, all measures are equally good")
-    compared = Comparison({"codes": codes, **cues}, groups)
+    compared = MeasureComparison({"codes": codes, **cues}, groups)
     best_cues = compared.best(cues)
     of_codes, of_cues = compared.ratio(["codes"]), compared.ratio(best_cues)
     best, worse = sorted((of_codes, of_cues))

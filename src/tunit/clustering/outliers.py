@@ -45,7 +45,12 @@ def appearance(images: Pictures) -> Vectors:
 
 def no_appearance() -> Vectors:
     """The appearance of no picture: (0, width)."""
-    return np.zeros((0, sum(_widths())), np.float32)
+    return np.zeros((0, appearance_width()), np.float32)
+
+
+def appearance_width() -> int:
+    """How many numbers the appearance of one picture has."""
+    return sum(_widths())
 
 
 def outlier_scores(appearances: Vectors) -> Scores:

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.engine == "ray":  # workers may run in other folders
         args.source = absolute(args.source)
-    out, is_local = results_of(args.model, args.out, DOMAINS), isinstance(args.source, Path)
+    out = results_of(args.model, args.out, DOMAINS)
     left_out: list[LeftOut] = []
     report = None if args.strict else left_out.append
     pictures = find_sources([args.source], out=out, report=report, picture_column=args.picture_column)
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     # A stopped job that had looked at all pictures may have moved some of its results to `out` already. They may stay
     # if they are equal to the new ones, which is checked below.
     looked_at_all = 0 < work.done == len(order)
-    results.claim(names, overwrite=args.overwrite or looked_at_all, keep=[args.source] if is_local else [])
+    results.claim(names, overwrite=args.overwrite or looked_at_all, source=args.source, pictures=pictures)
     with work:
         tally = _tally_of(translator, order, args.per_domain, report, work)
         if not tally.rows:
@@ -170,10 +170,10 @@ def remarks(sizes: list[int]) -> list[str]:
         said.append(f"domain {empty[0]} is empty: no picture fell into it")
     elif empty:
         said.append(f"domains {listed(empty, len(empty))} are empty: no picture fell into them")
-    share = max(sizes) / sum(sizes)
-    if share > CROWDED and len(sizes) > 1:
+    largest = max(sizes) / sum(sizes)
+    if largest > CROWDED and len(sizes) > 1:
         said.append(
-            f"domain {sizes.index(max(sizes))} holds {share:.0%} of the pictures: either they are very similar, or "
+            f"domain {sizes.index(max(sizes))} holds {largest:.0%} of the pictures: either they are very similar, or "
             "the model cannot tell them apart; longer training or another number of domains may help"
         )
     return said
@@ -196,10 +196,10 @@ def _work_on(
 
 
 def _picture_output_of(translator: "Translator", result: object) -> PictureOutput | None:
-    from tunit.clustering.outliers import no_appearance
+    from tunit.clustering.outliers import appearance_width
 
     side = min(translator.image_size, THUMBNAIL)
-    return picture_output_of(result, translator.number_of_domains, no_appearance().shape[1], side)
+    return picture_output_of(result, translator.number_of_domains, appearance_width(), side)
 
 
 def _tally_of(

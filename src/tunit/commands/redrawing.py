@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tunit.commands.picture_arguments import counted, progress
+from tunit.commands.picture_arguments import counted, files_of, progress
 from tunit.printing import numbered, remark
 
 if TYPE_CHECKING:
@@ -64,21 +64,18 @@ class Results:
     def _in_store(self) -> set[str]:
         return self.store.all_names() if self.store else set()
 
-    def claim(self, ours: set[str], keep: list[Path], *, overwrite: bool) -> None:
-        """Make sure that the files can be written. Raises DataError or RunError; see `check_names`."""
-        from tunit.errors import DataError
-        from tunit.translation.result_files import check_names, refuse_existing
+    def claim(self, ours: set[str], keep: "list[PictureSource]", *, overwrite: bool) -> None:
+        """Make sure that the files can be written. Raises DataError or RunError; see `check_names`.
+
+        ours: files that a stopped job has written. keep: the sources and the references, which are never replaced.
+        """
+        from tunit.translation.result_files import check_names, check_names_in_store
 
         if not isinstance(self.out, str):
-            check_names(self.out, self.all(), overwrite=overwrite, keep=keep, ours=ours)
+            check_names(self.out, self.all(), overwrite=overwrite, keep=files_of(keep), ours=ours)
             return
-        base = self.out.rstrip("/")
         there = [name for name in self.all() if name in self._in_store and name not in ours]
-        refuse_existing(base, [] if overwrite else there)
-        sources = {getattr(source.content, "url", None) for source in self.names}
-        for name in there:
-            if f"{base}/{name}" in sources:
-                raise DataError(f"{base}/{name} is itself a source: give another --out")
+        check_names_in_store(self.out.rstrip("/"), there, overwrite=overwrite, keep=keep)
 
     @contextmanager
     def marked(self) -> Iterator[None]:
@@ -226,7 +223,7 @@ def redraw_all(
         work.note_left_out(item)
         leave_out(item, report)
 
-    written = _already(work, order, report)
+    written = _done_before(work, order, report)
     animated = set[str]()  # sources that are animations
     lost = set[str]()  # transparent sources whose results have a format without transparency
     left = order[work.done :]
@@ -240,7 +237,7 @@ def redraw_all(
                     leave(problem)
                 else:
                     written += 1
-    _tell(lost, animated)
+    _tell_what_is_lost(lost, animated)
     return written
 
 
@@ -249,7 +246,7 @@ def pixels_of(result: "tuple[Picture, list[Image]]") -> int:
     return sum(image.width * image.height for image in result[1])
 
 
-def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Report | None") -> int:
+def _done_before(work: "UnfinishedWork", order: "list[PictureSource]", report: "Report | None") -> int:
     """Report what a stopped job has left out; returns how many sources it has translated."""
     from tunit.translation.inputs import leave_out
 
@@ -264,7 +261,7 @@ def _already(work: "UnfinishedWork", order: "list[PictureSource]", report: "Repo
     return written
 
 
-def _tell(lost: set[str], animated: set[str]) -> None:
+def _tell_what_is_lost(lost: set[str], animated: set[str]) -> None:
     """Report what the results lack compared with their sources."""
     if lost:
         what = _counted(

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit reproduce`."""
     from tunit.config import suggestion
     from tunit.errors import ConfigError
-    from tunit.experiments.driver import run_table, split_of
+    from tunit.experiments.driver import run_table
     from tunit.experiments.experiment import chosen, with_rows
     from tunit.experiments.paper_tables import TABLES
     from tunit.experiments.plan import smoke
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
         )
     plan = smoke(_plan_of(args)) if args.smoke else _plan_of(args)
     check_folder(args.out)
-    split = split_of(table, plan)
+    split = plan.split_of(table)
     try:
         outcomes = run_table(table, plan, only=only, jobs=args.jobs, say=remark, split=split)
     except Interrupted as stop:

@@ -3,14 +3,16 @@
 import csv
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunit.commands.picture_arguments import files_of
 from tunit.files.result_names import GALLERY
 
 if TYPE_CHECKING:
+    from tunit.data.finding.found import PictureSource
     from tunit.data.finding.places import Place
 
 
@@ -23,14 +25,27 @@ class SortedResults:
         self._out = out
         self._place: Place = place_of(out)
 
-    def claim(self, names: Iterable[str], *, overwrite: bool, keep: Iterable[Path] = ()) -> None:
-        """Make sure that the files can be written. Raises DataError or RunError; see `check_names`."""
-        from tunit.translation.result_files import check_names, refuse_existing
+    def claim(
+        self,
+        names: Iterable[str],
+        *,
+        overwrite: bool,
+        source: Path | str | None = None,
+        pictures: "Sequence[PictureSource]" = (),
+    ) -> None:
+        """Make sure that the files can be written. Raises DataError or RunError; see `check_names`.
+
+        source, pictures: the source of this call, which may be a list or a table, and the pictures that were found
+        in it. None of them is ever replaced.
+        """
+        from tunit.translation.result_files import check_names, check_names_in_store
 
         if isinstance(self._out, Path):
+            keep = [*files_of(pictures), *([source] if isinstance(source, Path) else [])]
             check_names(self._out, names, overwrite=overwrite, keep=keep)
-        elif not overwrite:
-            refuse_existing(self._place.where, sorted(self._place.names() & set(names)))
+        elif pictures or not overwrite:
+            there = self._place.names() & set(names)
+            check_names_in_store(self._place.where, there, overwrite=overwrite, keep=pictures)
 
     @contextmanager
     def staged(self) -> Iterator[Path]:

@@ -18,7 +18,7 @@ ALL = "all"
 def target_domains(args: argparse.Namespace, translator: "Translator") -> list[int]:
     """The domains that --domain or --to-label asks for; empty if references give the style."""
     if args.to_label:
-        return [number_of(args.to_label, args.model, translator)]
+        return [domain_of_label(args.to_label, args.model, translator)]
     return [] if args.domain is None else _domains(args.domain, translator)
 
 
@@ -43,7 +43,7 @@ def _domains(written: str, translator: "Translator") -> list[int]:
     return filled or [0]  # if all are empty, domain 0 leads to an error that says what to do
 
 
-def number_of(label: str, run: Path, translator: "Translator") -> int:
+def domain_of_label(label: str, run: Path, translator: "Translator") -> int:
     """The domain of a label: labels are numbered in the order of their names, as in training."""
     from tunit.errors import ConfigError
     from tunit.training.run_folder import label_names
@@ -58,7 +58,7 @@ def number_of(label: str, run: Path, translator: "Translator") -> int:
     return names.index(label)
 
 
-def of_domain(
+def sources_of_domain(
     translator: "Translator", sources: "list[PictureSource]", domain: int, report: "Report | None"
 ) -> "list[PictureSource]":
     """The sources that the model assigns to one domain, in their order. Raises ConfigError if it assigns none."""

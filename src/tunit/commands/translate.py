@@ -21,14 +21,13 @@ from tunit.commands.picture_arguments import (
     add_engine,
     add_model_arguments,
     counted,
-    files_of,
     find_sources,
     in_reading_order,
     load_translator,
     progress,
 )
 from tunit.commands.redrawing import Results, named_apart, place_for, redraw_all, work_on
-from tunit.commands.target_domains import ALL, number_of, of_domain, target_domains
+from tunit.commands.target_domains import ALL, domain_of_label, sources_of_domain, target_domains
 from tunit.commands.translate_video import translate_video, wants_video
 from tunit.files.paths import path_or_url
 from tunit.printing import numbered, show
@@ -150,16 +149,17 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--from-label chooses sources, but no target is given: give --to-label, too")
     domains = target_domains(args, translator)
     if args.from_label:
-        sources = of_domain(translator, sources, number_of(args.from_label, args.model, translator), report)
+        sources = sources_of_domain(
+            translator, sources, domain_of_label(args.from_label, args.model, translator), report
+        )
     folders = [f"domain_{k}/" for k in domains] if args.domain == ALL else [""]
     names = plan_names([source.name for source in sources], args.format or "png")
     sources = named_apart(sources, names)
     results = Results(args.out, folders, dict(zip(sources, names, strict=True)))
     order = in_reading_order(sources)
     work = work_on(args, results, order, references)
-    keep = files_of([*sources, *references])
     ours = results.ours(work)
-    results.claim(ours, keep, overwrite=args.overwrite)
+    results.claim(ours, [*sources, *references], overwrite=args.overwrite)
     place = place_for(work, results, ours)
     redraw = partial(
         translator.redraw,

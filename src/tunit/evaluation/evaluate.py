@@ -34,7 +34,7 @@ from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 from tunit.printing import numbered
 
-MOST_COMPARED = 10_000  # translations, of all classes together, from which the overall figures are computed
+MOST_TRANSLATIONS = 10_000  # of all classes together, from which the overall figures are computed
 ALL = -1  # the group of all pictures, if there are not two groups
 Say = Callable[[str], None]
 
@@ -103,11 +103,11 @@ def evaluate_model(
 def _kept(numbers: list[int], seed: int) -> list[Tensor]:
     """Which translations count for the figures of all together, (number,) booleans for each group of translations.
 
-    They are at most MOST_COMPARED, at random. They are chosen before translating, because the features of all
+    They are at most MOST_TRANSLATIONS, at random. They are chosen before translating, because the features of all
     translations of a large set do not fit the memory.
     """
     kept = torch.zeros(sum(numbers), dtype=torch.bool)
-    kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))[:MOST_COMPARED]] = True
+    kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))[:MOST_TRANSLATIONS]] = True
     return list(torch.split(kept, numbers))
 
 

@@ -23,7 +23,7 @@ from tunit.methods.inference import evenly_spread
 from tunit.methods.model_file import Model
 from tunit.training.run_folder import RunFolder
 
-AUTO = "auto"
+AUTO_LABELS = "auto"
 
 
 def pack_held(
@@ -31,7 +31,7 @@ def pack_held(
     folder: Path,
     settings: PackSettings,
     *,
-    labels: str = AUTO,
+    labels: str = AUTO_LABELS,
     label_column: str = LABEL_COLUMN,
 ) -> PackedPictures:
     """The pictures of `source` as squares, with labels if it has any.
@@ -41,9 +41,9 @@ def pack_held(
     table (also of one that was packed as shards), two or more folders of pictures. Raises DataError if a
     table lacks a label column other than "label".
     """
-    if labels not in (AUTO, *LABEL_MODES):
-        raise ConfigError(f"labels is {labels!r}: take one of {', '.join((AUTO, *LABEL_MODES))}")
-    if labels != AUTO:
+    if labels not in (AUTO_LABELS, *LABEL_MODES):
+        raise ConfigError(f"labels is {labels!r}: take one of {', '.join((AUTO_LABELS, *LABEL_MODES))}")
+    if labels != AUTO_LABELS:
         mode = labels
     elif settings.part is not None:
         mode = "folders" if LAYOUTS[settings.part.layout].has_classes else "none"

@@ -15,7 +15,7 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError
 from tunit.evaluation.evaluate import Say, evaluate_model
 from tunit.evaluation.labelled import (
-    AUTO,
+    AUTO_LABELS,
     check_there,
     labelled,
     pack_held,
@@ -67,7 +67,7 @@ def evaluate_run(
     source: str | Path,
     *,
     train: str | Path | None = None,
-    labels: str = AUTO,
+    labels: str = AUTO_LABELS,
     label_column: str = "label",
     picture_column: str = "",
     part: Part | None = None,

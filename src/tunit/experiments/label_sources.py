@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from tunit.clustering.partition import k_means
 from tunit.config import Config
@@ -81,4 +80,4 @@ def few_of(split: Split, share: float, seed: int, of_class: int = 0) -> dict[str
 
 def labelled_share(labels: dict[str, str], split: Split) -> float:
     """The share of training pictures that have a label."""
-    return float(torch.tensor([path in labels for path, _ in split.train]).float().mean())
+    return sum(path in labels for path, _ in split.train) / len(split.train)

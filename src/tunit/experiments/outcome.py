@@ -19,9 +19,9 @@ from tunit.experiments.summary import (
 )
 from tunit.experiments.table_page import render
 from tunit.files.atomic import writable, write_text
+from tunit.files.result_names import REPORT
 from tunit.printing import printable
 
-REPORT = "report.html"  # in a run: the page with the map of its styles
 PAPER_SETTING = "128 px, 200,000 steps of 32 pictures, Inception features (legacy pre-processing)"
 
 

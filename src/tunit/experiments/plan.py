@@ -67,15 +67,19 @@ class Plan:
     def _data_settings(self) -> DataConfig:
         return read_config(self.base).with_overrides(dict(self.overrides)).data
 
-    def pictures(self) -> Split:
-        """The training and the held-back pictures with their classes. Raises as `split_pictures` does."""
+    def split_of(self, table: Table) -> Split:
+        """The training and the held-back pictures of a table, with their classes.
+
+        Raises as `split_pictures` and `Split.of_classes` do; that one also prints which classes are not measured.
+        """
         data = self._data_settings()
-        return split_pictures(
+        split = split_pictures(
             self.data,
             self.held_back,
             label_column=data.label_column,
             picture_column=data.picture_column,
         )
+        return split.of_classes(self.classes, table.classes)
 
     def name_of(self, table: Table) -> str:
         """The name of the table's files and of its folder in `out`: a smoke test has its own."""

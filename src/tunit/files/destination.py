@@ -50,35 +50,35 @@ def check_apart(path: Path, flag: str = "--out") -> None:
                 )
 
 
-def check_file(path: Path, flag: str = "--out", keep: Iterable[Path | None] = ()) -> None:
+def check_file(path: Path, keep: Iterable[Path | None] = ()) -> None:
     """Check, as far as possible, that a file can be written at `path`. An older file may be there.
 
     keep: files that are never overwritten, such as the sources. The check leaves nothing on the disk, and makes no
     folders. Raises RunError with the reason.
     """
-    check_apart(path, flag)
-    there = _status(path, flag)
+    check_apart(path)
+    there = _status(path)
     for source in keep:
         if there is not None and source is not None and _is_same(source, there):
-            raise RunError(f"{path} is itself a source: give another {flag}")
+            raise RunError(f"{path} is itself a source: give another --out")
     if there is not None and stat.S_ISDIR(there.st_mode):
-        raise RunError(f"{path} is a folder: give the name of a file as {flag}")
+        raise RunError(f"{path} is a folder: give the name of a file as --out")
     if there is not None and not stat.S_ISREG(there.st_mode):
-        raise RunError(f"{path} is not an ordinary file, so it is not replaced: give another {flag}")
-    _check_place(path, path.parent, flag)
+        raise RunError(f"{path} is not an ordinary file, so it is not replaced: give another --out")
+    _check_place(path, path.parent)
 
 
-def check_earlier(path: Path, is_earlier: Callable[[Path], bool], what: str, flag: str = "--out") -> None:
+def check_earlier(path: Path, is_earlier: Callable[[Path], bool], what: str) -> None:
     """Raises RunError if a file is at `path` that the same command has not written: it may be one of the pictures.
 
     An empty file may be replaced. Call `check_file` first. is_earlier: whether a file has the content of an earlier
     result; OSError counts as no. what: what such a result is called, such as "a report of `tunit report`".
     """
-    there = _status(path, flag)
+    there = _status(path)
     with suppress(OSError):
         if there is None or not there.st_size or is_earlier(path):
             return
-    raise RunError(f"{path} exists already, and is not {what}: give another {flag}")
+    raise RunError(f"{path} exists already, and is not {what}: give another --out")
 
 
 def _is_same(source: Path, there: os.stat_result) -> bool:
@@ -101,7 +101,7 @@ def check_folder(path: Path, flag: str = "--out") -> None:
     _check_place(path, path, flag)
 
 
-def _status(path: Path, flag: str) -> os.stat_result | None:
+def _status(path: Path, flag: str = "--out") -> os.stat_result | None:
     """The status of what is at `path`, after links were followed; None if there is nothing."""
     try:
         return path.stat()
@@ -113,7 +113,7 @@ def _status(path: Path, flag: str) -> os.stat_result | None:
         raise _refused(path, error, flag) from None
 
 
-def _check_place(path: Path, folder: Path, flag: str) -> None:
+def _check_place(path: Path, folder: Path, flag: str = "--out") -> None:
     """Try to write into `folder`, or into the nearest folder above it that exists."""
     for above in (folder, *folder.parents):
         there = _status(above, flag)

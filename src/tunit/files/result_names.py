@@ -1,4 +1,4 @@
-"""The names of the files that `tunit domains` and `tunit export` write.
+"""The names of the files that `tunit domains`, `tunit export` and `tunit report` write.
 
 Code that looks for such files, such as the search for pictures or `tunit train --overwrite`, takes the names from
 here, too.
@@ -6,8 +6,8 @@ here, too.
 
 import re
 
-# The folders in a run into which the two commands write if the user names no other.
-DOMAINS, EXPORT = "domains", "export"
+# Where in a run the commands write if the user names no other place: two folders, and the page of `tunit report`.
+DOMAINS, EXPORT, REPORT = "domains", "export", "report.html"
 
 # ---- `tunit domains` ----
 

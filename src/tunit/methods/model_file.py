@@ -21,8 +21,8 @@ from tunit.networks.tensor_file import Kinds, check_kinds, read_tensors, write_t
 from tunit.printing import shown
 
 TENSORS, ABOUT = "model.safetensors", "model.json"
-DOMAINS = "domains.json"  # the names of labels and domains; only in a model folder made for others
-MODEL_FILES = TENSORS, ABOUT, DOMAINS  # tunit reads no other file of a model folder
+DOMAIN_NAMES = "domains.json"  # the names of labels and domains; only in a model folder made for others
+MODEL_FILES = TENSORS, ABOUT, DOMAIN_NAMES  # tunit reads no other file of a model folder
 FORMAT = 1
 
 

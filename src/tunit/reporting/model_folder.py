@@ -15,7 +15,7 @@ from tunit.files.reading import UnreadableError
 from tunit.files.result_names import THUMBNAIL, THUMBNAILS, thumbnail_of
 from tunit.methods.idle_settings import why_idle
 from tunit.methods.inference import evenly_spread, in_batches, redraw
-from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS, Model, load_model, save_model
+from tunit.methods.model_file import ABOUT, DOMAIN_NAMES, TENSORS, Model, load_model, save_model
 from tunit.methods.registry import method_of
 from tunit.pages.embedded import reduced
 from tunit.reporting.evaluation_file import evaluation_of
@@ -33,7 +33,7 @@ SHOWN = 4  # a thumbnail shows this many pictures of a domain, and this many red
 def files_of_folder(model: Model, *, pictures: bool) -> list[str]:
     """The files that `write_model_folder` may write, relative to the folder."""
     thumbnails = [thumbnail(k) for k in range(model.settings.domains)] if pictures else []
-    return [TENSORS, ABOUT, DOMAINS, CARD, *thumbnails]
+    return [TENSORS, ABOUT, DOMAIN_NAMES, CARD, *thumbnails]
 
 
 def write_model_folder(
@@ -63,7 +63,7 @@ def write_model_folder(
     names = [
         {"number": domain.number, "name": domain.name, "pictures": domain.pictures} for domain in domains
     ]
-    write_text(folder / DOMAINS, json.dumps({"labels": labels, "domains": names}, indent=2) + "\n")
+    write_text(folder / DOMAIN_NAMES, json.dumps({"labels": labels, "domains": names}, indent=2) + "\n")
     write_text(folder / CARD, card(_facts(RunFolder(run), model, name, licence, trained_on, labels, domains)))
     return len(drawn)
 

@@ -7,14 +7,13 @@ import torch
 from tunit.files.atomic import writable, write_text
 from tunit.files.destination import check_earlier, check_file
 from tunit.files.paths import expand_home
+from tunit.files.result_names import REPORT
 from tunit.given import given_seed
 from tunit.machine import choose_device
 from tunit.methods.model_file import load_model
 from tunit.reporting.contents import gather
 from tunit.reporting.page import is_report, render
 from tunit.training.run_folder import RunFolder, given_run
-
-NAME = "report.html"
 
 
 def write_report(
@@ -32,7 +31,7 @@ def write_report(
     other than an earlier report.
     """
     run = given_run(run)
-    path = expand_home(out) if out is not None else run / NAME
+    path = expand_home(out) if out is not None else run / REPORT
     evaluated = expand_home(figures) if figures is not None else None
     seed = given_seed(seed)
     model = load_model(run, choose_device(device))

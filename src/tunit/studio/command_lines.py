@@ -20,7 +20,9 @@ from tunit.methods.registry import method_of
 from tunit.printing import shown
 
 PRESETS = ("small", "default", "paper")  # the presets for users' own pictures
-MOST_STEPS = 10_000_000
+# The largest numbers that the studio takes for a new training.
+MOST_STEPS, MOST_DOMAINS, HIGHEST_SEED = 10_000_000, 1000, 2**31
+SMALLEST_SIZE, LARGEST_SIZE = 32, 1024  # pixels
 # The settings that change if a run is continued with labels. E is trained already, so it learns domains, and uses
 # neighbours, from the start, and at the paper's rate: a higher one would undo what E has learnt. Every step draws
 # from all pictures: steps with only labelled pictures would repeat these few until E knows them by heart
@@ -66,10 +68,13 @@ class NewTraining:
         if self.preset not in preset_names() and not Path(self.preset).is_absolute():
             raise ConfigError(f"preset is {shown(self.preset)}: take one of {', '.join(PRESETS)}")
         _check_between("steps", self.steps, 0, MOST_STEPS)
-        _check_between("domains", self.domains, 0, 1000)
-        _check_between("seed", self.seed, 0, 2**31)
-        if self.image_size and (self.image_size & (self.image_size - 1) or not 32 <= self.image_size <= 1024):
-            raise ConfigError(f"image size is {self.image_size}: take a power of two from 32 to 1024")
+        _check_between("domains", self.domains, 0, MOST_DOMAINS)
+        _check_between("seed", self.seed, 0, HIGHEST_SEED)
+        size = self.image_size
+        if size and (size & (size - 1) or not SMALLEST_SIZE <= size <= LARGEST_SIZE):
+            raise ConfigError(
+                f"image size is {size}: take a power of two from {SMALLEST_SIZE} to {LARGEST_SIZE}"
+            )
 
     def command(self) -> list[str]:
         """The words of the command."""
@@ -104,7 +109,7 @@ class FewLabels:
 
     def __post_init__(self) -> None:
         _check_between("steps", self.steps, 1, MOST_STEPS)
-        _check_between("domains", self.domains, 1, 1000)
+        _check_between("domains", self.domains, 1, MOST_DOMAINS)
 
     def command(self) -> list[str]:
         """The words of the command: all settings of the first run, except those that change with labels."""

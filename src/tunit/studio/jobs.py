@@ -133,7 +133,7 @@ def _has_begun(folder: RunFolder) -> bool:
     """
     try:
         started = (folder.path / STUDIO / JOB).stat().st_mtime_ns
-        return (folder.metrics).stat().st_mtime_ns > started
+        return folder.metrics.stat().st_mtime_ns > started
     except OSError:
         return False
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tunit.clustering.outliers import appearance, no_appearance, outlier_scores
+from tunit.clustering.outliers import appearance, appearance_width, outlier_scores
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import RunError, TunitError
 from tunit.failures import sentence_of
@@ -211,7 +211,7 @@ class _PartialOutput:
         self.domains = np.zeros(len(self.rows), np.int64)
         self.confidences = np.zeros(len(self.rows), np.float32)
         self.styles = torch.zeros(len(self.rows), model.settings.style_width)
-        self.appearances = np.zeros((len(self.rows), no_appearance().shape[1]), np.float32)
+        self.appearances = np.zeros((len(self.rows), appearance_width()), np.float32)
 
     def compute(self, some: Rows) -> None:
         """Add E's output for one batch of pictures."""

@@ -21,7 +21,7 @@ from tunit.pages.document import data_script
 from tunit.printing import escape, numbered, printable
 from tunit.studio.action_log import StaleError
 from tunit.studio.actions import Action
-from tunit.studio.command_lines import FewLabels, check_method, check_name, suggested_name
+from tunit.studio.command_lines import MOST_STEPS, FewLabels, check_method, check_name, suggested_name
 from tunit.studio.frame import page, why_not
 from tunit.studio.labels import EXAMPLES, LabelState, RunLabels
 from tunit.studio.library import Library
@@ -108,7 +108,7 @@ async def go_on(request: Request) -> Response:
     """Start a training from this run, with these labels."""
     form = await form_of(request)
     name = check_name(text_of(form, "name"))
-    steps = whole_of(text_of(form, "steps", str(STEPS)), "steps", 2, 10_000_000)
+    steps = whole_of(text_of(form, "steps", str(STEPS)), "steps", 2, MOST_STEPS)
 
     def work() -> Path:
         """Write the table and start the training, in a thread. Returns the folder of the new run."""

@@ -16,7 +16,16 @@ from tunit.errors import ConfigError, RunError
 from tunit.pages.document import data_script
 from tunit.printing import escape, numbered, printable
 from tunit.studio import jobs
-from tunit.studio.command_lines import PRESETS, NewTraining, check_name, resume_command
+from tunit.studio.command_lines import (
+    HIGHEST_SEED,
+    LARGEST_SIZE,
+    MOST_DOMAINS,
+    MOST_STEPS,
+    PRESETS,
+    NewTraining,
+    check_name,
+    resume_command,
+)
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
 from tunit.studio.frame import page
 from tunit.studio.new_places import free_place, never_began
@@ -31,7 +40,7 @@ from tunit.studio.training_folders import (
 )
 from tunit.studio.workspace import Run, Workspace
 
-MOST_COMPARED = 8  # runs in one chart: there are this many line colours
+MOST_IN_CHART = 8  # runs in one chart: there are this many line colours
 MOST_AT_ONCE = 4  # trainings that may run at the same time
 UNREAD = "unread"  # the state of a run of which nothing is read
 MOST_SAMPLES = 200  # how many sample grids of a run the page offers
@@ -52,11 +61,11 @@ def show(request: Request) -> Response:
         for address, name in folders_of(workspace)
     )
     presets = "".join(f'<option value="{name}">{_MEANING[name]}</option>' for name in PRESETS)
-    body = _BODY.format(folders=folders, presets=presets) + data_script("page-data", {"most": MOST_COMPARED})
+    body = _BODY.format(folders=folders, presets=presets) + data_script("page-data", {"most": MOST_IN_CHART})
     return page("Train", body, part="train", script="train.js")
 
 
-async def check_folder(request: Request) -> Response:
+async def look(request: Request) -> Response:
     """Check a folder by `tunit prepare`, and return what it printed."""
     form, workspace = await form_of(request), workspace_of(request)
     folder, preset = folder_at(workspace, text_of(form, "folder")), text_of(form, "preset", PRESETS[0])
@@ -85,10 +94,10 @@ async def start(request: Request) -> Response:
         folder,
         out,
         preset=text_of(form, "preset", PRESETS[0]),
-        steps=number("steps", 10_000_000),
-        domains=number("domains", 1000),
-        image_size=number("image_size", 1024),
-        seed=number("seed", 2**31),
+        steps=number("steps", MOST_STEPS),
+        domains=number("domains", MOST_DOMAINS),
+        image_size=number("image_size", LARGEST_SIZE),
+        seed=number("seed", HIGHEST_SEED),
     )
     if training.preset not in PRESETS:
         raise ConfigError(f"preset is {training.preset!r}: take one of {', '.join(PRESETS)}")
@@ -142,7 +151,7 @@ async def resume(request: Request) -> Response:
     """Resume a training, up to its length or to a new one."""
     form, run = await form_of(request), await run_in_threadpool(run_of, request)
     text = text_of(form, "steps").strip()
-    steps = whole_of(text, "steps", 1, 10_000_000) if text else 0
+    steps = whole_of(text, "steps", 1, MOST_STEPS) if text else 0
 
     def work() -> None:
         """Resume the training, in a thread."""
@@ -172,7 +181,7 @@ def runs(request: Request) -> Response:
     found = workspace.runs()
     chosen = set(request.query_params.getlist("run"))
     shown, left_out = [], []
-    for key in [run.key for run in found if run.key in chosen][:MOST_COMPARED]:
+    for key in [run.key for run in found if run.key in chosen][:MOST_IN_CHART]:
         try:
             shown.append(workspace.run(key))  # checks that none of its files lies elsewhere
         except RunError as error:  # or it has just been deleted: the other runs are shown
@@ -236,7 +245,7 @@ _BODY = """<h1>Train</h1>
 <label>Pictures <select name="folder" required>{folders}</select></label>
 <label>Preset <select name="preset">{presets}</select></label>
 <div class="tools"><button type="button" id="look">Look at the pictures</button></div>
-<div id="doctor" role="status"></div>
+<div id="findings" role="status"></div>
 <label>Name of the run <input name="name" required maxlength="60" autocomplete="off"></label>
 <label>Steps <input name="steps" inputmode="numeric" placeholder="as in the preset"
  aria-describedby="steps-hint"></label>
@@ -259,7 +268,7 @@ _BODY = """<h1>Train</h1>
 
 ROUTES = [
     Route("/train", show),
-    Route("/train/look", check_folder, methods=["POST"]),
+    Route("/train/look", look, methods=["POST"]),
     Route("/train/start", start, methods=["POST"]),
     Route("/train/runs", runs),
     Route("/runs/{run}/train/stop", stop, methods=["POST"]),

@@ -13,7 +13,7 @@ from tunit.files.destination import SIGNS_OF_A_RUN
 from tunit.files.paths import expand_home
 from tunit.files.reading import is_file
 from tunit.machine import choose_device
-from tunit.methods.model_file import ABOUT, DOMAINS, TENSORS
+from tunit.methods.model_file import ABOUT, DOMAIN_NAMES, TENSORS
 from tunit.training.run_folder import RunFolder
 
 # Runs are looked for at most this many folders below the given one: `tunit reproduce` makes OUT/TABLE/ROW/SEED/run.
@@ -24,8 +24,8 @@ _PLAIN = re.compile(r"[\w-][\w.-]{0,60}", re.ASCII)
 JOB = "studio/job.json"  # of a training that a studio has started
 # What the studio, and the code that it calls, reads in a run. None may be a link that leads out of the workspace.
 _READ = (
-    "config.toml", "run.json", "pictures.csv", "metrics.jsonl", ABOUT, TENSORS, "number_of_domains.json", DOMAINS,
-    "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",
+    "config.toml", "run.json", "pictures.csv", "metrics.jsonl", ABOUT, TENSORS, "number_of_domains.json",
+    DOMAIN_NAMES, "data", f"data/{INDEX}", "data/pictures.npy", "samples", "checkpoints", "evaluation", "studio",
     ".lock", JOB, "studio/stop.json", "studio/train.log", "studio/journal.jsonl", "studio/labels.csv",
     "studio/seen.safetensors",
 )  # fmt: skip

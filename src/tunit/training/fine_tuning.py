@@ -141,7 +141,7 @@ def write_beginning(
         taken = {key: value for key, value in found.items() if key in own and value.shape == own[key].shape}
         for key in taken:
             if f"{name.removesuffix('_average')}.{key}" in heads:
-                taken[key] = in_order(own[key], found[key], rows)
+                taken[key] = with_rows_of(own[key], found[key], rows)
         network.load_state_dict(own | taken)
         fresh |= {f"{name}.{key}" for key in own.keys() - taken.keys()}
     if adopt is not None:
@@ -187,7 +187,7 @@ def label_heads(config: Config) -> set[str]:
     return found
 
 
-def in_order(own: Tensor, found: Tensor, rows: list[int]) -> Tensor:
+def with_rows_of(own: Tensor, found: Tensor, rows: list[int]) -> Tensor:
     """`own`, with the rows of `found` that `rows` names; -1 keeps the own row."""
     values = own.clone()
     for label, row in enumerate(rows):

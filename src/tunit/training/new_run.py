@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tunit.errors import RunError
 from tunit.files.atomic import LockedError, clear_leftovers, lock, owner_of, writable, write_text
-from tunit.files.result_names import DOMAINS, EXPORT, KEPT, RUNTIME, TABLE, THUMBNAILS
+from tunit.files.result_names import DOMAINS, EXPORT, KEPT, REPORT, RUNTIME, TABLE, THUMBNAILS
 from tunit.printing import remark
 from tunit.training.results_inside import domains_in, export_in, is_left_behind, is_own_folder
 from tunit.training.run_folder import BEST, EVALUATED, EVALUATION, HIDDEN, LOCK, NEW, WRITTEN, RunFolder
@@ -185,7 +185,7 @@ def kept_beside(run: RunFolder) -> list[Path]:
 def _parts(run: RunFolder) -> list[Path]:
     """The files and folders that a run consists of, with its report, and the results of commands about its model."""
     parts = [path for path in run.path.iterdir() if path.name in WRITTEN] if run.path.is_dir() else []
-    parts = [path for path in parts if path.name != "report.html" or path.is_file()]
+    parts = [path for path in parts if path.name != REPORT or path.is_file()]
     evaluation = run.path / EVALUATION
     if is_own_folder(evaluation):
         parts += [p for p in evaluation.iterdir() if p.name in EVALUATED or p.suffix == ".safetensors"]

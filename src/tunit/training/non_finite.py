@@ -107,8 +107,8 @@ def keep_batch(training: Training, error: NonFiniteError) -> Path:
     step = error.step - 1
     state, config = training.state, training.config
     held = training.newest
-    newest = state.step if error.step_not_taken else state.step - 1
-    if held is None or step != newest:
+    step_of_held = state.step if error.step_not_taken else state.step - 1
+    if held is None or step != step_of_held:
         with without_process_group():
             held = draw(training, step, training.window.cursors_at(error.step))
         x, x_plus = held[0].x, held[0].x_plus

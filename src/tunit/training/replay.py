@@ -54,19 +54,19 @@ def replay(file: Path) -> bool:
     x, x_plus = tensors["x"].to(device), tensors["x_plus"].to(device)
     batch = make_batch(x, x_plus, tensors["y"], tensors.get("index"))
     show(f"step {step} of {run.path}, reached from step {begun}: {about.get('what')}")
-    found = True
+    is_finite = False
     try:
         one_step(training, (batch, to_device(tensors["permutation"], device)))
         training.window.check(None)
-        found = False
+        is_finite = True
     except NonFiniteError as error:
         show(f"repeated: {error.what}")
     for name, value in training.window.latest().items():
         if not name.startswith("speed/"):
             show(f"  {name} {value:.6g}")
-    if not found:
+    if is_finite:
         show("repeated: every loss and gradient is finite")
-    return found
+    return not is_finite
 
 
 def _noted(about: Record) -> tuple[int, int, dict[str, int]]:

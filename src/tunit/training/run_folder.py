@@ -24,8 +24,9 @@ from tunit.files.atomic import write_text
 from tunit.files.destination import OF_A_RUN, STUDIO
 from tunit.files.paths import absolute, expand_home
 from tunit.files.reading import Record, UnreadableError, is_file, read_json, read_table
+from tunit.files.result_names import REPORT
 from tunit.methods.feature_cue import CUE_HASH, hash_of_cue
-from tunit.methods.model_file import DOMAINS, TENSORS
+from tunit.methods.model_file import DOMAIN_NAMES, TENSORS
 from tunit.training.resources import machine_and_versions
 
 LARGEST_ABOUT = 1 << 22  # bytes of run.json; the command in it may be long
@@ -37,7 +38,7 @@ LOCK, NEW = ".lock", ".new"
 HIDDEN = {LOCK, NEW, STUDIO}
 # Everything else that is written into a run without being asked for another place: by a training, by `tunit report`,
 # and, in a folder of its own, by evaluations (these also write files of features, EVALUATION/*.safetensors).
-WRITTEN = (OF_A_RUN - HIDDEN) | {"report.html"}
+WRITTEN = (OF_A_RUN - HIDDEN) | {REPORT}
 BEST = "best"  # a folder with a model that `tunit translate` and other commands accept like a run
 EVALUATION, EVALUATED = "evaluation", {"evaluation.json", "features", "held", "train"}
 
@@ -205,7 +206,7 @@ def label_names(folder: Path) -> list[str]:
     except UnreadableError:
         pass
     try:
-        return Record(read_json(folder / DOMAINS, LARGEST_ABOUT)).texts("labels")
+        return Record(read_json(folder / DOMAIN_NAMES, LARGEST_ABOUT)).texts("labels")
     except UnreadableError:
         return []
 

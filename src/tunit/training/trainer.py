@@ -244,7 +244,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     a GPU, a later check raises it. Raises TrainingError if the step does not fit the memory, or the run was moved.
     """
     config, state, step = training.config, training.state, training.state.step
-    method, between = method_of(config), (state, training.batches, training.pictures, config)
+    method = method_of(config)
     training.complete = True  # the step before, or, after a rollback, that of the checkpoint
     before_step(training)
     size, phase, cursors = batch_size_at(step, config), phase_at(step, config), dict(state.cursors)
@@ -272,7 +272,7 @@ def one_step(training: Training, given: tuple[Batch, Tensor] | None = None) -> N
     elif state.step == config.schedule.guide_only_until:  # the method may now decide the final domains
         check_finite(training)
     if method.after_step:
-        method.after_step(*between)
+        method.after_step(state, training.batches, training.pictures, config)
     training.complete = True
     training.config = with_found_domains(config, state)
     losses = training.window.latest() if training.display.wants_losses() else None

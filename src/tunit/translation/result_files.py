@@ -5,7 +5,7 @@ import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 from PIL import Image, features
@@ -16,6 +16,9 @@ from tunit.errors import DataError
 from tunit.files.atomic import RESULTS, reason_of, replacing
 from tunit.files.destination import check_folder
 from tunit.printing import printable
+
+if TYPE_CHECKING:
+    from tunit.data.finding.found import PictureSource
 
 FORMATS = ("png", "jpg", "webp", "keep")
 _LOSSY: dict[str, Any] = {"quality": 95}
@@ -76,6 +79,18 @@ def check_names(
             raise DataError(f"{printable(str(folder / name))} is a folder: give another --out")
         if os.path.realpath(folder / name) in kept:
             raise DataError(f"{printable(str(folder / name))} is itself a source: give another --out")
+
+
+def check_names_in_store(
+    place: str, there: Iterable[str], *, overwrite: bool, keep: "Iterable[PictureSource]" = ()
+) -> None:
+    """As `check_names`, for the files of these names that exist already in a store. place: the URL of the folder."""
+    there = sorted(there)
+    refuse_existing(place, [] if overwrite else there)
+    kept = {getattr(picture.content, "url", None) for picture in keep}
+    for name in there:
+        if f"{place}/{name}" in kept:
+            raise DataError(f"{printable(place)}/{printable(name)} is itself a source: give another --out")
 
 
 def refuse_existing(place: str, names: Sequence[str]) -> None:

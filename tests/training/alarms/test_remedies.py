@@ -22,7 +22,13 @@ RUNS = {
     "tunit, swapped assignments": tiny_config(clustering_objective="swapped-assignments"),
     "tunit, E alone to the end": tiny_config(guide_only_until=12),
     "tunit, weights and rates of 0": tiny_config(
-        r1_weight=0, reconstruction_weight=0, guide_style_weight=0, adversarial_weight=0, guide_rate=0
+        r1_weight=0,
+        reconstruction_weight=0,
+        guide_style_weight=0,
+        adversarial_weight=0,
+        guide_rate=0,
+        generator_rate=0,
+        discriminator_rate=0,
     ),
     "tunit, three processes": tiny_config(processes=3, batch_size=6),
     "tunit, supervised": tiny_config("table1-b", guide_only_until=0),

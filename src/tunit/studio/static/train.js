@@ -220,13 +220,13 @@ async function refresh(request = json) {
 at("look").onclick = async () => {
   const form = new FormData(at("order"));
   at("look").disabled = true;
-  at("doctor").replaceChildren(element("p", { class: "fine", text: "Looking at every picture ..." }));
+  at("findings").replaceChildren(element("p", { class: "fine", text: "Looking at every picture ..." }));
   notice("");
   try {
     const { good, lines } = await post("/train/look", { folder: form.get("folder"), preset: form.get("preset") });
-    at("doctor").replaceChildren(...lines.map((text) => element("p", { class: good ? "fine" : "notice", text })));
+    at("findings").replaceChildren(...lines.map((text) => element("p", { class: good ? "fine" : "notice", text })));
   } catch {
-    at("doctor").replaceChildren();
+    at("findings").replaceChildren();
   } finally {
     at("look").disabled = false;
   }

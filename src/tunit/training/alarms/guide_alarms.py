@@ -34,7 +34,7 @@ ALIKE, STILL_ALIKE, APART = 0.5, 0.4, 0.2
 # A new domain head is not sure at first, on purpose (methods/final_domains.py), so domains overlap until E has learnt
 # with it for this many steps.
 STEPS_WITH_NEW_HEAD = 100
-MOST_COMPARED = 200  # overlaps are computed only if there are at most this many domains
+MOST_DOMAINS_COMPARED = 200  # overlaps are computed only if there are at most this many domains
 
 # Mutual information that does not change, as shares of its largest possible value: the alarm begins below
 # NEAR_CHANCE, if all changes are smaller than MOVED, and ends at AWAY_AGAIN.

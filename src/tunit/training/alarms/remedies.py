@@ -14,8 +14,6 @@ from tunit.printing import listed
 
 MOST_OPTIONS = 3  # at most this many options in a sentence; the options that helped most come first
 LARGE_BATCH = 128
-# An option that nobody can take: a value below 0.
-LESS_THAN_NOTHING = re.compile(r"^a (?:lower|smaller) .*\(now 0\)")
 # In an option: a flag and, unless "(now ...)" follows, its value.
 FLAG = re.compile(r"--([a-z][a-z0-9-]*)(?: ([\w.]+))?")
 
@@ -78,9 +76,10 @@ def _against_collapse(run: _Run) -> str:
         )
         if wanted
     ]
+    flag, rate = _rate(config)
     options = [
         *_usable(run, *options)[:MOST_OPTIONS],
-        *_usable(run, f"another {_rate(config)}", _longer_alone(config)),
+        *_usable(run, f"another {flag} (now {rate:g})", _longer_alone(config)),
     ]
     advice = "; if all pictures are of one kind, with --domains 1"
     if config.networks.domains != AUTO:
@@ -99,10 +98,10 @@ def _against_twins(run: _Run) -> str:
 
 
 def _against_chance(run: _Run) -> str:
-    config = run.config
+    flag, rate = _rate(run.config)
     options = _usable(
         run,
-        f"another {_rate(config)} (5e-4 to 2e-3 is good for small networks)",
+        f"another {flag} (now {rate:g}) (5e-4 to 2e-3 is good for small networks)",
         "another --temperature",
     )
     return f"check that the pictures do differ, then try a new run with {_listed(options)}"
@@ -110,10 +109,11 @@ def _against_chance(run: _Run) -> str:
 
 def _against_growth(run: _Run) -> str:
     config = run.config
+    flag, rate = _rate(config)
     options = _usable(
         run,
         "--normalise-style true --temperature 0.1",
-        f"a lower {_rate(config)}",
+        *_less(f"a lower {flag}", rate),
         *(["a lower --guide-style-weight"] if config.losses.guide_style_weight else []),
     )
     return f"try a new run with {_listed(options)}"
@@ -143,7 +143,7 @@ def _against_lost_domains(run: _Run) -> str:
     options = _usable(
         run,
         f"a larger --found-domains-weight (now {config.losses.found_domains_weight:g})",
-        f"a lower --joint-guide-rate (now {settings.joint_guide_rate or settings.guide_rate:g})",
+        *_less("a lower --joint-guide-rate", settings.joint_guide_rate or settings.guide_rate),
         *([f"a larger --batch-size (now {settings.batch_size})"] if run.may_have_larger_batch else []),
     )
     return f"try a new run with {_listed(options)}; checkpoints from before still have the domain"
@@ -154,7 +154,7 @@ def _against_one_output(run: _Run) -> str:
     options = _usable(
         run,
         *(["--joint-warm-up 100"] if config.optimisers.joint_warm_up == 0 else []),
-        f"a lower --generator-rate (now {config.optimisers.generator_rate:g})",
+        *_less("a lower --generator-rate", config.optimisers.generator_rate),
         f"a larger --reconstruction-weight (now {config.losses.reconstruction_weight:g})",
     )
     return f"if it lasts, try a new run with {_listed(options)}"
@@ -165,7 +165,7 @@ def _against_ignored_references(run: _Run) -> str:
     losses = config.losses
     options = _usable(
         run,
-        f"a smaller --reconstruction-weight (now {losses.reconstruction_weight:g})",
+        *_less("a smaller --reconstruction-weight", losses.reconstruction_weight),
         f"a larger --generator-style-weight (now {losses.generator_style_weight:g})",
         _longer_alone(config),
     )
@@ -176,7 +176,7 @@ def _against_a_strong_discriminator(run: _Run) -> str:
     config = run.config
     options = _usable(
         run,
-        f"a lower --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
+        *_less("a lower --discriminator-rate", config.optimisers.discriminator_rate),
         f"a larger --r1-weight (now {_weight_of_r1(config)})",
         "more pictures",
     )
@@ -188,7 +188,7 @@ def _against_a_constant_discriminator(run: _Run) -> str:
     options = _usable(
         run,
         f"a higher --discriminator-rate (now {config.optimisers.discriminator_rate:g})",
-        f"a smaller --r1-weight (now {_weight_of_r1(config)})",
+        *([f"a smaller --r1-weight (now {_weight_of_r1(config)})"] if weight_of_r1(config) else []),
         *(["a larger --adversarial-weight (now 0)"] if config.losses.adversarial_weight == 0 else []),
     )
     return f"try a new run with {_listed(options)}"
@@ -203,7 +203,7 @@ def _against_drowned_gradients(run: _Run) -> str:
         f"a larger --joint-guide-factor (now {losses.joint_guide_factor:g})",
         f"a larger --labelled-guide-factor (now {losses.labelled_guide_factor:g})",
         *([f"a larger --found-domains-weight (now {losses.found_domains_weight:g})"] if kept else []),
-        f"a smaller --reconstruction-weight (now {losses.reconstruction_weight:g})",
+        *_less("a smaller --reconstruction-weight", losses.reconstruction_weight),
     )
     return f"try a new run with {_listed(options)}"
 
@@ -223,8 +223,6 @@ def _usable(run: _Run, *options: str) -> list[str]:
 
 def _is_usable(run: _Run, option: str) -> bool:
     """Whether each flag in an option can be used; "--flag value" is tried with this value."""
-    if LESS_THAN_NOTHING.search(option):
-        return False
     config = run.config
     given = {flag.replace("-", "_"): value for flag, value in FLAG.findall(option)}
     if "guide_only_until" in given and not method_of(config).trains_guide_first:
@@ -250,11 +248,17 @@ def _longer_alone(config: Config) -> str:
     return longer if schedule.guide_only_until < schedule.steps else f"more --steps, with {longer}"
 
 
-def _rate(config: Config) -> str:
+def _rate(config: Config) -> tuple[str, float]:
+    """The learning rate with which E trains alone: its flag and its value."""
     settings = config.optimisers
     if settings.guide_only_rate and config.schedule.guide_only_until:
-        return f"--guide-only-rate (now {settings.guide_only_rate:g})"
-    return f"--guide-rate (now {settings.guide_rate:g})"
+        return "--guide-only-rate", settings.guide_only_rate
+    return "--guide-rate", settings.guide_rate
+
+
+def _less(option: str, value: float) -> list[str]:
+    """An option to lower a setting, such as "a lower --guide-rate"; none if it is 0 now: nobody can take less."""
+    return [f"{option} (now {value:g})"] if value else []
 
 
 def _listed(items: list[str]) -> str:

@@ -34,7 +34,7 @@ from tunit.training.alarms.guide_alarms import (
     JUDGES_OF_LOSSES,
     JUDGES_OF_OUTPUT,
     JUDGES_OF_TRANSLATIONS,
-    MOST_COMPARED,
+    MOST_DOMAINS_COMPARED,
     PICTURES_EACH,
     SHORT,
     Alarm,
@@ -181,10 +181,10 @@ class Watch:
 def looked_at(domains: int) -> int:
     """For how many pictures E's output is computed: enough to tell a small domain from an empty one.
 
-    Not more than for MOST_COMPARED domains: looks would become rare, because all of them together may take only
-    SHARE_OF_TIME, and the one when G and D begin would take long.
+    Not more than for MOST_DOMAINS_COMPARED domains: looks would become rare, because all of them together may take
+    only SHARE_OF_TIME, and the one when G and D begin would take long.
     """
-    return max(LOOKED_AT, PICTURES_EACH * min(domains, MOST_COMPARED))
+    return max(LOOKED_AT, PICTURES_EACH * min(domains, MOST_DOMAINS_COMPARED))
 
 
 def _e_had_time(step: int, outline: TrainingOutline, knows_domains: bool) -> bool:
@@ -222,7 +222,7 @@ def output_summary(
     return OutputSummary(
         state.step,
         torch.bincount(p.argmax(1), minlength=domains).tolist(),
-        shared_probability(p).cpu() if domains <= MOST_COMPARED else None,
+        shared_probability(p).cpu() if domains <= MOST_DOMAINS_COMPARED else None,
         torch.cat([part.style for part in parts]).float().norm(dim=1).mean().item(),
     )
 
