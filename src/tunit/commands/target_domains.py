@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunit.commands.picture_arguments import in_reading_order
-from tunit.printing import remark
+from tunit.printing import numbered, remark
 
 if TYPE_CHECKING:
     from tunit.data.finding.found import PictureSource
@@ -82,5 +82,7 @@ def sources_of_domain(
             "--from-label to translate all sources"
         )
     if others:
-        remark(f"{others} of {len(sources)} sources have other labels and are not translated")
+        remark(
+            f"left out, because E assigns them other labels: {others:,} of {numbered(len(sources), 'source')}"
+        )
     return [source for source in sources if source in kept]
