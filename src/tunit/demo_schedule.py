@@ -23,7 +23,7 @@ from tunit.training.schedule import batch_size_at, first_step_with_domains, phas
 # the pictures and getting ready, REPORT_SECONDS for measuring and the report, and the rest is for training.
 PLANNED_SHARE = 0.96
 DRAWING_SECONDS = 20.0
-REPORT_SECONDS = 40.0
+REPORT_SECONDS = 20.0
 FEWEST_JOINT_STEPS = 100
 TIMED = 16  # steps whose median time the schedule is planned with
 # A few steps do not tell the speed of a whole training, so the steps after this share of it are planned again.
