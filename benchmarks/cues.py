@@ -20,7 +20,7 @@ import numpy as np
 from machine import write
 from tunit.clustering.colours import settings_by_colours
 from tunit.clustering.graph import GRAPH_NEIGHBOURS, distances_from_separate_groups
-from tunit.clustering.measures import Comparison, reduced_cues
+from tunit.clustering.measures import MeasureComparison, reduced_cues
 from tunit.clustering.neighbours import find_neighbours
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
@@ -35,7 +35,7 @@ def measured(folder: Path, size: int, known: bool) -> dict[str, Any]:
         images, classes = np.array(pictures.images), np.array(pictures.labels)
     groups = [min(int(classes.max()) + 1, MOST_GROUPS)] if known else NUMBERS
     cues = reduced_cues(images)
-    compared, rows = Comparison(cues, groups), {}
+    compared, rows = MeasureComparison(cues, groups), {}
     for names in [*([name] for name in cues), *map(list, combinations(cues, 2))]:
         neighbours = find_neighbours([cues[name] for name in names], GRAPH_NEIGHBOURS)
         same = classes[neighbours[:, :NEAREST].numpy()] == classes[:, None]

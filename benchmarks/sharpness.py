@@ -30,7 +30,8 @@ from tunit.data.creatures.picture_set import draw_all, sample_creatures
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
-from tunit.demo import FEWEST_AVERAGED, MOST_AVERAGED, PICTURES, TEST_PAIRS, TEST_SEED
+from tunit.demo import PICTURES, TEST_PAIRS, TEST_SEED
+from tunit.demo_schedule import FEWEST_AVERAGED, MOST_AVERAGED
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import Labelled, evaluate_model
 from tunit.evaluation.truth import make_truth_test, translation_error

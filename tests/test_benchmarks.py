@@ -1,5 +1,7 @@
 """Benchmarks that no other test runs are run here at tiny sizes, without checking their figures."""
 
+import ast
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -8,6 +10,23 @@ import pytest
 from tiny_run import write_pictures
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def imported_names(script: Path) -> list[str]:
+    """All that a script imports from tunit, such as tunit.demo.PICTURES, also inside of functions."""
+    return [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(script.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tunit"
+        for alias in node.names
+    ]
+
+
+@pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("*.py")), ids=lambda script: script.name)
+def test_what_benchmarks_import_from_tunit_exists(script):
+    """No test runs most of them, so a name that was changed in tunit would be noticed only by their users."""
+    for name in imported_names(script):
+        pkgutil.resolve_name(name)
 
 
 @pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the installed package has no benchmarks")
