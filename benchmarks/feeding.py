@@ -52,7 +52,7 @@ def main() -> None:
         for step in range(repeats + 1):  # alternating; the first round is to warm up
             for name, batches in sources.items():
                 if name == "streamed, not ahead":
-                    batches._guess = None
+                    batches._guesses.clear()
                 seconds[name].append(
                     seconds_of(lambda b=batches, n=name, i=step: b.draw(i, args.batch, cursors[n]))
                 )
