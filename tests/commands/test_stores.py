@@ -127,8 +127,14 @@ def test_a_source_or_a_reference_in_a_store_is_never_replaced(folder, url, capsy
     assert "0/2.png is itself a source" in capsys.readouterr().err
     assert run("domains", folder, f"{url}/0/overview.png", f"{url}/0", "--overwrite") == 2
     assert "0/overview.png is itself a source" in capsys.readouterr().err
-    assert run("translate", folder, url, url, *words) == 2
-    assert "lie inside" in capsys.readouterr().err
+    other_name = url.replace("s3://", "s3a://")  # the same store
+    assert run("translate", folder, f"{url}/0/0.png", f"{other_name}/0", *words) == 2
+    assert "0/0.png is itself a source" in capsys.readouterr().err
+    assert run("domains", folder, f"{url}/0/overview.png", f"{other_name}/0", "--overwrite") == 2
+    assert "0/overview.png is itself a source" in capsys.readouterr().err
+    for out in (url, other_name):
+        assert run("translate", folder, url, out, *words) == 2
+        assert "lie inside" in capsys.readouterr().err
     assert stored(url) == before
 
 

@@ -151,7 +151,9 @@ def _outside(
 ) -> "list[PictureSource]":
     """The pictures except those in `out`, results of an earlier call, if `out` is inside the folder `source`."""
     if isinstance(out, str) and isinstance(source, str):
-        folder, _, inside = (out.rstrip("/") + "/").partition(source.rstrip("/") + "/")
+        from tunit.data.finding.stores import address_of
+
+        folder, _, inside = f"{address_of(out)}/".partition(f"{address_of(source)}/")
         return pictures if folder else [p for p in pictures if not p.name.startswith(inside)]
     if not isinstance(out, Path) or not isinstance(source, Path) or not source.is_dir():
         return pictures

@@ -12,6 +12,7 @@ from PIL import Image, features
 
 from tunit.data.decoding.decode import PictureError
 from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of, tidy
+from tunit.data.finding.stores import address_of
 from tunit.errors import DataError
 from tunit.files.atomic import RESULTS, reason_of, replacing
 from tunit.files.destination import check_folder
@@ -87,9 +88,9 @@ def check_names_in_store(
     """As `check_names`, for the files of these names that exist already in a store. place: the URL of the folder."""
     there = sorted(there)
     refuse_existing(place, [] if overwrite else there)
-    kept = {getattr(picture.content, "url", None) for picture in keep}
+    kept, address = {getattr(picture.content, "url", None) for picture in keep}, address_of(place)
     for name in there:
-        if f"{place}/{name}" in kept:
+        if f"{address}/{name}" in kept:
             raise DataError(f"{printable(place)}/{printable(name)} is itself a source: give another --out")
 
 

@@ -120,6 +120,15 @@ def open_store(url: str) -> tuple[Any, str]:
     return store, str(root)
 
 
+def address_of(url: str) -> str:
+    """A URL as stores write those of the files that they list: s3://bucket/x for s3a://bucket/x/, for example.
+
+    Compare URLs only in this form. Raises ConfigError or DataError.
+    """
+    store, root = open_store(url)
+    return str(store.unstrip_protocol(root.rstrip("/")))
+
+
 @contextmanager
 def as_store_error(what: str, remedy: str = CHECK) -> Iterator[None]:
     """Inside the block, any error of a store or folder becomes a StoreError of one sentence, because each store has
