@@ -31,7 +31,7 @@ from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import PackedPictures
 from tunit.demo import PICTURES, TEST_PAIRS, TEST_SEED
-from tunit.demo_schedule import FEWEST_AVERAGED, MOST_AVERAGED
+from tunit.demo_schedule import average_decay
 from tunit.evaluation.clusters import clustering_accuracy
 from tunit.evaluation.evaluate import Labelled, evaluate_model
 from tunit.evaluation.truth import make_truth_test, translation_error
@@ -67,8 +67,7 @@ def with_steps(config: Config, alone: int, joint: int, as_in_demo: bool) -> Conf
     """E alone for this many steps, then `joint` joint steps; the averages have the demo's decay."""
     steps = {"steps": alone + joint, "guide_only_until": alone, "average_from": alone + 10}
     if as_in_demo:
-        averaged = min(max(joint / 4, FEWEST_AVERAGED), MOST_AVERAGED)
-        steps |= {"average_decay": 1 - 1 / averaged}
+        steps |= {"average_decay": average_decay(joint)}
     return config.with_overrides(steps).resolved_schedule()
 
 

@@ -39,10 +39,8 @@ def planned_seconds(minutes: float) -> float:
 
 
 def fitting_schedule(config: Config, seconds: float) -> Config:
-    """The config with as many steps as fit into about `seconds` on this machine, measured on a temporary state.
-
-    The EMAs then average over a quarter of the joint steps, but at least 100 and at most 200: long runs gain from
-    longer EMAs, but in short runs these would still contain the initial weights.
+    """The config with as many steps as fit into about `seconds` on this machine, measured on a temporary state, and
+    with their `average_decay`.
     """
     guide_only = steps_without_generator(config)
     # E's steps take longer once it learns domains, too.
@@ -51,8 +49,16 @@ def fitting_schedule(config: Config, seconds: float) -> Config:
         (end - first) * _seconds_per_step(config, first) for first, end in pairwise(parts) if first < end
     )
     joint = max(int(left / _seconds_per_step(config, guide_only)), FEWEST_JOINT_STEPS)
-    averaged = min(max(joint / 4, FEWEST_AVERAGED), MOST_AVERAGED)
-    return config.with_overrides({"steps": guide_only + joint, "average_decay": 1 - 1 / averaged})
+    return config.with_overrides({"steps": guide_only + joint, "average_decay": average_decay(joint)})
+
+
+def average_decay(joint: int) -> float:
+    """The decay of the EMAs for a number of joint steps.
+
+    They average over a quarter of these steps, but at least FEWEST_AVERAGED and at most MOST_AVERAGED: long runs gain
+    from longer EMAs, but in short runs these would still contain the initial weights.
+    """
+    return 1 - 1 / min(max(joint / 4, FEWEST_AVERAGED), MOST_AVERAGED)
 
 
 def steps_without_generator(config: Config) -> int:
