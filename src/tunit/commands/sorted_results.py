@@ -43,7 +43,7 @@ class SortedResults:
         if isinstance(self._out, Path):
             keep = [*files_of(pictures), *([source] if isinstance(source, Path) else [])]
             check_names(self._out, names, overwrite=overwrite, keep=keep)
-        elif pictures or not overwrite:
+        elif pictures or not overwrite:  # otherwise nothing would be refused, and a store need not be listed
             there = self._place.names() & set(names)
             check_names_in_store(self._place.where, there, overwrite=overwrite, keep=pictures)
 
