@@ -41,7 +41,7 @@ class Bench:
     def ours(self, phase: Phase) -> None:
         if self.state is None:
             self.state = new_state(self.config, self.device)
-            if self.config.run.compile:
+            if self.config.run.compile and TUNIT.compiled_parts:
                 parts, graphs = TUNIT.compiled_parts(self.state.networks), self.config.run.cuda_graphs
                 compile_parts(parts, self.device, graphs=graphs)
         begin_step(self.config)
@@ -73,4 +73,4 @@ class Bench:
 def flops_of(function: Callable[[Phase], None], phase: Phase, pictures: int) -> float:
     with CountFlops() as count:
         function(phase)
-    return round(count.total / pictures / 1e9, 2)
+    return float(round(count.total / pictures / 1e9, 2))

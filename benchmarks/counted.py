@@ -75,7 +75,7 @@ class Count(TorchDispatchMode):
     """Launches and bytes by operator, operations by type."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.launches, self.bytes, self.operations = Counter[str](), Counter[str](), Counter[str]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

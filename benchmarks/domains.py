@@ -36,12 +36,13 @@ from tunit.methods.final_domains import GuideOutput, outputs_of
 from tunit.methods.inference import for_whole_pictures, guidance_over, in_batches, some_whole_pictures
 from tunit.training.alarms.watch import Watch
 from tunit.training.from_pictures import suited_to_pictures
+from tunit.training.in_progress import Training
 from tunit.training.logs.log import ProgressDisplay
 from tunit.training.logs.speed import StepFlops
 from tunit.training.logs.window import LossWindow
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
-from tunit.training.trainer import Training, make_ready, one_step
+from tunit.training.trainer import make_ready, one_step
 
 SETS = ("grocery10", "gtsrb10")  # used if no folders are given
 MEASUREMENTS = 5  # how often the domains are measured, at equal intervals
@@ -229,8 +230,8 @@ def main() -> None:
     if args.quick:
         args.seconds, args.seeds, args.name = 5, 1, f"{args.name}-quick"
     baselines = {Path(folder).name: trivial_baselines(folder) for folder in args.folders}
-    for name, rows in baselines.items():
-        print(name, {baseline: round(row["accuracy"], 3) for baseline, row in rows.items()}, flush=True)
+    for name, figures in baselines.items():
+        print(name, {baseline: round(row["accuracy"], 3) for baseline, row in figures.items()}, flush=True)
     todo = [
         (preset, folder, seed, args.seconds)
         for seed in range(args.first_seed, args.first_seed + args.seeds)

@@ -9,6 +9,7 @@ is in the system's file cache, as after the first epoch if there is enough memor
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,14 +54,11 @@ def main() -> None:
             for name, batches in sources.items():
                 if name == "streamed, not ahead":
                     batches._guesses.clear()
-                seconds[name].append(
-                    seconds_of(lambda b=batches, n=name, i=step: b.draw(i, args.batch, cursors[n]))
-                )
+                seconds[name].append(seconds_of(partial(batches.draw, step, args.batch, cursors[name])))
                 time.sleep(args.step)
             drawn = torch_generator(0, "views", step)
-            seconds["augmentation alone"].append(
-                seconds_of(lambda g=drawn: two_views(still, AugmentConfig(), g))
-            )
+            augment = partial(two_views, still, AugmentConfig(), drawn)
+            seconds["augmentation alone"].append(seconds_of(augment))
     result = {
         "pictures": args.pictures,
         "size": args.size,

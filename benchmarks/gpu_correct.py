@@ -201,7 +201,7 @@ def compiled(setting: Setting, report: Report) -> None:
     ends = []
     for one in (config, fast):
         state = state_on(one, setting.device, torch.float32)
-        if one is fast:
+        if one is fast and TUNIT.compiled_parts:
             compile_parts(TUNIT.compiled_parts(state.networks), setting.device, graphs=graphs)
         found = []
         for seed in (0, 0, *range(BATCHES)):

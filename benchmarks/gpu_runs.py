@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
 
 from gpu_report import NARROW, Report, Setting
 from gpu_state import WEIGHTS, state_on, steps, weight_errors
@@ -35,8 +36,7 @@ def training(setting: Setting, report: Report) -> None:
             "samples": len(list((run / "samples").glob("step_*.png"))),
             "device": str(state.queue.device),
         }
-    expected = dict.fromkeys(("step", "checkpoints", "samples"), 2 * HALF)
-    expected |= {"device": str(setting.device)}
+    expected = dict.fromkeys(("step", "checkpoints", "samples"), 2 * HALF) | {"device": str(setting.device)}
     report.row("a training with a checkpoint and samples at every step", found == expected, found, expected)
 
 
@@ -74,7 +74,7 @@ def two_processes(setting: Setting, report: Report) -> None:
     for backend in ("gloo",) if setting.device.type == "cpu" else ("cpu:gloo,cuda:nccl", "gloo"):
         with tempfile.TemporaryDirectory() as folder:
             arguments = folder, backend, config, str(setting.device)
-            context = torch.multiprocessing.spawn(share, arguments, 2, join=False)
+            context = spawn(share, arguments, 2, join=False)
             try:
                 ended = all_end(context, min(90 if setting.tiny else 40, setting.clock.left() - 10))
                 reason = "" if ended else "no answer in time"

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -159,7 +160,8 @@ def kernels(events: Iterable[Any], *, cuda: bool) -> list[dict[str, Any]]:
 
     Named regions, such as "G", are left out: they contain kernels that are counted by themselves.
     """
-    kind = torch.autograd.DeviceType.CUDA if cuda else torch.autograd.DeviceType.CPU
+    devices = torch.autograd.DeviceType  # type: ignore[attr-defined]
+    kind = devices.CUDA if cuda else devices.CPU
     rows = [
         {
             "name": event.key[:120],
@@ -239,10 +241,7 @@ def run(setting: Setting) -> None:
     for side, number in () if setting.tiny else ((256, 16), (128, 8), (128, 64), (64, 32)):
         sized, title = setting.config(side, number), f"{side} px, batch {number}"
 
-        def work(sized: Config = sized, title: str = title) -> None:
-            timed(setting, report, title, sized, rate)
-
-        works.append((title, 30, work))
+        works.append((title, 30, partial(timed, setting, report, title, sized, rate)))
     if not setting.tiny:
         large, size = setting.config(256, 16), "256 px, batch 16"
         works.append(

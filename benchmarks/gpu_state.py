@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 from unittest import mock
 
 import torch
@@ -55,7 +56,7 @@ def steps(state: TrainingState, config: Config, dtype: torch.dtype, seeds: range
 
     Lengths of gradients are left out: rounding changes them more, and the weights after the steps show them.
     """
-    found = {}
+    found: dict[str, float] = {}
     for i in seeds:
         batch, permutation = batch_on(config, state.queue.device, dtype, i)
         terms = TUNIT.step(state, batch, permutation, Phase(True, True, penalise=i % 2 == 0), config)
@@ -67,7 +68,7 @@ def steps(state: TrainingState, config: Config, dtype: torch.dtype, seeds: range
 @contextmanager
 def without_kinks() -> Iterator[None]:
     """Inside, ReLUs are smooth and max-pools are means, so that rounding cannot flip them, here and on the CPU."""
-    smooth = {
+    smooth: dict[str, Any] = {
         "relu": lambda x, inplace=False: F.softplus(x),
         "leaky_relu": lambda x, slope=0.01, inplace=False: slope * x + (1 - slope) * F.softplus(x),
         "max_pool2d": lambda x, side, *args, **kwargs: F.avg_pool2d(x, side),

@@ -87,7 +87,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.pool(self.first(self.norms[0](x)))
         h = self.second(self.norms[1](h))
-        return (self.pool(self.short(x)) + h) / math.sqrt(2)
+        total: Tensor = self.pool(self.short(x)) + h
+        return total / math.sqrt(2)
 
 
 def discriminator(size: int, w: int, domains: int) -> nn.Sequential:

@@ -95,8 +95,8 @@ def sand(rng: Rng, u: Plane, v: Plane) -> Plane:
 
 
 def metal(rng: Rng, u: Plane, v: Plane) -> Plane:
-    brushed = noise(rng, u, v * 40, 1) + 0.5 * noise(rng, u * 0.6, v * 60, 1)
-    return gaussian_filter(brushed, 0.3) + 0.8 * turbulence(rng, u, v, 1.5, 1)
+    brushed: Plane = gaussian_filter(noise(rng, u, v * 40, 1) + 0.5 * noise(rng, u * 0.6, v * 60, 1), 0.3)
+    return brushed + 0.8 * turbulence(rng, u, v, 1.5, 1)
 
 
 # The texture, the usual hue (None: any), and the usual saturation of each material.

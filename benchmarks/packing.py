@@ -150,8 +150,8 @@ def index_of(entries: int, repeats: int) -> dict[str, Any]:
             device=torch.device("cpu"),
             resident_bytes=0,
         )
-        epochs = [seconds_of(lambda e=e: batches.rows("all", e * entries, 32)) for e in range(repeats)]
-        later = [seconds_of(lambda i=i: batches.rows("all", i * 32, 32)) for i in range(1, 200)]
+        epochs = [seconds_of(partial(batches.rows, "all", e * entries, 32)) for e in range(repeats)]
+        later = [seconds_of(partial(batches.rows, "all", i * 32, 32)) for i in range(1, 200)]
         return {
             "entries": entries,
             "opening, seconds": spread(opening),

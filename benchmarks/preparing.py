@@ -135,7 +135,8 @@ def main() -> None:
     parser.add_argument("--pack", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.pack:
-        print(json.dumps(pack(*args.pack, args.shards)))
+        root, out = args.pack
+        print(json.dumps(pack(root, out, args.shards)))
         return
     count = 500 if args.quick else args.pictures
     if args.folder:

@@ -33,13 +33,16 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.demo import PICTURES, TEST_PAIRS, TEST_SEED
 from tunit.demo_schedule import average_decay
 from tunit.evaluation.clusters import clustering_accuracy
-from tunit.evaluation.evaluate import Labelled, evaluate_model
+from tunit.evaluation.evaluate import evaluate_model
+from tunit.evaluation.intervals import Figure
+from tunit.evaluation.result import Labelled
 from tunit.evaluation.truth import make_truth_test, translation_error
 from tunit.features.feature_networks import load_feature_network
 from tunit.methods.findings import note_domains
+from tunit.training.in_progress import Training
 from tunit.training.resources import resolve_machine
 from tunit.training.samples import model_of, write_samples
-from tunit.training.trainer import Training, one_step
+from tunit.training.trainer import one_step
 
 MEASUREMENTS = 3  # how often translations are measured, at equal intervals
 PROBED = 16  # steps from which the time of a step is estimated; in the presets for a CPU, one of them has R1
@@ -65,7 +68,7 @@ def config_of(preset: str, seed: int, fixed: dict[str, Any]) -> Config:
 
 def with_steps(config: Config, alone: int, joint: int, as_in_demo: bool) -> Config:
     """E alone for this many steps, then `joint` joint steps; the averages have the demo's decay."""
-    steps = {"steps": alone + joint, "guide_only_until": alone, "average_from": alone + 10}
+    steps: dict[str, float] = {"steps": alone + joint, "guide_only_until": alone, "average_from": alone + 10}
     if as_in_demo:
         steps |= {"average_decay": average_decay(joint)}
     return config.with_overrides(steps).resolved_schedule()
@@ -90,14 +93,14 @@ def split_set(source: str, size: int, folder: Path) -> tuple[PackedPictures, Lab
     classes = np.array(packed.labels)
     held = np.arange(len(classes)) % 5 == 0
     images, names = np.array(packed.images), [str(k) for k in range(int(classes.max()) + 1)]
-    labelled = (Labelled(images[rows], classes[rows], names) for rows in (~held, held))
+    known, held_back = (Labelled(images[rows], classes[rows], names) for rows in (~held, held))
     pictures = dataclasses.replace(
         packed,
         images=images[~held],
         labels=np.full(int((~held).sum()), -1),
         names=[name for name, away in zip(packed.names, held, strict=True) if not away],
     )
-    return (pictures, *labelled)
+    return pictures, known, held_back
 
 
 def guide_of(
@@ -122,7 +125,8 @@ def guide_of(
             },
             path,
         )
-    return torch.load(path, weights_only=True)
+    trained: dict[str, Any] = torch.load(path, weights_only=True)
+    return trained
 
 
 def adopt(training: Training, guide: dict[str, Any], step: int) -> None:
@@ -234,7 +238,8 @@ def of_folder(args: argparse.Namespace, seed: int, rows: list[dict[str, Any]]) -
             )
             names = ("mFID", "mean density", "mean coverage", "reference's domain reached", "accuracy")
             values = {name: found.figures[name] for name in names if name in found.figures}
-            return {name: round(float(getattr(v, "value", v)), 4) for name, v in values.items()}
+            plain = {name: v.value if isinstance(v, Figure) else v for name, v in values.items()}
+            return {name: round(v, 4) for name, v in plain.items()}
 
         row = {"set": f"{Path(args.set).name}-{size}", "seed": seed, "guide_seconds": guide["seconds"]}
         for preset in args.presets:

@@ -6,6 +6,7 @@ python benchmarks/startup.py [--quick]
 import argparse
 import subprocess
 import sys
+from functools import partial
 
 from machine import write
 from paired import seconds_of, spread
@@ -32,9 +33,8 @@ def main() -> None:
     for _ in range(3 if args.quick else 11):  # alternating, so that a busy moment affects all of them
         for name, words in PROGRAMS.items():
             run = [sys.executable, *words]
-            seconds[name].append(
-                seconds_of(lambda run=run: subprocess.run(run, check=True, stdout=subprocess.DEVNULL))
-            )
+            start = partial(subprocess.run, run, check=True, stdout=subprocess.DEVNULL)
+            seconds[name].append(seconds_of(start))
     result: dict[str, object] = {f"{name}, seconds": spread(values) for name, values in seconds.items()}
     for name in ("Translator", "train", "evaluate"):
         beyond = [a - b for a, b in zip(seconds[name], seconds["import torch"], strict=True)]

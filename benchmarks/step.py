@@ -31,6 +31,7 @@ from tunit import native
 from tunit.config import Config
 from tunit.machine import PRECISIONS
 from tunit.methods import tunit as step_module
+from tunit.networks.ema import update_ema
 from tunit.training.logs.speed import matrix_rate
 from tunit.training.resources import resolve_machine
 
@@ -69,7 +70,7 @@ def timed_parts(bench: Bench) -> Iterator[dict[str, float]]:
     with (
         patch.object(bench, "draw", timed("data and augmentation", bench.draw)),
         patch.object(step_module, "record_function", timed_block),
-        patch.object(step_module, "update_ema", timed("averages", step_module.update_ema)),
+        patch.object(step_module, "update_ema", timed("averages", update_ema)),
     ):
         optimisers = bench.state.optimisers.named()
         plain = {name: optimiser.step for name, optimiser in optimisers.items()}
@@ -103,7 +104,8 @@ def compare(config: Config, device: torch.device, repeats: int) -> dict[str, Any
     }
     bench = Bench(config)
     for phase in (JOINT, WITHOUT_R1, ALONE):
-        bench.theirs(phase), bench.ours(phase)
+        bench.theirs(phase)
+        bench.ours(phase)
     rows: dict[str, list[float]] = defaultdict(list)
     for _ in range(repeats):
         literal = bench.seconds(bench.theirs, JOINT)

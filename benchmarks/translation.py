@@ -76,7 +76,7 @@ def literal_networks(model: Model) -> tuple[literal.Guide, literal.Generator]:
         (guide.trunk, model.guide.trunk),
         (guide.style, model.guide.style_head),
     ):
-        theirs.load_state_dict(mine.state_dict())
+        theirs.load_state_dict(mine.state_dict())  # type: ignore[union-attr]
     return guide.eval(), generator.eval()
 
 

@@ -94,7 +94,7 @@ def keep_out_of_compiled_code() -> None:
     `torch.compiler.disable` as a decorator would import PyTorch's compiler in every process, which takes two seconds.
     """
     global _gather
-    _gather = torch.compiler.disable(_AllGather.apply)  # type: ignore[no-untyped-call]
+    _gather = torch.compiler.disable(_AllGather.apply)
 
 
 def all_reduce(x: Tensor) -> Tensor:

@@ -184,7 +184,7 @@ def _load_file(path: Path, device: torch.device) -> nn.Module:
         with warnings.catch_warnings():
             # TorchScript is deprecated for new models, but the FID Inception network exists in no other form.
             warnings.simplefilter("ignore", DeprecationWarning)
-            script = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+            script = torch.jit.load(str(path), map_location=device)
         return cast(nn.Module, script.eval())
     except Exception as error:  # a damaged file can fail in any way
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

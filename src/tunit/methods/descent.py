@@ -76,7 +76,7 @@ def backward(loss: Tensor) -> None:
         return
     # Autocast is off here, so that each operation's backward pass has the precision of its forward pass.
     with without_autocast(loss):
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
 
 def gradient_norm(network: nn.Module) -> Tensor:

@@ -170,10 +170,10 @@ class Translations:
         with without_autocast(part.x):
             if weights.adversarial_trains == "generator":
                 own = list(self._generator.parameters())
-                adversarial.backward(inputs=own, retain_graph=True)  # type: ignore[no-untyped-call]
+                adversarial.backward(inputs=own, retain_graph=True)
             else:
                 others = adversarial + others
-            (others + _surrogate_loss(part.x_fake, left_by_guide)).backward()  # type: ignore[no-untyped-call]
+            (others + _surrogate_loss(part.x_fake, left_by_guide)).backward()
 
     def backward_into_guide(self) -> None:
         """Backpropagate the gradient of the style codes into E."""
@@ -181,7 +181,7 @@ class Translations:
         with without_autocast(self._s):
             # The references of one process are pictures of the others, too.
             gradient = all_reduce(self._s.grad)
-            _surrogate_loss(self._style, gradient).backward()  # type: ignore[no-untyped-call]
+            _surrogate_loss(self._style, gradient).backward()
 
 
 def _surrogate_loss(x: Tensor, gradient: Tensor) -> Tensor:

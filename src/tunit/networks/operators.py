@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 # The operators exist as long as this object.
-_LIBRARY = torch.library.Library("tunit", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY = torch.library.Library("tunit", "FRAGMENT")
 
 
 class CPUOperator:
@@ -27,8 +27,8 @@ class CPUOperator:
         self.name = name
         self.__doc__ = function.__doc__
         schema = torch.library.infer_schema(function, mutates_args=())
-        _LIBRARY.define(self.name + schema)  # type: ignore[no-untyped-call]
-        _LIBRARY.impl(self.name, function, "CPU")  # type: ignore[no-untyped-call]
+        _LIBRARY.define(self.name + schema)
+        _LIBRARY.impl(self.name, function, "CPU")
         self.operator: torch._ops.OpOverload = getattr(torch.ops.tunit, self.name).default
 
     def __call__(self, *args: Any) -> Any:

@@ -106,7 +106,7 @@ def run_torchrun(words: Sequence[str], remedy: str, of: str = "") -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     try:
-        torchrun.run(torchrun.parse_args(list(words)))  # type: ignore[no-untyped-call]
+        torchrun.run(torchrun.parse_args(list(words)))
     except SignalException as stop:
         raise EndedInOtherProcesses(128 + stop.sigval) from None
     except ChildFailedError as error:

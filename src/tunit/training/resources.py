@@ -81,7 +81,7 @@ def compile_parts(
 def begin_step(config: Config) -> None:
     """Tell CUDA graphs that nothing computed in earlier steps is needed, so that its memory may be used again."""
     if config.run.compile and config.run.cuda_graphs:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        torch.compiler.cudagraph_mark_step_begin()
 
 
 def machine_and_versions(device: torch.device) -> dict[str, object]:

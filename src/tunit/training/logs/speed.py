@@ -47,7 +47,7 @@ def _(x: Any, dy: Any, *_: Any, **__: Any) -> int:
     return of_winograd(dy, x[1])
 
 
-class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class CountFlops(TorchDispatchMode):
     """Counts in `total` the floating-point operations inside the block: a multiplication and an addition are two.
 
     Of operators in C only matrix products count. PyTorch's own FlopCounterMode also tracks modules, which fails for a
