@@ -123,6 +123,20 @@ def test_a_setting_without_an_effect_is_warned_about(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "hinted"),
+    [([], True), (["--device", "cpu"], True), (["--preset", "default"], False), (["--quiet"], False)],
+)
+def test_who_trains_on_a_cpu_with_no_preset_is_told_of_small(tmp_path, monkeypatch, capsys, option, hinted):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    source = write_pictures(tmp_path / "pictures", number=8)
+    words = ["train", source, "--out", tmp_path / "run", *option]
+    words += flags(steps=1, guide_only_until=1, average_from=1, sample_every=0)
+    assert main([str(word) for word in words]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("--preset small is made for a CPU" in said) == hinted
+
+
 @pytest.mark.parametrize(("rank", "loaded"), [("0", 1), ("1", 0)])
 def test_of_several_processes_only_the_first_loads_a_feature_network(tmp_path, monkeypatch, rank, loaded):
     """Only rank 0 measures; on GPUs, the others' networks would take memory of the first one."""

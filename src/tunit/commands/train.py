@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from tunit.methods.state import TrainingState
 
 HELP = "train on a folder of pictures, or resume a run"
+CPU_HINT = (
+    "hint: this trains on the CPU, and the preset default is made for a GPU; --preset small is made for a CPU "
+    "(docs/recipes.md)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +162,8 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
         config = config_like(config, given_run(args.start_from), given, with_training=args.preset is None)
     config = average_behind(config, preset, given)
     _check_restarts(args.max_restarts, config)
-    announce = _with_warnings(shared["announce"], config, chosen_settings(preset, settings))
+    hint = CPU_HINT if _is_default_on_cpu(args, config) else ""
+    announce = _with_warnings(shared["announce"], config, chosen_settings(preset, settings), hint)
     return start_run(
         args.source,
         args.out,
@@ -171,12 +176,21 @@ def _start(args: argparse.Namespace, shared: dict[str, Any]) -> "TrainingState":
     )
 
 
+def _is_default_on_cpu(args: argparse.Namespace, config: "Config") -> bool:
+    """Whether this trains on a CPU with the preset `default`, which nobody chose, and the progress is printed."""
+    from tunit.machine import choose_device
+
+    nobody_chose = args.preset is None and args.start_from is None
+    return nobody_chose and not args.quiet and choose_device(config.run.device).type == "cpu"
+
+
 def _with_warnings(
-    announce: "Callable[[PackedPictures], None]", config: "Config", chosen: "Collection[str]"
+    announce: "Callable[[PackedPictures], None]", config: "Config", chosen: "Collection[str]", hint: str = ""
 ) -> "Callable[[PackedPictures], None]":
     """The function to call after packing, which also warns of settings among the `chosen` ones that have no effect.
 
-    It does not warn earlier, because then every process would; only one process calls this function.
+    hint: a sentence to print after that. It does not warn earlier, because then every process would; only one process
+    calls this function.
     """
     from tunit.methods.idle_settings import idle_settings
 
@@ -185,6 +199,8 @@ def _with_warnings(
         announce(pictures)
         for warning in idle_settings(config, chosen, all_labelled=pictures.all_labelled):
             remark(f"warning: {warning}")
+        if hint:
+            remark(hint)
 
     return announce_and_warn
 
