@@ -138,7 +138,7 @@ def test_a_class_with_few_pictures_gets_a_note_and_others_are_reported(pictures)
     assert result.groups["b"] == {}
     assert {"FID", "density", "coverage"} <= result.groups["a"].keys()
     assert "mFID" in result.figures
-    assert any(note.startswith("b: 1 real pictures") for note in result.notes)
+    assert any(note.startswith("b: 1 real picture and ") for note in result.notes)
 
 
 def test_more_classes_than_domains_gets_a_note(pictures):

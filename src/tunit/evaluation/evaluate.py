@@ -217,7 +217,8 @@ def _clustering(
     known = len(np.unique(classes))
     if number < known:
         result.notes.append(
-            f"accuracy: {number} domains cannot match {known} classes one to one, so it stays below 1; see purity"
+            f"accuracy: {numbered(number, 'domain')} cannot match {known} classes one to one, so it stays below 1; "
+            "see purity"
         )
     elif number > known:
         result.notes.append(

@@ -118,7 +118,7 @@ def _training(facts: CardFacts) -> str:
     what = (
         numbered(facts.pictures, "picture") if facts.pictures is not None else "An unknown number of pictures"
     )
-    how = f"with labels of {facts.labels} kinds" if facts.labels else "without labels"
+    how = f"with labels of {numbered(facts.labels, 'kind')}" if facts.labels else "without labels"
     when = f", begun on {facts.began}" if facts.began else ""
     lines = [plain(facts.trained_on)] if facts.trained_on else []
     lines.append(
