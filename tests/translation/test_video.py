@@ -271,3 +271,18 @@ def test_options_that_do_not_apply_to_videos_are_refused(run, clip, tmp_path, ca
     assert translate(run, clip, "--domain", 0, "--out", clip, "--overwrite") == 2
     assert "is itself a source" in capsys.readouterr().err
     assert out.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out.MPG"])
+def test_a_kind_of_video_that_is_not_written_is_no_name_of_a_folder(run, clip, tmp_path, capsys, name):
+    out = tmp_path / name
+    for source in (clip, write(tmp_path / "a.png")):
+        assert translate(run, source, "--domain", 0, "--out", out) == 2
+        assert (
+            f"--out {out} ends in {out.suffix.lower()}, and such videos are not written"
+            in capsys.readouterr().err
+        )
+        assert not out.exists()
+    out.mkdir()
+    assert translate(run, clip, "--domain", 0, "--out", out) == 0
+    assert (out / "clip.mp4").is_file()
