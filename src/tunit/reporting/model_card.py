@@ -133,8 +133,8 @@ def _domains(facts: CardFacts) -> str:
     lead = "Give the number as `domain=`. `pictures`: how many training pictures gave the domain's average style."
     if shows:
         lead += (
-            " Upper row: typical training pictures. Lower row: other training pictures, redrawn in the domain's "
-            "average style."
+            " Upper row: typical training pictures. Lower row: training pictures, the same for all domains, redrawn "
+            "in the domain's average style."
         )
     rows = [
         "| domain | name | pictures |" + (" |" if shows else ""),
