@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunit.errors import DataError
-from tunit.files.paths import expand_home, path_of_file_url
+from tunit.files.paths import expand_home, path_of_file_url, without_dots
 
 MOST_BYTES = 1 << 28  # the largest file of a list; some millions of paths
 _MARKS = (
@@ -79,7 +79,7 @@ class SearchPath:
     @classmethod
     def of(cls, source: Path) -> "SearchPath":
         """The search path of the list `source`."""
-        here = Path(os.path.normpath(source.absolute())).parent
+        here = without_dots(source).parent
         return cls(tuple(dict.fromkeys((here, Path.cwd()))))
 
     def find(self, written: str) -> tuple[Path, str] | None:
