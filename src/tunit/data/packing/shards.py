@@ -25,7 +25,7 @@ from tunit.data.packing.sharded import ShardedImages, is_whole
 from tunit.data.packing.unfinished_pack import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards, refuse_foreign
 from tunit.errors import DataError
-from tunit.files.atomic import replacing
+from tunit.files.atomic import replacing, writable
 from tunit.files.partials import partial_in
 from tunit.files.paths import path_or_url
 
@@ -88,12 +88,12 @@ def still_sharded(search: Search, where: Path | str, each: int) -> bool:
 def copy_index(index: Index, folder: Path, *, labels: bool) -> PackedPictures:
     """Copy the index into `folder`, with or without labels; the pixels remain in their shards.
 
-    Returns the packed pictures.
+    Returns the packed pictures. Raises DataError or RunError if the folder cannot be written.
     """
     packs.claim(folder)
     if not labels:
         index = replace(index, labels=[-1] * len(index.names), classes=[])
-    with replacing(folder / INDEX) as partial:
+    with writable(folder / INDEX), replacing(folder / INDEX) as partial:
         write_index(partial, index)
     return packs.open_packed(folder, reused=False)
 
