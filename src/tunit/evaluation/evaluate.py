@@ -221,10 +221,13 @@ def _clustering(
             "see purity"
         )
     elif number > known:
-        result.notes.append(
-            f"accuracy: {number - known} of {number} domains have no class of their own, so they count as wrong; "
-            "see purity"
+        left = number - known
+        has = (
+            "has no class of its own, so it counts"
+            if left == 1
+            else "have no class of their own, so they count"
         )
+        result.notes.append(f"accuracy: {left} of {number} domains {has} as wrong; see purity")
 
 
 def _translate_group(
