@@ -227,6 +227,21 @@ def test_an_animated_gif_becomes_a_video(run, tmp_path):
     assert len(seen(tmp_path / "out.mp4")[0]) == 4
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_the_last_picture_is_shown_for_as_long_as_in_the_source(run, tmp_path, suffix):
+    frames = [Image.fromarray(noise(seed)) for seed in range(5)]
+    lasts = [100, 500, 100, 1000, 3000]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=lasts)
+    out = tmp_path / f"out{suffix}"
+    assert translate(run, tmp_path / "a.gif", "--domain", 0, "--out", out) == 0
+    with av.open(str(out)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
+        assert len(packets) == 5
+        last = max(packets, key=lambda packet: packet.pts)
+        assert float(last.pts * last.time_base) == pytest.approx(1.7, abs=0.002)
+        assert float(last.duration * last.time_base) == pytest.approx(3, abs=0.002)
+
+
 def test_a_bad_video_is_one_sentence_and_leaves_no_file(run, clip, tmp_path, capsys):
     (tmp_path / "text.mp4").write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n")
     (tmp_path / "empty.mp4").touch()
