@@ -11,6 +11,7 @@ from PIL import Image
 
 from tiny_model import SIZE, noise, save_tiny, write
 from tunit.cli import main
+from tunit.errors import DataError
 from tunit.translation.translator import Translator
 from tunit.translation.video import redraw_video
 from tunit.translation.walk import Walk
@@ -240,6 +241,13 @@ def test_the_last_picture_is_shown_for_as_long_as_in_the_source(run, tmp_path, s
         last = max(packets, key=lambda packet: packet.pts)
         assert float(last.pts * last.time_base) == pytest.approx(1.7, abs=0.002)
         assert float(last.duration * last.time_base) == pytest.approx(3, abs=0.002)
+
+
+def test_a_result_that_cannot_be_written_is_not_called_a_source_that_cannot_be_read(clip, tmp_path):
+    (tmp_path / "out.mp4").mkdir()
+    with pytest.raises(DataError, match=r"out\.mp4 cannot be written \(Is a directory\): give another --out"):
+        redraw_video(Unchanged(), clip, tmp_path / "out.mp4", torch.zeros(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_a_bad_video_is_one_sentence_and_leaves_no_file(run, clip, tmp_path, capsys):

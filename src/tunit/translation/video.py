@@ -6,7 +6,7 @@ a playlist that pretends to be a video cannot make it open other files or addres
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -91,10 +91,7 @@ def redraw_video(
             )
             with writable(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-            with (
-                replacing(target, durable=False) as partial,
-                _Writer(av, partial, target, clip) as writer,
-            ):
+            with _replacing(av, target) as partial, _Writer(av, partial, target, clip) as writer:
                 for _, (image,) in drawn:
                     writer.add(image)
                     written += 1
@@ -232,6 +229,17 @@ class _Writer:
                 self.container.mux(self.stream.encode())
                 self._copy_sound()
             self.container.close()
+
+
+@contextmanager
+def _replacing(av: Any, target: Path) -> Iterator[Path]:
+    """As `replacing`, with errors as in `_writing`: an OSError of the block may come from reading the source."""
+    with ExitStack() as stack:
+        with _writing(av, target):
+            partial = stack.enter_context(replacing(target, durable=False))
+        yield partial
+        with _writing(av, target):
+            stack.close()
 
 
 @contextmanager
