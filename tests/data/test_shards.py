@@ -233,6 +233,20 @@ def test_damaged_or_missing_shards_are_one_sentence(source, tmp_path, memory):
         place_of("nosuchstore://a/b")
 
 
+def test_a_full_disk_is_one_sentence_with_the_folder_where_shards_are_made(
+    source, tmp_path, memory, monkeypatch
+):
+    def full(number, square):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(unfinished_shards, "member", full)
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path / "cache"))
+    for where, folder in ((tmp_path / "out", tmp_path / "out"), (memory, tmp_path / "cache" / "shards")):
+        with pytest.raises(DataError, match=r"cannot be written to \(No space left on device\)") as caught:
+            shards_of(source, where)
+        assert str(caught.value).startswith(f"{folder} cannot")
+
+
 def test_an_index_that_does_not_fit_on_the_disk_is_one_sentence_with_the_file(source, tmp_path, monkeypatch):
     def full(path, index):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -25,7 +25,7 @@ from tunit.data.packing.sharded import ShardedImages, is_whole
 from tunit.data.packing.unfinished_pack import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards, refuse_foreign
 from tunit.errors import DataError
-from tunit.files.atomic import replacing, writable
+from tunit.files.atomic import reason_of, replacing, writable
 from tunit.files.partials import partial_in
 from tunit.files.paths import path_or_url
 
@@ -120,8 +120,16 @@ def _write(
     order = reading_order(pictures)
     keep_all = search.settings.keep_duplicates
     with UnfinishedShards(place, order, pictures, each, search.about, keep_all) as unfinished:
-        fill(search, order, unfinished, workers, strict, progress, engine)
-        unfinished.close()
+        try:
+            fill(search, order, unfinished, workers, strict, progress, engine)
+            unfinished.close()
+        except (
+            OSError
+        ) as error:  # from writing a shard, because errors of a place or a picture are DataErrors
+            raise DataError(
+                f"{place.scratch()} cannot be written to ({reason_of(error)}): make room and give the same command, "
+                "which goes on after the last complete shard"
+            ) from error
         keep, index = index_of(search, *by_slot(order, unfinished.outcomes))
         index = replace(index, shards=Shards(each, [unfinished.position_of[slot] for slot in keep]))
         with as_store_error(place.where), partial_in(place.scratch()) as partial:
