@@ -164,7 +164,11 @@ def test_a_quotation_mark_that_is_not_closed_is_reported(folder):
     (folder / "t.csv").write_text('file,label\np/1.png,cat\n"p/2.png,dog\np/3.png,cat\n')
     found = find_pictures(folder / "t.csv")
     assert list(labels(found)) == ["p/1.png"]
-    assert list(details(found).values()) == ["a quotation mark that is never closed"]
+    said = "no such file; its path has a line break, perhaps because a quotation mark is never closed"
+    assert list(details(found).values()) == [said]
+    # The quotation marks may all be closed: names of files may have line breaks.
+    (folder / "t.csv").write_text('file,label\np/1.png,cat\n"gone\nnow.png",dog\n')
+    assert details(find_pictures(folder / "t.csv")) == {"gone\nnow.png": said}
 
 
 def test_paths_of_a_list_may_be_relative_to_it_or_to_the_working_folder(folder, monkeypatch):

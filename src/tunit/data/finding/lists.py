@@ -95,7 +95,7 @@ class SearchPath:
         if _ADDRESS.match(written):
             return "an address, not a file: download it first"
         if "\n" in written:
-            return "a quotation mark that is never closed"
+            return "no such file; its path has a line break, perhaps because a quotation mark is never closed"
         for folder in self.folders:
             if os.path.lexists(folder / written.replace("\0", "")):
                 return "not a regular file"
