@@ -341,6 +341,17 @@ def test_one_code_where_several_are_taken_is_one_sentence(translator):
         translator.redraw(noise(1), torch.zeros(8))
 
 
+@pytest.mark.parametrize("number", [2, 0.5, np.float32(0.5), torch.tensor(2)])
+def test_a_single_number_is_no_style_code(translator, number):
+    sentence = f"a style code is {float(number):g}: give 8 numbers, or the number of a domain as domain"
+    for call in (
+        lambda: translator.translate(noise(1), style=number),
+        lambda: translator.redraw(noise(1), number),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            call()
+
+
 def test_a_style_code_may_be_of_whole_numbers(translator):
     expected = np.asarray(translator.translate(noise(1), style=torch.arange(8.0)))
     for same in (list(range(8)), np.arange(8, dtype=np.uint8), torch.arange(8)):

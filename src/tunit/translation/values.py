@@ -12,6 +12,8 @@ from tunit.errors import ConfigError
 
 Codes = Tensor | NDArray[np.floating[Any]] | Sequence[float] | Sequence[Sequence[float]]  # style codes
 
+_ONE_NUMBER = "a style code is {}: give {} numbers, or the number of a domain as domain"
+
 
 def style_codes(styles: Codes, width: int) -> Tensor:
     """Several style codes as a float tensor (M, width) on the CPU; whole numbers are converted.
@@ -19,6 +21,8 @@ def style_codes(styles: Codes, width: int) -> Tensor:
     Raises ConfigError if they have another form.
     """
     codes = _tensor(styles, width)
+    if codes.ndim == 0:
+        raise ConfigError(_ONE_NUMBER.format(codes.item(), width))
     if codes.ndim == 1:
         raise ConfigError(f"several style codes are (M, {width}), and this is one: give code[None]")
     if codes.ndim != 2 or codes.shape[1] != width:
@@ -37,7 +41,10 @@ def style_codes(styles: Codes, width: int) -> Tensor:
 
 def style_code(style: Codes, width: int) -> Tensor:
     """One style code as `style_codes` gives it, (1, width). Raises ConfigError."""
-    return style_codes(_tensor(style, width)[None], width)
+    code = _tensor(style, width)
+    if code.ndim == 0:
+        raise ConfigError(_ONE_NUMBER.format(code.item(), width))
+    return style_codes(code[None], width)
 
 
 def _tensor(codes: object, width: int) -> Tensor:
