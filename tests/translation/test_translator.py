@@ -341,6 +341,15 @@ def test_one_code_where_several_are_taken_is_one_sentence(translator):
         translator.redraw(noise(1), torch.zeros(8))
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, io.BytesIO])
+def test_the_content_of_a_file_is_no_picture_and_is_called_what_it_is(translator, tmp_path, kind):
+    data = kind(write(tmp_path / "a.png").read_bytes())
+    with pytest.raises(
+        DataError, match=f"^a {kind.__name__} .*is not a picture: give a path, a Pillow image"
+    ):
+        translator.translate(data, domain=0)
+
+
 @pytest.mark.parametrize("number", [2, 0.5, np.float32(0.5), torch.tensor(2)])
 def test_a_single_number_is_no_style_code(translator, number):
     sentence = f"a style code is {float(number):g}: give 8 numbers, or the number of a domain as domain"
