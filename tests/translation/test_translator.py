@@ -350,6 +350,13 @@ def test_the_content_of_a_file_is_no_picture_and_is_called_what_it_is(translator
         translator.translate(data, domain=0)
 
 
+@pytest.mark.parametrize("strength", [1e300, -1e38])
+def test_a_strength_that_leaves_the_range_of_numbers_is_refused(translator, strength):
+    assert np.asarray(translator.translate(noise(1), domain=0, strength=1e6)).std() > 0
+    with pytest.raises(ConfigError, match=r"strength is -?1e\+.*: take at most 1,000,000"):
+        translator.translate(noise(1), domain=0, strength=strength)
+
+
 @pytest.mark.parametrize("number", [2, 0.5, np.float32(0.5), torch.tensor(2)])
 def test_a_single_number_is_no_style_code(translator, number):
     sentence = f"a style code is {float(number):g}: give 8 numbers, or the number of a domain as domain"

@@ -1,4 +1,4 @@
-"""Checks of style codes that are given to the API: a value of a wrong kind is one sentence, too."""
+"""Checks of style codes and strengths that are given to the API: a value of a wrong kind is one sentence, too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.errors import ConfigError
+from tunit.given import real_number
 
 Codes = Tensor | NDArray[np.floating[Any]] | Sequence[float] | Sequence[Sequence[float]]  # style codes
 
 _ONE_NUMBER = "a style code is {}: give {} numbers, or the number of a domain as domain"
+
+# With far larger strengths, style codes leave the range of float32, and results would be black.
+MOST_STRENGTH = 1e6
+
+
+def given_strength(value: object) -> float:
+    """How far to move from the source's own style. Raises ConfigError if it is no number, or far too large."""
+    strength = real_number(value, "strength is {}: take a number, such as 0.5 for half of the way")
+    if abs(strength) > MOST_STRENGTH:
+        raise ConfigError(
+            f"strength is {strength:g}: take at most {MOST_STRENGTH:,.0f}, such as 2 to exaggerate the style"
+        )
+    return strength
 
 
 def style_codes(styles: Codes, width: int) -> Tensor:
