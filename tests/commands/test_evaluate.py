@@ -159,6 +159,14 @@ def test_a_feature_network_that_cannot_be_downloaded_is_left_out(
     assert "cannot be downloaded" in capsys.readouterr().err
 
 
+def test_a_wrong_feature_network_ends_the_call_before_pictures_are_packed(pictures, tmp_path, capsys):
+    save_tiny(tmp_path / "model")
+    there = sorted((tmp_path / "model").rglob("*"))
+    assert evaluate(tmp_path / "model", pictures, "--features", "vgg99") == 2
+    assert "'vgg99' is neither a file nor a known name" in capsys.readouterr().err
+    assert sorted((tmp_path / "model").rglob("*")) == there
+
+
 @pytest.mark.parametrize(
     "option",
     [

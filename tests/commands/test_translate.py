@@ -195,6 +195,25 @@ def test_planned_names():
     ]  # fmt: skip
 
 
+def test_names_of_results_are_no_longer_than_disks_accept(run, tmp_path):
+    longest = "a" * 251
+    names = [f"{longest}.jpg", f"{longest}.png", f"{longest}.bmp", f"{'é' * 130}.jpg", f"{'b' * 300}/x.png"]
+    planned = plan_names(names, "webp")
+    assert planned == [
+        f"{'a' * 250}.webp",
+        f"{'a' * 248}~2.webp",
+        f"{'a' * 248}~3.webp",
+        f"{'é' * 125}.webp",
+        f"{'b' * 255}/x.webp",
+    ]
+    assert all(len(os.fsencode(part)) <= 255 for name in planned for part in name.split("/"))
+    source = tmp_path / "in"
+    for number, suffix in enumerate((".png", ".bmp")):
+        write(source / f"{longest}{suffix}", number)
+    assert translate(run, source, "--domain", "0", "--out", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == [f"{longest}.png", f"{'a' * 249}~2.png"]
+
+
 def test_nothing_is_written_outside_out_through_a_link(run, tmp_path, capsys):
     write(tmp_path / "in" / "sub" / "a.png", 1)
     (tmp_path / "elsewhere").mkdir()

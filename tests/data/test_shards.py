@@ -1,5 +1,6 @@
 """Data sets packed as shards: plain tars with the same pictures in every kind of place, and the same training."""
 
+import errno
 import io
 import json
 import os
@@ -17,13 +18,13 @@ from tunit.data.batching import batches
 from tunit.data.finding import places
 from tunit.data.finding.places import place_of
 from tunit.data.finding.sharded_sets import is_sharded, open_shards
-from tunit.data.packing import pack, sharded, unfinished_shards
+from tunit.data.packing import pack, sharded, shards, unfinished_shards
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
 from tunit.data.packing.packed import open_packed
 from tunit.data.packing.search import Search
 from tunit.data.packing.shards import copy_index, pack_shards
-from tunit.errors import ConfigError, DataError
+from tunit.errors import ConfigError, DataError, RunError
 from tunit.networks.tensor_file import read_tensors
 from tunit.training.checkpoint import checkpoints
 from tunit.training.launch import resume_run, start_run
@@ -230,6 +231,30 @@ def test_damaged_or_missing_shards_are_one_sentence(source, tmp_path, memory):
         open_shards(memory + "/nowhere")
     with pytest.raises(ConfigError, match=r"tunit\[cloud\]"):
         place_of("nosuchstore://a/b")
+
+
+def test_a_full_disk_is_one_sentence_with_the_folder_where_shards_are_made(
+    source, tmp_path, memory, monkeypatch
+):
+    def full(number, square):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(unfinished_shards, "member", full)
+    monkeypatch.setenv("TUNIT_CACHE", str(tmp_path / "cache"))
+    for where, folder in ((tmp_path / "out", tmp_path / "out"), (memory, tmp_path / "cache" / "shards")):
+        with pytest.raises(DataError, match=r"cannot be written to \(No space left on device\)") as caught:
+            shards_of(source, where)
+        assert str(caught.value).startswith(f"{folder} cannot")
+
+
+def test_an_index_that_does_not_fit_on_the_disk_is_one_sentence_with_the_file(source, tmp_path, monkeypatch):
+    def full(path, index):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    shards_of(source, tmp_path / "shards")
+    monkeypatch.setattr(shards, "write_index", full)
+    with pytest.raises(RunError, match=r"data/index\.json cannot be written \(No space left on device\)"):
+        copy_index(open_shards(tmp_path / "shards"), tmp_path / "run" / "data", labels=True)
 
 
 def test_an_index_that_tunit_did_not_write_is_kept(source, memory):

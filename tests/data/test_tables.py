@@ -14,6 +14,7 @@ from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import Found
 from tunit.data.finding.source_kind import kind_of
 from tunit.errors import DataError, TunitError
+from tunit.files.paths import without_dots
 
 FUZZ = int(os.environ.get("TUNIT_FUZZ", "1"))  # how many times longer than usual the random tests run
 
@@ -163,7 +164,11 @@ def test_a_quotation_mark_that_is_not_closed_is_reported(folder):
     (folder / "t.csv").write_text('file,label\np/1.png,cat\n"p/2.png,dog\np/3.png,cat\n')
     found = find_pictures(folder / "t.csv")
     assert list(labels(found)) == ["p/1.png"]
-    assert list(details(found).values()) == ["a quotation mark that is never closed"]
+    said = "no such file; its path has a line break, perhaps because a quotation mark is never closed"
+    assert list(details(found).values()) == [said]
+    # The quotation marks may all be closed: names of files may have line breaks.
+    (folder / "t.csv").write_text('file,label\np/1.png,cat\n"gone\nnow.png",dog\n')
+    assert details(find_pictures(folder / "t.csv")) == {"gone\nnow.png": said}
 
 
 def test_paths_of_a_list_may_be_relative_to_it_or_to_the_working_folder(folder, monkeypatch):
@@ -178,6 +183,19 @@ def test_paths_of_a_list_may_be_relative_to_it_or_to_the_working_folder(folder, 
     assert details(found) == {"p/gone.png": f"no such file in {folder / 'lists'} or {folder}"}
     fill(folder / "lists", "p/1.png")  # the folder of the list comes first
     assert find_pictures(Path("lists/all.txt")).pictures[0].content.path == folder / "lists/p/1.png"
+
+
+def test_a_list_may_be_given_by_a_path_with_dots_behind_a_link(tmp_path, monkeypatch):
+    """`link/../list.txt` is the list beside the folder to which the link leads, and so are its pictures."""
+    fill(tmp_path, "here/b.png", "set/deep/a.png", "set/b.png")
+    (tmp_path / "set" / "list.txt").write_text("deep/a.png\nb.png\n")
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "set" / "deep")
+    monkeypatch.chdir(tmp_path / "here")
+    found = find_pictures(Path("link/../list.txt")).pictures
+    assert [picture.name for picture in found] == ["b.png", "deep/a.png"]
+    assert found[0].read() == (tmp_path / "set" / "b.png").read_bytes()
+    (tmp_path / "plain").symlink_to("set")  # links that `..` does not follow stay
+    assert without_dots(tmp_path / "plain" / "deep" / ".." / "b.png") == tmp_path / "plain" / "b.png"
 
 
 def test_lines_of_a_list_may_be_written_in_many_ways(folder, monkeypatch):

@@ -97,6 +97,16 @@ def test_the_standard_error_of_kid_is_its_spread_over_samples(sizes):
     assert 0.7 * spread < np.mean([kid.error for kid in found]) < 1.6 * spread
 
 
+def test_the_standard_error_of_kid_is_right_if_one_set_is_far_larger_than_the_other():
+    rng = np.random.default_rng(0)
+    few = [torch.from_numpy(rng.normal(size=(20, 8)) + 2.0) for _ in range(40)]
+    many = torch.from_numpy(rng.normal(size=(20_000, 8)))
+    found = [kernel_distance(*sets, subset_size=100) for x in few for sets in ((many, x), (x, many))]
+    spread = np.std([kid.mean for kid in found[::2]], ddof=1)
+    for errors in ([kid.error for kid in found[::2]], [kid.error for kid in found[1::2]]):
+        assert 0.6 * spread < np.mean(errors) < 1.6 * spread
+
+
 def test_kid_is_unbiased():
     a, b = features(2000, 6, 7), features(2000, 6, 7)
     b = torch.from_numpy(np.random.default_rng(0).permutation(b.numpy()))

@@ -138,7 +138,7 @@ def test_a_class_with_few_pictures_gets_a_note_and_others_are_reported(pictures)
     assert result.groups["b"] == {}
     assert {"FID", "density", "coverage"} <= result.groups["a"].keys()
     assert "mFID" in result.figures
-    assert any(note.startswith("b: 1 real pictures") for note in result.notes)
+    assert any(note.startswith("b: 1 real picture and ") for note in result.notes)
 
 
 def test_more_classes_than_domains_gets_a_note(pictures):
@@ -158,7 +158,9 @@ def test_more_classes_than_domains_gets_a_note(pictures):
         Labelled(train.images, train.classes, names),
         NETWORK,
     )
-    assert any("1 of 3 domains have no class of their own" in note for note in result.notes)
+    assert any(
+        "1 of 3 domains has no class of its own, so it counts as wrong" in note for note in result.notes
+    )
 
 
 def test_compare_sets_refuses_too_few_pictures_and_accepts_identical_features():

@@ -11,6 +11,7 @@ import torch
 from tiny_model import DOMAINS, SIZE, WIDTH, noise, save_tiny, save_tiny_funit, save_tiny_semit, to_input
 from tunit.cli import main
 from tunit.errors import ConfigError, RunError
+from tunit.files.result_names import SUFFIXES
 from tunit.translation import export
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -127,3 +128,15 @@ def test_a_model_that_tells_no_domains_has_no_classifier(tmp_path, monkeypatch):
     assert export.names_of_files(model, "torch") == [*expected, "export.json"]
     about = json.loads((tmp_path / "export.json").read_text())
     assert [entry["file"] for entry in about["files"]] == expected
+
+
+@pytest.mark.parametrize("kind", ["torch", "onnx"])
+def test_a_full_disk_is_one_sentence_with_the_file(tmp_path, monkeypatch, kind):
+    if kind == "onnx":
+        for package in export.PACKAGES:
+            pytest.importorskip(package)
+    monkeypatch.setattr(export, "PARTS", FEW[:1])
+    model, path = save_tiny(tmp_path / "run"), tmp_path / f"style_encoder{SUFFIXES[kind]}"
+    path.symlink_to("/dev/full")
+    with pytest.raises(RunError, match=rf"{path.name} cannot be written \(No space left on device\)"):
+        export.export_model(model, tmp_path, kind, torch.zeros(0, 3, SIZE, SIZE))

@@ -341,6 +341,33 @@ def test_one_code_where_several_are_taken_is_one_sentence(translator):
         translator.redraw(noise(1), torch.zeros(8))
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, io.BytesIO])
+def test_the_content_of_a_file_is_no_picture_and_is_called_what_it_is(translator, tmp_path, kind):
+    data = kind(write(tmp_path / "a.png").read_bytes())
+    with pytest.raises(
+        DataError, match=f"^a {kind.__name__} .*is not a picture: give a path, a Pillow image"
+    ):
+        translator.translate(data, domain=0)
+
+
+@pytest.mark.parametrize("strength", [1e300, -1e38])
+def test_a_strength_that_leaves_the_range_of_numbers_is_refused(translator, strength):
+    assert np.asarray(translator.translate(noise(1), domain=0, strength=1e6)).std() > 0
+    with pytest.raises(ConfigError, match=r"strength is -?1e\+.*: take at most 1,000,000"):
+        translator.translate(noise(1), domain=0, strength=strength)
+
+
+@pytest.mark.parametrize("number", [2, 0.5, np.float32(0.5), torch.tensor(2)])
+def test_a_single_number_is_no_style_code(translator, number):
+    sentence = f"a style code is {float(number):g}: give 8 numbers, or the number of a domain as domain"
+    for call in (
+        lambda: translator.translate(noise(1), style=number),
+        lambda: translator.redraw(noise(1), number),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            call()
+
+
 def test_a_style_code_may_be_of_whole_numbers(translator):
     expected = np.asarray(translator.translate(noise(1), style=torch.arange(8.0)))
     for same in (list(range(8)), np.arange(8, dtype=np.uint8), torch.arange(8)):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tiny_model import SIZE, noise, save_tiny, write
 from tunit.cli import main
+from tunit.errors import DataError
 from tunit.translation.translator import Translator
 from tunit.translation.video import redraw_video
 from tunit.translation.walk import Walk
@@ -227,6 +228,28 @@ def test_an_animated_gif_becomes_a_video(run, tmp_path):
     assert len(seen(tmp_path / "out.mp4")[0]) == 4
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_the_last_picture_is_shown_for_as_long_as_in_the_source(run, tmp_path, suffix):
+    frames = [Image.fromarray(noise(seed)) for seed in range(5)]
+    lasts = [100, 500, 100, 1000, 3000]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=lasts)
+    out = tmp_path / f"out{suffix}"
+    assert translate(run, tmp_path / "a.gif", "--domain", 0, "--out", out) == 0
+    with av.open(str(out)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
+        assert len(packets) == 5
+        last = max(packets, key=lambda packet: packet.pts)
+        assert float(last.pts * last.time_base) == pytest.approx(1.7, abs=0.002)
+        assert float(last.duration * last.time_base) == pytest.approx(3, abs=0.002)
+
+
+def test_a_result_that_cannot_be_written_is_not_called_a_source_that_cannot_be_read(clip, tmp_path):
+    (tmp_path / "out.mp4").mkdir()
+    with pytest.raises(DataError, match=r"out\.mp4 cannot be written \(Is a directory\): give another --out"):
+        redraw_video(Unchanged(), clip, tmp_path / "out.mp4", torch.zeros(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
 def test_a_bad_video_is_one_sentence_and_leaves_no_file(run, clip, tmp_path, capsys):
     (tmp_path / "text.mp4").write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n")
     (tmp_path / "empty.mp4").touch()
@@ -271,3 +294,18 @@ def test_options_that_do_not_apply_to_videos_are_refused(run, clip, tmp_path, ca
     assert translate(run, clip, "--domain", 0, "--out", clip, "--overwrite") == 2
     assert "is itself a source" in capsys.readouterr().err
     assert out.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out.MPG"])
+def test_a_kind_of_video_that_is_not_written_is_no_name_of_a_folder(run, clip, tmp_path, capsys, name):
+    out = tmp_path / name
+    for source in (clip, write(tmp_path / "a.png")):
+        assert translate(run, source, "--domain", 0, "--out", out) == 2
+        assert (
+            f"--out {out} ends in {out.suffix.lower()}, and such videos are not written"
+            in capsys.readouterr().err
+        )
+        assert not out.exists()
+    out.mkdir()
+    assert translate(run, clip, "--domain", 0, "--out", out) == 0
+    assert (out / "clip.mp4").is_file()

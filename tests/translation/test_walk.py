@@ -1,5 +1,6 @@
 """Walks between styles, compared with direct calls of the networks; animations, read back by Pillow and PyAV."""
 
+import io
 import sys
 
 import numpy as np
@@ -50,6 +51,28 @@ def test_an_animation_has_every_frame_and_repeats(suffix, tmp_path):
             image.seek(i)
             assert np.abs(np.asarray(image.convert("RGB")).astype(int) - np.asarray(frame)).max() <= 8
             assert image.info["duration"] == 100
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+@pytest.mark.parametrize("rate", [7, 24, 30, 60, 100])
+def test_an_animation_lasts_as_long_as_its_rate_says(suffix, rate):
+    frames = [Image.fromarray(noise(seed, 8, 8)) for seed in range(2 * rate)]
+    lasts = 0
+    with Image.open(io.BytesIO(Walk(frames).encoded(suffix, rate=rate))) as image:
+        for number in range(image.n_frames):
+            image.seek(number)
+            image.load()
+            lasts += image.info["duration"]
+            assert abs(lasts - 1000 * (number + 1) / rate) <= (5 if suffix == ".gif" else 0.5)
+    assert lasts == 2000
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+@pytest.mark.parametrize("number", [1, 2, 9])
+def test_a_walk_of_equal_frames_can_be_written(suffix, number):
+    frame = Image.fromarray(noise(1, 8, 8))
+    with Image.open(io.BytesIO(Walk([frame] * number).encoded(suffix, rate=30))) as image:
+        assert image.size == (8, 8)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".mp4"])

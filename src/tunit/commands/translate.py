@@ -182,15 +182,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_is_folder(out: Path | str) -> None:
-    """Raises ConfigError if --out looks like the name of a picture: a folder of this name would surprise people."""
+    """Raises ConfigError if --out looks like the name of a picture, or of a video of a kind that is not written: a
+    folder of this name would surprise people.
+    """
     from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of
     from tunit.errors import ConfigError
+    from tunit.translation.video import READ, WRITTEN
 
-    name = str(out).rstrip("/").rpartition("/")[2]
-    if suffix_of(name) in PICTURE_SUFFIXES and not (isinstance(out, Path) and out.exists()):
+    if isinstance(out, Path) and out.exists():
+        return
+    suffix = suffix_of(str(out).rstrip("/").rpartition("/")[2])
+    if suffix in PICTURE_SUFFIXES:
         raise ConfigError(
-            f"--out {out} ends in {suffix_of(name)}, but is the folder for the results, which get the names of "
-            "their sources: give the name of a folder"
+            f"--out {out} ends in {suffix}, but is the folder for the results, which get the names of their sources: "
+            "give the name of a folder"
+        )
+    if suffix in READ - WRITTEN.keys():
+        raise ConfigError(
+            f"--out {out} ends in {suffix}, and such videos are not written: give a name that ends in one of "
+            f"{', '.join(WRITTEN)}, or the name of a folder"
         )
 
 

@@ -9,6 +9,7 @@ from tunit.errors import DataError
 from tunit.evaluation.density_coverage import NEAREST, neighbourhoods
 from tunit.evaluation.distances import FEWEST_FOR_KID, frechet_distance_of, kernel_distance
 from tunit.evaluation.intervals import NORMAL_WITHIN, Figure, mean_figure, resampled_figure
+from tunit.printing import numbered
 
 FID_REPEATS = 10  # how often the sets are resampled for the interval of FID
 FEWEST = 2  # with fewer pictures on a side there is no covariance, and so no distance
@@ -111,7 +112,7 @@ def _add_neighbour_figures(found: Comparison, real: Tensor, fake: Tensor, seed: 
 
 
 def _numbers_of_both(real: int, fake: int) -> str:
-    return f"{real} real pictures and {fake} translations"
+    return f"{numbered(real, 'real picture')} and {numbered(fake, 'translation')}"
 
 
 def mean_of(figures: list[Figure]) -> Figure:

@@ -16,6 +16,8 @@ from tunit.errors import DataError
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # KID is computed on this many subsets of this many pictures, as in [2]
 ERROR_SUBSETS = 50  # other subsets, from which KID's standard error is estimated
+# For this estimate, subsets hold at least this many pictures of the smaller set, or half of it if that is fewer.
+LEAST_OF_SMALLER = 10
 FEWEST_FOR_KID = 4  # with fewer pictures, half of them are too few for KID, so it has no standard error
 
 
@@ -120,11 +122,7 @@ def kernel_distance(
         )
     a, b = a.double(), b.double()
     generator = torch.Generator().manual_seed(seed)
-    found = []
-    for _ in range(subsets):
-        x = a[torch.randperm(len(a), generator=generator)[:size].to(a.device)]
-        y = b[torch.randperm(len(b), generator=generator)[:size].to(b.device)]
-        found.append(squared_mmd(x, y))
+    found = [squared_mmd(*(_drawn(x, size, generator) for x in (a, b))) for _ in range(subsets)]
     values = torch.stack(found)
     left_out = float(values.std(correction=0)) / subsets**0.5
     error = (left_out**2 + _variance(a, b, subset_size, generator)) ** 0.5
@@ -137,16 +135,20 @@ def _variance(a: Tensor, b: Tensor, subset_size: int, generator: torch.Generator
     Over random subsets, each with a share s of both sets, the variance of KID is 1 / s - 1 times the one wanted here,
     because it is proportional to 1 / size. (If the two distributions are equal, it falls faster with the size, and
     the result is too large.)
+
+    If one set is far larger than the other, a part of it is enough: its share of the variance is small then.
     """
+    most = max(subset_size // LEAST_OF_SMALLER, 1) * min(len(a), len(b))
+    a, b = (x if len(x) <= most else _drawn(x, most, generator) for x in (a, b))
     share = min(0.5, subset_size / max(len(a), len(b)))
     sizes = [(x, max(2, round(share * len(x)))) for x in (a, b)]
-    values = [
-        squared_mmd(
-            *(x[torch.randperm(len(x), generator=generator)[:size].to(x.device)] for x, size in sizes)
-        )
-        for _ in range(ERROR_SUBSETS)
-    ]
+    values = [squared_mmd(*(_drawn(x, size, generator) for x, size in sizes)) for _ in range(ERROR_SUBSETS)]
     return float(torch.stack(values).var()) * share / (1 - share)
+
+
+def _drawn(x: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """`size` different rows of x, at random."""
+    return x[torch.randperm(len(x), generator=generator)[:size].to(x.device)]
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:

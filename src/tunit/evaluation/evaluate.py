@@ -217,13 +217,17 @@ def _clustering(
     known = len(np.unique(classes))
     if number < known:
         result.notes.append(
-            f"accuracy: {number} domains cannot match {known} classes one to one, so it stays below 1; see purity"
-        )
-    elif number > known:
-        result.notes.append(
-            f"accuracy: {number - known} of {number} domains have no class of their own, so they count as wrong; "
+            f"accuracy: {numbered(number, 'domain')} cannot match {known} classes one to one, so it stays below 1; "
             "see purity"
         )
+    elif number > known:
+        left = number - known
+        has = (
+            "has no class of its own, so it counts"
+            if left == 1
+            else "have no class of their own, so they count"
+        )
+        result.notes.append(f"accuracy: {left} of {number} domains {has} as wrong; see purity")
 
 
 def _translate_group(

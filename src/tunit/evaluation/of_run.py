@@ -103,9 +103,10 @@ def evaluate_run(
     model = load_model(given_run(run), choose_device(device))
     run, source, train, path = _places(run, source, train, out, features)
     read_as = Reading(labels, label_column, picture_column, part, max_pixels)
+    # First, so that a wrong name ends the call before pictures are packed.
+    network, unreachable = _network(features, preprocessing, model, trust_features, say)
     with workplace(run / EVALUATION) as folder:
         held_back, real, known = _pictures(run, source, train, model, folder, read_as, say)
-        network, unreachable = _network(features, preprocessing, model, trust_features, say)
         result = evaluate_model(
             model,
             held_back,

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tunit.data.finding.found import DiskFile
 from tunit.data.finding.source_kind import kind_of
 from tunit.errors import DataError, RunError
 from tunit.files.atomic import writable, write_text
+from tunit.files.paths import without_dots
 from tunit.files.reading import UnreadableError, read_table
 from tunit.printing import remark
 
@@ -112,7 +112,7 @@ def path_of_names(table: Path) -> dict[str, str]:
 
 
 def _path_of(file: DiskFile) -> str:
-    return os.path.abspath(file.path)  # noqa: PTH100 (resolve would follow links)
+    return str(without_dots(file.path))
 
 
 def _with_classes(source: Path, label_column: str, picture_column: str) -> list[tuple[str, str]]:

@@ -53,6 +53,19 @@ def path_of_file_url(text: str) -> str | None:
     return unquote(path, errors="surrogateescape")
 
 
+def without_dots(file: Path) -> Path:
+    """The absolute path of a file without `..`. Links stay in it, unless `..` behind one of them leads elsewhere."""
+    path = file.absolute()
+    if ".." not in path.parts:
+        return path
+    plain = Path(os.path.normpath(path))
+    try:
+        is_same = plain.parent.samefile(path.parent)
+    except OSError:
+        is_same = False
+    return plain if is_same else path.parent.resolve() / path.name
+
+
 def absolute(place: Path | str) -> str:
     """A URL as it is; a path as an absolute path."""
     return place if isinstance(place, str) else str(place.resolve())

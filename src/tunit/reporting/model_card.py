@@ -118,7 +118,7 @@ def _training(facts: CardFacts) -> str:
     what = (
         numbered(facts.pictures, "picture") if facts.pictures is not None else "An unknown number of pictures"
     )
-    how = f"with labels of {facts.labels} kinds" if facts.labels else "without labels"
+    how = f"with labels of {numbered(facts.labels, 'kind')}" if facts.labels else "without labels"
     when = f", begun on {facts.began}" if facts.began else ""
     lines = [plain(facts.trained_on)] if facts.trained_on else []
     lines.append(
@@ -133,8 +133,8 @@ def _domains(facts: CardFacts) -> str:
     lead = "Give the number as `domain=`. `pictures`: how many training pictures gave the domain's average style."
     if shows:
         lead += (
-            " Upper row: typical training pictures. Lower row: other training pictures, redrawn in the domain's "
-            "average style."
+            " Upper row: typical training pictures. Lower row: training pictures, the same for all domains, redrawn "
+            "in the domain's average style."
         )
     rows = [
         "| domain | name | pictures |" + (" |" if shows else ""),

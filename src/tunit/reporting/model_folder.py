@@ -124,7 +124,7 @@ def _helper_of(run: RunFolder, *, all_labelled: bool) -> str:
 
 
 def write_thumbnails(run: Path, folder: Path, model: Model) -> dict[int, str]:
-    """Write a thumbnail for each domain: typical pictures above, others in its average style below.
+    """Write a thumbnail for each domain: typical pictures above, a few in its average style below.
 
     Returns the file of each domain that has one. The same few pictures, evenly spread, are redrawn for all domains.
     """

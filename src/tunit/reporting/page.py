@@ -237,8 +237,8 @@ def _map(c: Contents) -> str:
             '<button type="button" data-by="classes" aria-pressed="false">class</button></div>'
         )
     alt = (
-        f"Map of {len(c.points)} pictures by style code: pictures near each other look alike. They fall into "
-        f"{len(set(c.point_domains))} domains."
+        f"Map of {numbered(len(c.points), 'picture')} by style code: pictures near each other look alike. They fall "
+        f"into {numbered(len(set(c.point_domains)), 'domain')}."
     )
     body = (
         f'{choice}<div class="map"><svg id="map" viewBox="0 0 1000 700" role="img" aria-label="{escape(alt)}"></svg>'

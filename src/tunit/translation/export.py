@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tunit._version import __version__
 from tunit.errors import ConfigError, RunError
 from tunit.files import result_names
-from tunit.files.atomic import write_text
+from tunit.files.atomic import writable, write_text
 from tunit.methods.model_file import Model
 from tunit.methods.registry import method_of
 
@@ -141,8 +141,8 @@ def export_model(
 
     model: on the CPU. pictures: (N, 3, S, S) in [-1, 1], N >= 0; outputs are compared on them and on random pictures.
     names: the names of domains; a domain without a name is called "domain K". only: the parts to write; () for all.
-    Returns the largest difference from PyTorch for each file. Raises RunError if one differs by more than TOLERANCE;
-    then the caller should keep no file.
+    Returns the largest difference from PyTorch for each file. Raises RunError if one differs by more than TOLERANCE,
+    or cannot be written; then the caller should keep no file.
     """
     check_packages(kind)
     samples = _samples(model, pictures)
@@ -151,7 +151,8 @@ def export_model(
         path = folder / (part.name + result_names.SUFFIXES[kind])
         network = part.network(model).eval()
         example = tuple(samples[-1][name][[0, 0]] for name in part.inputs)
-        run = (_as_onnx if kind == "onnx" else _as_torch)(network, example, part, path)
+        with writable(path):
+            run = (_as_onnx if kind == "onnx" else _as_torch)(network, example, part, path)
         differences[path.name] = _difference(path.name, network, run, part, samples)
     write_text(
         folder / result_names.ABOUT, json.dumps(_about(model, kind, names, differences), indent=2) + "\n"

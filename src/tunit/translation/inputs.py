@@ -4,6 +4,7 @@ A picture is a path, a Pillow image, a uint8 array (H, W, 3), a float tensor (3,
 `find_pictures`. A path may also name a folder, an archive or a list, and then stands for all its pictures.
 """
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -70,7 +71,9 @@ def open_pictures(
         return ((picture.name, picture) for picture in found), is_single
     if isinstance(pictures, PictureSource | Image.Image) or getattr(pictures, "ndim", 0) == 3:
         return _each([cast(Picture, pictures)], report), True
-    if not isinstance(pictures, Iterable) or getattr(pictures, "ndim", 4) != 4:
+    # Bytes, and files that are open, could be iterated over, too, by numbers or by lines.
+    is_data = isinstance(pictures, bytes | bytearray | memoryview | io.IOBase)
+    if is_data or not isinstance(pictures, Iterable) or getattr(pictures, "ndim", 4) != 4:
         raise DataError(_no_picture(pictures))
     return _each(pictures, report), False
 

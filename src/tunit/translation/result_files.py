@@ -15,7 +15,7 @@ from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of, tidy
 from tunit.data.finding.stores import address_of
 from tunit.errors import DataError
 from tunit.files.atomic import RESULTS, reason_of, replacing
-from tunit.files.destination import check_folder
+from tunit.files.destination import LONGEST_NAME, check_folder
 from tunit.printing import printable
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ def plan_names(names: Sequence[str], kind: str) -> list[str]:
     """A name for the result of each picture; all differ, even on disks that ignore upper and lower case, or whether
     an accent is a character of its own.
 
-    names: POSIX, relative. Sub-folders and stems stay; if names would collide, later ones get a number: a~2.png.
+    names: POSIX, relative. Sub-folders and stems stay; if names would collide, later ones get a number: a~2.png. Of a
+    folder or file whose name would be too long for a disk, the end of the name, or of the stem, is cut off.
     kind: "png", "jpg", "webp", or "keep" for the picture's own format (PNG if that cannot be written).
     """
-    wanted = [_with_suffix(tidy(name), kind) for name in names]
+    wanted = [_shortened(_with_suffix(tidy(name), kind)) for name in names]
     # A name cannot be a folder for one picture and the file of another.
     taken = {_folded(str(folder)) for name in wanted for folder in PurePosixPath(name).parents}
     planned, numbers = [], dict[str, int]()
@@ -169,6 +170,28 @@ def _with_suffix(name: str, kind: str) -> str:
     return name if suffix in _WRITERS else f"{stem}.png"
 
 
+def _shortened(name: str, end: str = "") -> str:
+    """A relative path with `end` after it, in which no part is longer than a disk accepts. end: if it is "", the
+    suffix of the name is kept.
+    """
+    if not end:
+        name, end = os.path.splitext(name)  # noqa: PTH122 (the folder stays in the stem)
+    *folders, stem = name.split("/")
+    return "/".join([*map(_cut, folders), _cut(stem, _bytes_of(end)) + end])
+
+
+def _cut(part: str, used: int = 0) -> str:
+    """A part of a path, cut to LONGEST_NAME bytes. used: how many of these something else takes."""
+    part = part[: LONGEST_NAME - used]
+    while _bytes_of(part) > LONGEST_NAME - used:
+        part = part[:-1]
+    return part
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
 def _free_name(name: str, taken: set[str], numbers: dict[str, int]) -> str:
     """`name`, with a number if it is taken. numbers: the next number to try for each name, so that it is not counted
     from 2 again for every picture of that name.
@@ -177,7 +200,7 @@ def _free_name(name: str, taken: set[str], numbers: dict[str, int]) -> str:
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 (the folder stays in the stem)
     number = numbers.get(wanted, 2)
     while _folded(free) in taken:
-        free = f"{stem}~{number}{suffix}"
+        free = _shortened(stem, f"~{number}{suffix}")
         number += 1
     numbers[wanted] = number
     return free

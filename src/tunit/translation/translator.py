@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tunit.data.decoding.decode import MAX_PIXELS
 from tunit.errors import ConfigError, DataError
-from tunit.given import real_number, whole_number
+from tunit.given import whole_number
 from tunit.machine import choose_device
 from tunit.methods.model_file import Model, load_model
 from tunit.networks.guide import Guidance
@@ -43,7 +43,7 @@ from tunit.translation.inputs import (
 from tunit.translation.model_place import model_folder
 from tunit.translation.ray_engine import RayEngine, engine_on
 from tunit.translation.results import resized_results
-from tunit.translation.values import Codes, style_code, style_codes
+from tunit.translation.values import Codes, given_strength, style_code, style_codes
 from tunit.translation.walk import MOST_FRAMES, Walk, between
 
 
@@ -223,7 +223,7 @@ class Translator:
         If a source is transparent, its results are transparent, too (mode RGBA or LA).
         """
         styles = style_codes(styles, self.model.settings.style_width)
-        strength = real_number(strength, "strength is {}: take a number, such as 0.5 for half of the way")
+        strength = given_strength(strength)
         fit, resize = check_fit(fit or self.model.fit), check_resize(resize)
         opened, _ = open_pictures(sources, report)
         batches = self._batches(opened, fit, report, opacity=True)

@@ -1,4 +1,4 @@
-"""Checks of style codes that are given to the API: a value of a wrong kind is one sentence, too."""
+"""Checks of style codes and strengths that are given to the API: a value of a wrong kind is one sentence, too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.errors import ConfigError
+from tunit.given import real_number
 
 Codes = Tensor | NDArray[np.floating[Any]] | Sequence[float] | Sequence[Sequence[float]]  # style codes
+
+_ONE_NUMBER = "a style code is {}: give {} numbers, or the number of a domain as domain"
+
+# With far larger strengths, style codes leave the range of float32, and results would be black.
+MOST_STRENGTH = 1e6
+
+
+def given_strength(value: object) -> float:
+    """How far to move from the source's own style. Raises ConfigError if it is no number, or far too large."""
+    strength = real_number(value, "strength is {}: take a number, such as 0.5 for half of the way")
+    if abs(strength) > MOST_STRENGTH:
+        raise ConfigError(
+            f"strength is {strength:g}: take at most {MOST_STRENGTH:,.0f}, such as 2 to exaggerate the style"
+        )
+    return strength
 
 
 def style_codes(styles: Codes, width: int) -> Tensor:
@@ -19,6 +35,8 @@ def style_codes(styles: Codes, width: int) -> Tensor:
     Raises ConfigError if they have another form.
     """
     codes = _tensor(styles, width)
+    if codes.ndim == 0:
+        raise ConfigError(_ONE_NUMBER.format(codes.item(), width))
     if codes.ndim == 1:
         raise ConfigError(f"several style codes are (M, {width}), and this is one: give code[None]")
     if codes.ndim != 2 or codes.shape[1] != width:
@@ -37,7 +55,10 @@ def style_codes(styles: Codes, width: int) -> Tensor:
 
 def style_code(style: Codes, width: int) -> Tensor:
     """One style code as `style_codes` gives it, (1, width). Raises ConfigError."""
-    return style_codes(_tensor(style, width)[None], width)
+    code = _tensor(style, width)
+    if code.ndim == 0:
+        raise ConfigError(_ONE_NUMBER.format(code.item(), width))
+    return style_codes(code[None], width)
 
 
 def _tensor(codes: object, width: int) -> Tensor:

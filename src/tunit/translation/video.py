@@ -6,7 +6,7 @@ a playlist that pretends to be a video cannot make it open other files or addres
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +32,8 @@ WRITTEN: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 MOST_BATCH = 8  # pictures of a video in memory at a time; they may be large
 WIDEST = 4  # width of a pixel by its height; other values of damaged files are taken as 1
+# FFmpeg's flag that durations of pictures go into the result; otherwise the last one is shown for an average time.
+_FRAME_DURATION = 1 << 8
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,gif"
 _TURNED = {
     90: Image.Transpose.ROTATE_90,
@@ -67,7 +69,8 @@ def redraw_video(
     restore_grey: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Redrawn:
-    """Write `target`: each picture of `source` at its own time, in the style (style width,).
+    """Write `target`: each picture of `source` at its own time and, as far as the file says it, for as long, in the
+    style (style width,).
 
     target: has a suffix of WRITTEN; an older file is kept until the new one is complete. strength, fit, resize,
     restore_grey: as in `Translator.redraw`. advance: called for each picture. Raises DataError if the video cannot be
@@ -88,10 +91,7 @@ def redraw_video(
             )
             with writable(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-            with (
-                replacing(target, durable=False) as partial,
-                _Writer(av, partial, target, clip) as writer,
-            ):
+            with _replacing(av, target) as partial, _Writer(av, partial, target, clip) as writer:
                 for _, (image,) in drawn:
                     writer.add(image)
                     written += 1
@@ -128,7 +128,8 @@ class _Clip:
         self.video = container.streams.best("video")  # the first may be a cover
         self.sound = container.streams.audio[0] if container.streams.audio else None
         self.rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
-        self.times: deque[int | None] = deque()  # times of the pictures that `pictures` has returned
+        # When each picture that `pictures` has returned is shown, and for how long; 0 if the file does not say it.
+        self.times: deque[tuple[int | None, int]] = deque()
         self.packets: deque[Any] = deque()  # packets of sound
         width, height = self._in_square_pixels(
             self.video.codec_context.width, self.video.codec_context.height
@@ -153,7 +154,7 @@ class _Clip:
                 continue
             for frame in packet.decode():
                 number += 1
-                self.times.append(frame.pts)
+                self.times.append((frame.pts, getattr(frame, "duration", 0) or 0))
                 image = image_of(frame)
                 size = self._in_square_pixels(*image.size)
                 image = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
@@ -191,9 +192,11 @@ class _Writer:
             if image.size != self.size:
                 image = image.resize(self.size, Image.Resampling.LANCZOS)
             frame = frame_of(self.av, image)
-            time = self.clip.times.popleft()
+            time, lasts = self.clip.times.popleft()
             if time is not None:
                 frame.pts, frame.time_base = time, self.clip.video.time_base
+                if lasts:
+                    frame.duration = lasts
             self.container.mux(self.stream.encode(frame))
             self._copy_sound()
 
@@ -203,6 +206,8 @@ class _Writer:
         shape_stream(self.stream, image.size)
         if self.clip.video.time_base:
             self.stream.codec_context.time_base = self.clip.video.time_base
+            if self.clip.times[0][1]:
+                self.stream.codec_context.flags |= _FRAME_DURATION
         sound = self.clip.sound
         if sound is not None and sound.codec_context.name in self.container.supported_codecs:
             self.sound = self.container.add_stream_from_template(sound)
@@ -224,6 +229,17 @@ class _Writer:
                 self.container.mux(self.stream.encode())
                 self._copy_sound()
             self.container.close()
+
+
+@contextmanager
+def _replacing(av: Any, target: Path) -> Iterator[Path]:
+    """As `replacing`, with errors as in `_writing`: an OSError of the block may come from reading the source."""
+    with ExitStack() as stack:
+        with _writing(av, target):
+            partial = stack.enter_context(replacing(target, durable=False))
+        yield partial
+        with _writing(av, target):
+            stack.close()
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class Walk:
             "WEBP" if suffix == ".webp" else "GIF",
             save_all=True,
             append_images=others,
-            duration=round(1000 / rate),
+            duration=_durations(len(self.frames), rate, 1 if suffix == ".webp" else 10),
             loop=0,
             **options,
         )
@@ -89,3 +89,13 @@ class Walk:
                 container.mux(stream.encode(frame_of(av, image)))
             container.mux(stream.encode())
         return encoded.getvalue()
+
+
+def _durations(frames: int, rate: float, step: int) -> list[int]:
+    """How many milliseconds each frame is shown, as multiples of `step`, which the format counts in.
+
+    They differ by one step, so that each frame ends as near as possible to its time: with equal durations, a GIF of
+    60 frames per second would be shown at 100.
+    """
+    ends = [round((number + 1) * 1000 / rate / step) for number in range(frames)]
+    return [step * (end - begin) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -25,6 +25,7 @@ from tunit.data.decoding.opening import (
     open_picture,
     orientation_of,
     quiet_pillow,
+    scale_transparent_value,
     upright,
 )
 from tunit.errors import TunitError
@@ -201,6 +202,7 @@ def layers_of(image: Image.Image, background: Colour) -> tuple[Image.Image, Opac
     Raises PictureError if it cannot be read, or its values are not finite.
     """
     try:
+        scale_transparent_value(image)
         image.load()
         shown, alpha = Colours.of(image).layers(image, background)
         orientation = orientation_of(image)

@@ -37,6 +37,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Pillow stretches the grey values of a PNG of 2 or 4 bits to 0 .. 255. By its raw mode: from one value to the next.
+_GREY_STEPS = {"L;2": 85, "L;4": 17}
 _pillow = threading.RLock()
 
 
@@ -100,7 +102,25 @@ def open_picture(data: bytes) -> Image.Image:
             else tile
             for tile in getattr(image, "tile", [])
         ]
+    scale_transparent_value(image)
     return image
+
+
+def scale_transparent_value(image: Image.Image) -> None:
+    """Let the transparent value of a PNG in `image.info` have the scale of the decoded pixels, of 8 bits.
+
+    Pillow keeps the number of the file, so in a PNG of 2, 4 or 16 bits other pixels would be transparent, or none.
+    Call it before the pixels are loaded: afterwards nothing is changed, because the bits of the file are not known.
+    """
+    value, tiles = image.info.get("transparency"), getattr(image, "tile", None)
+    if image.format != "PNG" or not tiles:
+        return
+    raw_mode = tiles[0][3]
+    if raw_mode in _GREY_STEPS and isinstance(value, int):
+        step = _GREY_STEPS[raw_mode]
+        image.info["transparency"] = (value & 255 // step) * step
+    elif raw_mode == "RGB;16B" and isinstance(value, tuple):
+        image.info["transparency"] = tuple(channel >> 8 for channel in value)
 
 
 def _formats_for(data: bytes) -> tuple[str, ...]:
@@ -181,5 +201,6 @@ __all__ = [
     "open_picture",
     "orientation_of",
     "quiet_pillow",
+    "scale_transparent_value",
     "upright",
 ]

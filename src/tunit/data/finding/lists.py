@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunit.errors import DataError
-from tunit.files.paths import expand_home, path_of_file_url
+from tunit.files.paths import expand_home, path_of_file_url, without_dots
 
 MOST_BYTES = 1 << 28  # the largest file of a list; some millions of paths
 _MARKS = (
@@ -79,7 +79,7 @@ class SearchPath:
     @classmethod
     def of(cls, source: Path) -> "SearchPath":
         """The search path of the list `source`."""
-        here = Path(os.path.normpath(source.absolute())).parent
+        here = without_dots(source).parent
         return cls(tuple(dict.fromkeys((here, Path.cwd()))))
 
     def find(self, written: str) -> tuple[Path, str] | None:
@@ -95,7 +95,7 @@ class SearchPath:
         if _ADDRESS.match(written):
             return "an address, not a file: download it first"
         if "\n" in written:
-            return "a quotation mark that is never closed"
+            return "no such file; its path has a line break, perhaps because a quotation mark is never closed"
         for folder in self.folders:
             if os.path.lexists(folder / written.replace("\0", "")):
                 return "not a regular file"

@@ -15,7 +15,7 @@ from tunit.given import whole_number
 
 # The version of decoding. Increase it whenever the same settings give other pixels than before. Packs of an older
 # version are then made again, but a run that already has such a pack continues to use it.
-DECODING = 4
+DECODING = 5
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tunit.data.packing.sharded import ShardedImages, is_whole
 from tunit.data.packing.unfinished_pack import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards, refuse_foreign
 from tunit.errors import DataError
-from tunit.files.atomic import replacing
+from tunit.files.atomic import reason_of, replacing, writable
 from tunit.files.partials import partial_in
 from tunit.files.paths import path_or_url
 
@@ -88,12 +88,12 @@ def still_sharded(search: Search, where: Path | str, each: int) -> bool:
 def copy_index(index: Index, folder: Path, *, labels: bool) -> PackedPictures:
     """Copy the index into `folder`, with or without labels; the pixels remain in their shards.
 
-    Returns the packed pictures.
+    Returns the packed pictures. Raises DataError or RunError if the folder cannot be written.
     """
     packs.claim(folder)
     if not labels:
         index = replace(index, labels=[-1] * len(index.names), classes=[])
-    with replacing(folder / INDEX) as partial:
+    with writable(folder / INDEX), replacing(folder / INDEX) as partial:
         write_index(partial, index)
     return packs.open_packed(folder, reused=False)
 
@@ -120,8 +120,15 @@ def _write(
     order = reading_order(pictures)
     keep_all = search.settings.keep_duplicates
     with UnfinishedShards(place, order, pictures, each, search.about, keep_all) as unfinished:
-        fill(search, order, unfinished, workers, strict, progress, engine)
-        unfinished.close()
+        try:
+            fill(search, order, unfinished, workers, strict, progress, engine)
+            unfinished.close()
+        except OSError as error:
+            # From writing a shard: errors of a place or a picture are DataErrors.
+            raise DataError(
+                f"{place.scratch()} cannot be written to ({reason_of(error)}): make room and give the same command, "
+                "which goes on after the last complete shard"
+            ) from error
         keep, index = index_of(search, *by_slot(order, unfinished.outcomes))
         index = replace(index, shards=Shards(each, [unfinished.position_of[slot] for slot in keep]))
         with as_store_error(place.where), partial_in(place.scratch()) as partial:
