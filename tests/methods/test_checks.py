@@ -184,6 +184,34 @@ def test_neighbours_are_named_as_idle_if_every_picture_has_a_label(name, value):
     assert "has no effect: every picture has a label, and it acts only on pictures without one" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mutual_information_weight", 3.0),
+        ("marginal_balance", 1.5),
+        ("overclusters", 50),
+        ("overcluster_weight", 5.0),
+        ("candidate_heads", 4),
+        ("domains_from", 0.2),
+    ],
+)
+def test_what_teaches_domains_without_labels_is_named_as_idle_if_every_picture_has_one(name, value):
+    heads = {"overclusters": 10, "overcluster_weight": 1.0}
+    config = read_config("paper").with_overrides(heads | {"labels": "folders", name: value})
+    assert idle_settings(config, [name]) == []  # few labels: the others have none
+    (said,) = idle_settings(config, [name], all_labelled=True)
+    assert "has no effect: every picture has a label, and it acts only on pictures without one" in said
+
+
+def test_the_most_domains_are_named_as_idle_if_every_picture_has_a_label():
+    config = read_config("default").with_overrides({"labels": "folders", "most_domains": 20})
+    assert (
+        idle_settings(config, ["most_domains"]) == []
+    )  # if no picture has a label, the number is searched for
+    (said,) = idle_settings(config, ["most_domains"], all_labelled=True)
+    assert "has no effect: every picture has a label, and the labels give the number of domains" in said
+
+
 def test_settings_with_an_effect_or_of_a_preset_are_not_named():
     assert idle("paper", overclusters=50, overcluster_weight=5.0, lecam_weight=0.1, lecam_decay=0.9) == []
     assert idle("default", most_domains=20, style_size=0.5, neighbours=3, neighbours_every=10) == []

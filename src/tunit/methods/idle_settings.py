@@ -32,8 +32,15 @@ NEEDS = {
 FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label
 # They act only on pictures without one.
 FOR_UNLABELLED = (
-    *("clustering_objective", "neighbours", "neighbours_from", "neighbours_every", "feature_cue"),
-    "joint_guide_factor",
+    *(
+        "clustering_objective",
+        "mutual_information_weight",
+        "marginal_balance",
+        "domains_from",
+        "candidate_heads",
+    ),
+    *("overclusters", "overcluster_weight", "joint_guide_factor"),
+    *("neighbours", "neighbours_from", "neighbours_every", "feature_cue"),
 )
 
 
@@ -70,6 +77,8 @@ def why_idle(config: Config, name: str, *, all_labelled: bool = False) -> str:
         return "mutual_information_weight is 0, and no overclustering head has a weight"
     if name == "most_domains" and config.networks.domains != AUTO:
         return f"domains is {config.networks.domains}, and only with auto is their number found"
+    if name == "most_domains" and all_labelled:
+        return "every picture has a label, and the labels give the number of domains"
     if name == "feature_cue" and not config.clustering.neighbours and config.networks.domains != AUTO:
         return f"neighbours is 0 and domains is {config.networks.domains}, and it only helps to find these"
     if name == "found_domains_weight" and config.data.labels != "none":
