@@ -262,7 +262,21 @@ def test_the_folder_loads_alone_and_contains_nothing_about_its_maker(run, tmp_pa
         if path.is_file():
             assert b"secret place" not in path.read_bytes()
     assert main(["push", str(run), "me/kinds", "--dry-run", str(out)]) == 2
-    assert "README.md and 5 more exist already" in capsys.readouterr().err
+    assert "README.md and 5 more exist already: give another --dry-run, or" in capsys.readouterr().err
+    file = out / "README.md"
+    assert main(["push", str(run), "me/kinds", "--dry-run", str(file)]) == 2
+    assert "is a file: give a folder as --dry-run" in capsys.readouterr().err
+
+
+def test_the_folder_never_replaces_the_model_of_a_run(run, tmp_path, capsys):
+    for name in ("ours", "other"):
+        shutil.copytree(run, tmp_path / name)
+        before = {path: path.read_bytes() for path in (tmp_path / name).iterdir() if path.is_file()}
+        words = ["--dry-run", str(tmp_path / name), "--overwrite"]
+        assert main(["push", str(tmp_path / "ours"), "me/kinds", *words]) == 2
+        said = f"is a part of the run {tmp_path / name}, which must not be changed: give another --dry-run"
+        assert said in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in (tmp_path / name).iterdir() if path.is_file()} == before
 
 
 def test_the_card_has_all_required_parts(run, tmp_path):

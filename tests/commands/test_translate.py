@@ -1,6 +1,7 @@
 """`tunit translate`: the files written, their names, and the errors."""
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -63,6 +64,23 @@ def test_many_sources_of_one_name_are_named_at_once(monkeypatch):
     names = plan_names(["a.png"] * many, "png")
     assert names == ["a.png", *(f"a~{number}.png" for number in range(2, many + 1))]
     assert 0 < len(asked) < 10 * many
+
+
+@pytest.mark.parametrize("part", ["samples", "data"])
+def test_a_folder_of_sources_that_is_called_like_a_part_of_a_run_is_not_written_there(
+    run, model, tmp_path, capsys, part
+):
+    ours, picture = tmp_path / "run", Path(part) / "step_00000012.png"
+    shutil.copytree(run, ours)
+    for name in ("run.json", "config.toml"):
+        (ours / name).write_text("")
+    for folder in (tmp_path / "in", ours):
+        write(folder / picture, 1)
+    before = (ours / picture).read_bytes()
+    assert translate(ours, tmp_path / "in", "--domain", "0", "--out", ours, "--overwrite") == 2
+    said = f"{ours / part} is a part of the run {ours}, which must not be changed: give another --out"
+    assert said in capsys.readouterr().err
+    assert (ours / picture).read_bytes() == before
 
 
 def test_a_folder_keeps_its_sub_paths(run, model, tmp_path, capsys):

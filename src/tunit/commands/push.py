@@ -96,7 +96,7 @@ def _keep(args: argparse.Namespace, run: Path, write: "Callable[[Path], int]") -
 
     names = files_of_folder(load_model(run), pictures=not args.no_pictures)
     old = thumbnails_in(args.dry_run)  # of an earlier model: they must not be shared with this one
-    check_names(args.dry_run, sorted({*names, *old}), overwrite=args.overwrite)
+    check_names(args.dry_run, sorted({*names, *old}), overwrite=args.overwrite, flag="--dry-run")
     with staged(args.dry_run) as stage:
         thumbnails = write(stage)
         old -= thumbnails_in(stage)

@@ -15,7 +15,7 @@ from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of, tidy
 from tunit.data.finding.stores import address_of
 from tunit.errors import DataError
 from tunit.files.atomic import RESULTS, reason_of, replacing
-from tunit.files.destination import LONGEST_NAME, check_folder
+from tunit.files.destination import LONGEST_NAME, OF_A_RUN, check_apart, check_folder
 from tunit.printing import printable
 
 if TYPE_CHECKING:
@@ -60,27 +60,31 @@ def check_names(
     overwrite: bool,
     keep: Iterable[Path] = (),
     ours: Container[str] = (),
+    flag: str = "--out",
 ) -> None:
     """Make sure that `names` can be written into `folder`, before any work.
 
     keep: files that are never overwritten, such as the sources. ours: names of files that a stopped job has written.
-    Raises DataError if another file exists already (unless `overwrite`), must be kept, or would lie outside of the
-    folder.
+    flag: the option that names the folder, for the errors. Raises DataError if another file exists already (unless
+    `overwrite`), must be kept, or would lie outside of the folder; RunError if the folder cannot be written, or is a
+    run of which one of the files would be a part.
     """
-    check_folder(folder)
+    check_folder(folder, flag)
     names = list(names)
+    for part in sorted({PurePosixPath(name).parts[0] for name in names} & OF_A_RUN):
+        check_apart(folder / part, flag)
     root = os.path.realpath(folder)
     for parent in {str(PurePosixPath(name).parent) for name in names}:
         if not Path(os.path.realpath(folder / parent)).is_relative_to(root):
             raise DataError(f"{folder / parent} is a link out of {folder}: remove it or give another folder")
     there = [name for name in names if os.path.lexists(folder / name)]
-    refuse_existing(str(folder), [] if overwrite else [name for name in there if name not in ours])
+    refuse_existing(str(folder), [] if overwrite else [name for name in there if name not in ours], flag)
     kept = {os.path.realpath(path) for path in keep} if there else set()
     for name in there:
         if (folder / name).is_dir():
-            raise DataError(f"{printable(str(folder / name))} is a folder: give another --out")
+            raise DataError(f"{printable(str(folder / name))} is a folder: give another {flag}")
         if os.path.realpath(folder / name) in kept:
-            raise DataError(f"{printable(str(folder / name))} is itself a source: give another --out")
+            raise DataError(f"{printable(str(folder / name))} is itself a source: give another {flag}")
 
 
 def check_names_in_store(
@@ -95,12 +99,12 @@ def check_names_in_store(
             raise DataError(f"{printable(place)}/{printable(name)} is itself a source: give another --out")
 
 
-def refuse_existing(place: str, names: Sequence[str]) -> None:
-    """Raises DataError if there are any `names`: files that exist already in a place."""
+def refuse_existing(place: str, names: Sequence[str], flag: str = "--out") -> None:
+    """Raises DataError if there are any `names`: files that exist already in a place. flag: as in `check_names`."""
     if names:
         more = f" and {len(names) - 1:,} more exist" if len(names) > 1 else " exists"
         first = printable(f"{place}/{names[0]}")
-        raise DataError(f"{first}{more} already: give another --out, or --overwrite what is there")
+        raise DataError(f"{first}{more} already: give another {flag}, or --overwrite what is there")
 
 
 @contextmanager
