@@ -317,8 +317,8 @@ def test_a_run_that_is_not_read_does_not_count_as_a_training(own, fake, root, tm
         {"folder": ""}, {"folder": "0/../.."}, {"folder": "0//etc"}, {"folder": "1/x"}, {"folder": "/etc"},
         {"folder": "0/nothing"}, {"folder": "0/crows\0"}, {"folder": "²/crows"}, {"folder": "0/linked"},
         {"name": "../x"}, {"name": ""}, {"name": "birds"}, {"name": "--overwrite"}, {"preset": "--quiet"},
-        {"preset": "/etc/passwd"}, {"preset": "table1-a"}, {"steps": "1e9"}, {"steps": "-1"}, {"domains": "x"},
-        {"image_size": "33"}, {"seed": "9" * 20},
+        {"preset": "/etc/passwd"}, {"preset": "table1-a"}, {"steps": "1e9"}, {"steps": "-1"}, {"steps": "0"},
+        {"domains": "x"}, {"image_size": "33"}, {"image_size": "0"}, {"seed": "9" * 20},
     ],
 )  # fmt: skip
 def test_impossible_trainings_are_one_sentence_and_nothing_starts(own, fake, runs, root, changed):

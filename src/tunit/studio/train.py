@@ -22,6 +22,7 @@ from tunit.studio.command_lines import (
     MOST_DOMAINS,
     MOST_STEPS,
     PRESETS,
+    SMALLEST_SIZE,
     NewTraining,
     check_name,
     resume_command,
@@ -84,20 +85,20 @@ async def start(request: Request) -> Response:
     form, workspace = await form_of(request), workspace_of(request)
     folder, name = folder_at(workspace, text_of(form, "folder")), check_name(text_of(form, "name"))
 
-    def number(field: str, high: int) -> int:
+    def number(field: str, low: int, high: int) -> int:
         """A whole number in the form; 0 if the field is empty."""
         text = text_of(form, field).strip()
-        return whole_of(text, field.replace("_", " "), 0, high) if text else 0
+        return whole_of(text, field.replace("_", " "), low, high) if text else 0
 
     out = free_place(workspace, name)
     training = NewTraining(
         folder,
         out,
         preset=text_of(form, "preset", PRESETS[0]),
-        steps=number("steps", MOST_STEPS),
-        domains=number("domains", MOST_DOMAINS),
-        image_size=number("image_size", LARGEST_SIZE),
-        seed=number("seed", HIGHEST_SEED),
+        steps=number("steps", 1, MOST_STEPS),
+        domains=number("domains", 0, MOST_DOMAINS),
+        image_size=number("image_size", SMALLEST_SIZE, LARGEST_SIZE),
+        seed=number("seed", 0, HIGHEST_SEED),
     )
     if training.preset not in PRESETS:
         raise ConfigError(f"preset is {training.preset!r}: take one of {', '.join(PRESETS)}")
