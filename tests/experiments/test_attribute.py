@@ -126,7 +126,11 @@ def test_wrong_classes_are_one_sentence_for_each_row(tmp_path, capsys, monkeypat
         write_pictures(tmp_path / "data" / name, seed=i, number=5)
     for words, message in (
         ("a,d", "there is no class 'd'"),
-        ("a,b,c", "3 classes are chosen: this table takes 2"),
+        (
+            "a,b,c",
+            "3 classes are chosen ('a', 'b', 'c'), and this table takes 2: choose 2 with --between A,B",
+        ),
+        ("b,b", "1 class is chosen ('b'), and this table takes 2"),
     ):
         arguments = ["figure4", "--data", tmp_path / "data", "--out", tmp_path / "out", "--between", words]
         assert main(["reproduce", *map(str, arguments)]) != 0

@@ -11,7 +11,7 @@ from tunit.errors import RunError
 from tunit.experiments import driver, one_row
 from tunit.experiments.one_row import run_row
 from tunit.experiments.paper_tables import TABLE1
-from tunit.experiments.plan import Plan, config_of
+from tunit.experiments.plan import Plan, config_of, smoke
 from tunit.experiments.reuse import check_same_settings
 
 pytestmark = pytest.mark.usefixtures("narrow_vgg")
@@ -134,6 +134,11 @@ def test_a_smoke_test_has_a_table_of_its_own(tmp_path, shown):
     assert shown("--only", "A,C", "--smoke", code=0) == two
     assert "44.5" in (tmp_path / "table1-smoke.md").read_text()
     assert shown("--only", "D", code=0) == two | {"D": "33.8"}
+
+
+def test_a_smoke_test_translates_a_few_sources_or_as_many_as_are_asked_for(plan):
+    assert smoke(plan).most_sources == 8
+    assert smoke(replace(plan, most_sources=3)).most_sources == 3
 
 
 def test_finished_rows_without_a_note_are_left_out_unless_asked_for_and_get_none(

@@ -26,7 +26,7 @@ from tunit.experiments.trainings import train_to_end
 from tunit.files.atomic import write_text
 from tunit.methods.method import Labels
 from tunit.methods.registry import method_of
-from tunit.printing import show
+from tunit.printing import numbered, show
 from tunit.training.run_folder import RunFolder
 
 Say = Callable[[str], None]
@@ -67,7 +67,7 @@ def run_row(
         train, config = _labelled(row, split, labels, folder, config)
     if row.guide_kept and first is not None:
         config = config.with_overrides({"guide_from": str(first)})
-    say(f"{row.name}, seed {seed}: {config.schedule.steps} steps")
+    say(f"{row.name}, seed {seed}: {numbered(config.schedule.steps, 'step')}")
     train_to_end(train, folder / "run", config)
     own = RunFolder(folder / "run").read_config()  # with the values that were chosen when the run began
     own = own.with_overrides({"device": config.run.device})  # it may have begun on another machine

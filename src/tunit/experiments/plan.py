@@ -31,6 +31,7 @@ SMOKE = {"steps": "8", "image_size": "32", "batch_size": "4", "guide_only_batch_
     "checkpoint_every": "1000",
     "sample_every": "0",
 }
+SMOKE_SOURCES = 8
 
 
 @dataclass(frozen=True)
@@ -153,5 +154,8 @@ def scaled(row: Config, base: Config, share: float = 1.0) -> dict[str, int]:
 
 
 def smoke(plan: Plan) -> Plan:
-    """The same plan with a few steps of tiny networks, to see whether everything runs."""
-    return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=8, smoke=True)
+    """The same plan with a few steps of tiny networks and, unless it gives another number, a few sources, to see
+    whether everything runs.
+    """
+    most = plan.most_sources or SMOKE_SOURCES
+    return replace(plan, overrides=(*SMOKE.items(), *plan.overrides), most_sources=most, smoke=True)

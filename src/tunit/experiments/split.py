@@ -50,7 +50,11 @@ class Split:
             if name not in known:
                 raise DataError(f"there is no class {name!r}{suggestion(name, known)} ({', '.join(known)})")
         if number and wanted and len(set(wanted)) != number:
-            raise DataError(f"{len(set(wanted))} classes are chosen: this table takes {number}")
+            chosen = sorted(set(wanted))
+            said = "1 class is chosen" if len(chosen) == 1 else f"{len(chosen)} classes are chosen"
+            raise DataError(
+                f"{said} ({_some(chosen)}), and this table takes {number}: choose {number} with --between A,B"
+            )
         kept = set(wanted or (known[:number] if number else known))
         there = {name for _, name in self.held}
         missing = sorted(kept - there)
