@@ -193,6 +193,7 @@ def test_version(capsys):
         (["train", "x", "--out", "OUT", "--batch", "8", "--batch-size", "4"], "give one of them"),
         (["demo", "--minutes", "0", "--out", "OUT"], "--minutes is 0"),
         (["config", "nothing"], "neither a file nor a preset"),
+        (["config", "--changes"], "--changes has no effect without a preset: name one, as in `tunit config"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(words, sentence, tmp_path, capsys):
@@ -288,6 +289,9 @@ def test_help_says_what_the_values_in_brackets_are(capsys):
         (["reproduce", "table1", "--dry-run"], "unknown flag --dry-run: tunit reproduce --help shows all"),
         (["prepare", "p", "--zzzzqqq"], "unknown flag --zzzzqqq: tunit prepare --help shows all"),
         (["trian", "p"], "COMMAND is 'trian': take one of demo, creatures,"),
+        (["--verison"], "tunit: unknown flag --verison: did you mean '--version'?"),
+        (["--quiet", "train", "p"], "tunit: unknown flag --quiet: tunit --help shows all"),
+        (["train", "my", "own photos", "--out", "r"], "too many words (own photos): leave them out, or put a path"),
         (["translate", "r", "a", "--domain", "1", "--out", "o", "--fit", "stretched"], "did you mean 'stretch'?"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ empty one is refused.
 import argparse
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 _CHOICE = re.compile(
     r"argument (?P<name>.+): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)", re.S
 )
+_TOO_MANY = re.compile(r"unrecognized arguments: (?P<words>.*)", re.S)
 # The form of the messages in commands/numbers.py.
 _NUMBER = re.compile(r"argument (?P<name>.+?): (?P<what>is .*: take .*)", re.S)
 
@@ -39,6 +41,8 @@ class Parser(argparse.ArgumentParser):
         if args is not None and self._subparsers is None:
             self._refuse_unknown(args)
             args = spread(args, self._option_string_actions)
+        elif args is not None:  # the flags before the command
+            self._refuse_unknown(list(takewhile(lambda word: word.startswith("-"), args)))
         return super().parse_known_args(args, namespace)
 
     def _refuse_unknown(self, words: Sequence[str]) -> None:
@@ -64,6 +68,11 @@ class Parser(argparse.ArgumentParser):
         number = _NUMBER.fullmatch(message)
         if number:
             raise ConfigError(f"{number['name']} {number['what']}")
+        match = _TOO_MANY.fullmatch(message)
+        if match:
+            message = (
+                f"too many words ({match['words']}): leave them out, or put a path with spaces in quotes"
+            )
         match = _CHOICE.fullmatch(message)
         if match:
             known = [word.strip(" '") for word in match["known"].split(",")]

@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out `tunit config`."""
     from tunit.config import Config, all_fields, preset_names, read_config
+    from tunit.errors import ConfigError
 
+    if args.preset is None and args.changes:
+        raise ConfigError(
+            "--changes has no effect without a preset: name one, as in `tunit config default --changes`"
+        )
     if args.preset is None:
         show(*preset_names())
         return 0
