@@ -188,7 +188,9 @@ def test_with_outliers_left_out_it_does_not_say_that_none_was(run, pictures, tmp
 
 def test_remarks_in_plain_words():
     assert remarks([10, 12, 9]) == []
-    assert remarks([6, 4]) == []  # exactly 60 % is not more than 60 %
+    assert remarks([6, 1, 1, 1, 1]) == []  # exactly 60 % is not more than 60 %
+    assert remarks([9, 1]) == []  # of two kinds, one may be much more common
+    assert remarks([99, 1])[0].startswith("domain 0 holds 99% of the pictures: ")
     assert remarks([5]) == []  # a model with one domain
     assert remarks([0, 2, 0]) == []  # fewer pictures than domains
     assert remarks([3, 0, 0])[1].startswith("domain 0 holds 100% of the pictures: ")

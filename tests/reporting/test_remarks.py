@@ -49,6 +49,8 @@ def test_an_empty_domain_is_neither_similar_nor_uncertain():
 
 def test_a_single_domain_is_not_a_collapse():
     assert [f.text for f in findings([9], [1.0], torch.ones(1, 3), None, 0.9)] == []
+    of_two = findings([15, 5], [1.0, 1.0], torch.eye(2), None, 0.9)
+    assert of_two == []  # of two kinds, one may be much more common
 
 
 def test_lists():

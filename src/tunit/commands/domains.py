@@ -160,7 +160,7 @@ def _tell_outliers(scores: "NDArray[np.float64]") -> None:
 
 def remarks(sizes: list[int]) -> list[str]:
     """Warnings in plain words; sizes: pictures in each domain."""
-    from tunit.reporting.remarks import CROWDED
+    from tunit.training.alarms.guide_alarms import crowded_from
 
     if sum(sizes) < len(sizes):  # too few pictures to judge the model
         return []
@@ -171,7 +171,7 @@ def remarks(sizes: list[int]) -> list[str]:
     elif empty:
         said.append(f"domains {listed(empty, len(empty))} are empty: no picture fell into them")
     largest = max(sizes) / sum(sizes)
-    if largest > CROWDED and len(sizes) > 1:
+    if len(sizes) > 1 and largest > crowded_from(len(sizes)):
         said.append(
             f"domain {sizes.index(max(sizes))} holds {largest:.0%} of the pictures: either they are very similar, or "
             "the model cannot tell them apart; longer training or another number of domains may help"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tunit.printing import listed
+from tunit.training.alarms.guide_alarms import crowded_from
 
-CROWDED = 0.6  # warn if a domain has more than this share of all pictures
 ALIKE = 0.98  # warn if the cosine of two domains' average styles is above this
 UNSTEADY = 0.85  # warn if a smaller share of pictures keeps the domain when they are augmented
 UNSURE = 0.5  # warn if the mean confidence in a domain is below this
@@ -66,7 +66,7 @@ def _about_sizes(sizes: list[int]) -> list[Finding]:
                 f"Dead domains: {some} {verb} empty. This is normal if there are more domains than kinds.",
             )
         )
-    if total and len(sizes) > 1 and max(sizes) > CROWDED * total:
+    if total and len(sizes) > 1 and max(sizes) > crowded_from(len(sizes)) * total:
         share = max(sizes) / total
         found.append(
             Finding(

@@ -61,6 +61,11 @@ class Alarm:
     over: int | None = None
 
 
+def crowded_from(domains: int, *, raised: bool = False) -> float:
+    """Above which share of all pictures the largest of so many domains holds too many. raised: if it did before."""
+    return min(FEW_CROWDED, max(STILL_CROWDED if raised else CROWDED, EVEN_SHARES / domains))
+
+
 # ---- judges ----
 
 # (evidence, outline, whether the alarm has begun already) -> a sentence that says what is wrong, or None
@@ -75,8 +80,7 @@ def judge_collapse(evidence: Evidence, outline: TrainingOutline, raised: bool) -
     learnt, total = summary.step - outline.domains_from_step, sum(summary.counts)
     if learnt < max(FEWEST_STEPS, outline.domain_steps / 10):
         return None
-    largest = max(summary.counts)
-    limit = min(FEW_CROWDED, max(STILL_CROWDED if raised else CROWDED, EVEN_SHARES / outline.domains))
+    largest, limit = max(summary.counts), crowded_from(outline.domains, raised=raised)
     if largest == total:
         return f"domains are collapsing: domain {summary.counts.index(largest)} holds every picture"
     if largest > limit * total:
