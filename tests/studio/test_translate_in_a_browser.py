@@ -186,3 +186,18 @@ def test_the_hint_in_place_of_a_result_is_seen_in_dark_and_in_light(page):
     for _ in page.in_schemes():
         [hint] = page.contrasts(("at('#result-hint').color", "at('#compare').backgroundColor"))
         assert hint >= 4.5
+
+
+def test_a_walk_keeps_its_end_when_another_style_is_taken_away(page, files):
+    for i, name in enumerate(("first.png", "second.png"), 1):
+        page.one("#reference-file").send_keys(str(files / name))
+        page.wait(f"document.querySelectorAll('.part').length === {i}")
+    page.add_domain(page.do(f"return {FIRST}"))
+    chosen = "document.getElementById('walk-to').selectedOptions[0].text"
+    second = "[...document.getElementById('walk-to').options].find((one) => one.text === 'second.png')"
+    page.do(f"{second}.selected = true")
+    page.click("#parts .away")
+    assert [part.text for part in page.all(".part-name")][:1] == ["second.png"]
+    assert page.do(f"return {chosen}") == "second.png"
+    page.click("#parts .away")
+    assert page.do(f"return {chosen}") == page.one(".part-name").text  # the first style, as at the beginning

@@ -2,13 +2,13 @@
 import { dot } from "./colours.js";
 import { at, element } from "./studio.js";
 import { draw } from "./translate-result.js";
-import { chosen, nameOf, prepared, tried } from "./translate-shared.js";
+import { addPart, chosen, nameOf, prepared, tried } from "./translate-shared.js";
 import { fillWalk } from "./translate-walk.js";
 
 export async function addReference(given) {
   await tried(null, async () => {
     const { name, url, code, row } = await prepared(given);
-    chosen.parts.push({ name, url, weight: 1, ...(row === undefined ? { code } : { row }) });
+    addPart({ name, url, ...(row === undefined ? { code } : { row }) });
     showParts();
   });
 }
@@ -21,7 +21,7 @@ export function onlyDomain(k) {
 
 export function addDomain(k) {
   if (chosen.parts.some((part) => part.domain === k)) return;
-  chosen.parts.push({ name: nameOf(k), domain: k, weight: 1 });
+  addPart({ name: nameOf(k), domain: k });
   showParts();
 }
 

@@ -7,8 +7,14 @@ export const base = `/runs/${page.run}`;
 // Everything that was chosen is kept in this page, so two people, or two tabs, do not disturb each other.
 export const chosen = {
   source: null, // {name, url, blob, file or row, code, aspect}
-  parts: [], // parts of the mixed style: {name, url, weight, and one of domain, row, code}
+  parts: [], // parts of the mixed style: {id, name, url, weight, and one of domain, row, code}
 };
+let parts = 0; // how many were ever chosen
+
+/** Add a part to the mixed style. */
+export function addPart(part) {
+  chosen.parts.push({ id: ++parts, weight: 1, ...part });
+}
 
 export const nameOf = (k) => page.domains.find((domain) => domain.number === k)?.name || `Domain ${k}`;
 export const hasStyle = () => chosen.parts.some((part) => part.weight > 0);

@@ -7,9 +7,9 @@ export function fillWalk() {
   const { parts } = chosen;
   const choices = [["own", "the source's own style"]];
   if (parts.length > 1) choices.push(["mix", "the mix above"]);
-  parts.forEach((part, i) => choices.push([`part-${i}`, part.name]));
+  for (const { id, name } of parts) choices.push([`part-${id}`, name]);
   for (const { number } of page.domains) choices.push([`domain-${number}`, nameOf(number)]);
-  for (const [id, usual] of [["walk-from", "own"], ["walk-to", parts.length ? "part-0" : choices.at(-1)[0]]]) {
+  for (const [id, usual] of [["walk-from", "own"], ["walk-to", parts.length ? `part-${parts[0].id}` : choices.at(-1)[0]]]) {
     const before = at(id).value;
     at(id).replaceChildren(...choices.map(([value, text]) => element("option", { value, text })));
     at(id).value = choices.some(([value]) => value === before) ? before : usual;
@@ -22,7 +22,8 @@ function stop(value) {
   if (value === "own") return [{ code: source.code }];
   if (value === "mix") return parts.map(told);
   const [kind, number] = value.split("-");
-  return kind === "part" ? [{ ...told(parts[number]), weight: 1 }] : [{ domain: Number(number) }];
+  if (kind === "domain") return [{ domain: Number(number) }];
+  return [{ ...told(parts.find((part) => part.id === Number(number))), weight: 1 }];
 }
 
 let walked = ""; // the address of the walk that is shown
