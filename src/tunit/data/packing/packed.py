@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from tunit.data.finding.index import Index, has_our_index, hash_of, hash_of_bytes, read_index, write_index
 from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
+from tunit.data.finding.npy_header import HEADER_BYTES, npy_header
 from tunit.data.packing.sharded import ShardedImages
 from tunit.errors import DataError
 from tunit.files.atomic import replacing
-
-HEADER_BYTES = 128  # of pictures.npy, for any number of pictures
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def _mapped(path: Path, index: Index) -> NDArray[np.uint8]:
         if actual != expected:
             raise DataError(f"{path} has {actual:,} of {expected:,} bytes: prepare the pictures again")
         with path.open("rb") as file:
-            whole = file.read(HEADER_BYTES) == _npy_header(count, size)
+            whole = file.read(HEADER_BYTES) == npy_header((count, size, size, 3))
         if not whole:
             raise DataError(f"{path} does not agree with its {INDEX}: prepare the pictures again")
         return np.memmap(path, np.uint8, mode="r", offset=HEADER_BYTES, shape=(count, size, size, 3))
@@ -162,7 +161,7 @@ def new_pixels(folder: Path, count: int, size: int, path: Path | None = None) ->
     """A file for `count` pictures, all black, next to the current one, which stays valid until `install`."""
     path = path or folder / f"{PIXELS}.{os.getpid()}.part"
     with path.open("wb") as file:
-        file.write(_npy_header(count, size))
+        file.write(npy_header((count, size, size, 3)))
         file.truncate(HEADER_BYTES + count * bytes_per_picture(size))
     return path
 
@@ -214,7 +213,7 @@ def keep_pictures(path: Path, slots: Iterable[int], size: int, expected: list[st
             kept += 1
         file.truncate(HEADER_BYTES + kept * step)
         file.seek(0)
-        file.write(_npy_header(kept, size))
+        file.write(npy_header((kept, size, size, 3)))
         file.flush()
         os.fsync(file.fileno())
 
@@ -237,14 +236,6 @@ def check_without_shards(folder: Path) -> None:
         raise DataError(
             f"{folder} holds shards, which runs may read there: give another --out, or --shards, too"
         )
-
-
-def _npy_header(count: int, size: int) -> bytes:
-    """The header of a version 1.0 .npy file. Its length is the same for every count, so that it can be replaced."""
-    shape = f"({count}, {size}, {size}, 3)"
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
-    body = text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
 
 
 __all__ = [
