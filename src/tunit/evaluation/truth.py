@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tunit.clustering.cues import Pictures
 from tunit.data.creatures.factors import Content, Style
 from tunit.data.creatures.picture_set import (
-    LARGEST_TABLE,
     TABLE,
     Creature,
     draw_all,
@@ -21,7 +20,7 @@ from tunit.data.creatures.picture_set import (
 )
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import DiskFile
-from tunit.files.reading import read_table
+from tunit.files.reading import LARGEST_TABLE, read_table
 from tunit.methods.inference import BATCH, guidance_over, in_batches, redraw
 from tunit.methods.model_file import Model
 

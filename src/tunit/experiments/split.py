@@ -16,13 +16,12 @@ from tunit.data.finding.source_kind import kind_of
 from tunit.errors import DataError, RunError
 from tunit.files.atomic import writable, write_text
 from tunit.files.paths import without_dots
-from tunit.files.reading import UnreadableError, read_table
+from tunit.files.reading import LARGEST_TABLE, UnreadableError, read_table
 from tunit.printing import remark
 
 HELD_SHARE = 0.2  # the share of each class that is held back
 CLASS = "class"  # the column of true classes
 LABEL = "label"  # the column of the labels to train with
-LARGEST_TABLE = 1 << 30  # bytes
 _SHOWN = 5  # classes that a message names
 FEWEST = 4  # a class must have this many pictures, because some are held back
 

@@ -20,6 +20,7 @@ MEBIBYTE = 1 << 20
 DEEPEST = 32  # levels of nested values
 LONGEST_LINE = MEBIBYTE  # bytes of a line of JSON
 LONGEST_LINES = 1 << 30  # bytes of all lines; a log of 200,000 steps has 100 MB
+LARGEST_TABLE = 1 << 30  # bytes of a table that tunit wrote; pictures.csv of eight million pictures
 LARGEST_WHOLE = 2**63 - 1  # the largest that PyTorch and NumPy accept
 
 

@@ -11,9 +11,8 @@ from tunit.data.finding.naming import belongs_to_system
 from tunit.files import result_names
 from tunit.files.atomic import is_unfinished_file
 from tunit.files.destination import is_unfinished
-from tunit.files.reading import Record, UnreadableError, is_file, read_json, read_table
+from tunit.files.reading import LARGEST_TABLE, Record, UnreadableError, is_file, read_json, read_table
 
-LARGEST_TABLE = 1 << 30  # bytes of domains.csv
 LARGEST_ABOUT = 1 << 26  # bytes of export.json: a thousand domains with their styles have 1 MiB
 _NETWORKS = frozenset(
     f"{name}{suffix}" for name in result_names.NETWORKS for suffix in result_names.SUFFIXES.values()

@@ -23,7 +23,7 @@ from tunit.errors import RunError
 from tunit.files.atomic import write_text
 from tunit.files.destination import OF_A_RUN, STUDIO
 from tunit.files.paths import absolute, expand_home
-from tunit.files.reading import Record, UnreadableError, is_file, read_json, read_table
+from tunit.files.reading import LARGEST_TABLE, Record, UnreadableError, is_file, read_json, read_table
 from tunit.files.result_names import REPORT
 from tunit.methods.feature_cue import CUE_HASH, hash_of_cue
 from tunit.methods.model_file import DOMAIN_NAMES, TENSORS
@@ -31,7 +31,6 @@ from tunit.training.resources import machine_and_versions
 
 LARGEST_ABOUT = 1 << 22  # bytes of run.json; the command in it may be long
 CHOSEN = "chosen_from_pictures"  # in run.json: the names of the settings that tunit chose from the pictures
-LARGEST_TABLE = 1 << 30  # bytes of pictures.csv; about eight million pictures
 
 # Not part of the run: the lock file, the folder in which a replacement is prepared, and what the studio keeps there.
 LOCK, NEW = ".lock", ".new"

@@ -33,7 +33,7 @@ from tunit.data.decoding.workers import usable_cores
 from tunit.errors import DataError
 from tunit.files.atomic import writable
 from tunit.files.destination import check_folder, is_occupied, staged
-from tunit.files.reading import UnreadableError, read_table
+from tunit.files.reading import LARGEST_TABLE, UnreadableError, read_table
 
 __all__ = [
     "SPECIES",
@@ -54,7 +54,6 @@ _CONTENT = tuple(f.name for f in fields(Content))
 _STYLE = tuple(f.name for f in fields(Style))
 _COLUMNS = ("picture", "label", *_CONTENT, *_STYLE)
 TABLE = "factors.csv"
-LARGEST_TABLE = 1 << 30  # bytes; a million creatures have 500 MB
 # Pixels of all pictures; if there are more (ten seconds of drawing), several processes draw.
 _POOL_PAYS = 2000 * 64 * 64
 _BATCH = 1024  # drawings that processes may prepare in advance; limits the memory
