@@ -34,3 +34,11 @@ def test_an_archive_is_read_from_its_start_to_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(image_size, "picture_size", picture_size)
     assert choose_image_size(tmp_path / "p.tar.gz") == 64
     assert [picture.name for picture in asked] == [path.name for path in pictures]
+
+
+def test_at_most_so_many_pictures_are_looked_at_from_the_whole_set(tmp_path, monkeypatch):
+    folder, asked = write_pictures(tmp_path / "p", 9, 64), []
+    monkeypatch.setattr(image_size, "picture_size", lambda picture: asked.append(picture.name) or (64, 64))
+    monkeypatch.setattr(image_size, "LOOK_AT", 5)
+    assert choose_image_size(folder) == 64
+    assert asked == ["000.png", "002.png", "004.png", "006.png", "008.png"]

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tunit.clustering.cues import CUES, Pictures, stride
+from tunit.clustering.cues import CUES, Pictures
 from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, MeasureComparison, each_reduced
+from tunit.data.finding.spread import stride
 
 WITHOUT_COLOURS = ("outlines", "textures")  # the cues that see only grey pictures
 # Settings by name, if colours may tell the kinds apart, and if other cues do so.

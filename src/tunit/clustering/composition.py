@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tunit.clustering.cues import SIDE, Pictures, by_chunks, outlines, small, stride
+from tunit.clustering.cues import SIDE, Pictures, by_chunks, outlines, small
+from tunit.data.finding.spread import stride
 
 MOST_COMPARED = 1_000  # at most this many pictures, evenly spread over the set
 # The upper left corners (down, right) of the compared parts of a picture; the side of a part is half of the

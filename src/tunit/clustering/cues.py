@@ -127,11 +127,6 @@ def textures(images: Pictures) -> Vectors:
 CUES = {"colours": colours, "shapes": shapes, "outlines": outlines, "textures": textures}
 
 
-def stride(number: int, most: int) -> int:
-    """The smallest n for which every n-th of `number` pictures are at most `most`; at least 1."""
-    return max(1, -(-number // most))
-
-
 def by_chunks(
     function: Callable[[Pictures], NDArray[T]], images: Pictures, rows: Integers | None = None
 ) -> NDArray[T]:

@@ -18,8 +18,9 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from tunit.clustering.cues import CUES, Integers, Pictures, Vectors, each_by_chunks, stride
+from tunit.clustering.cues import CUES, Integers, Pictures, Vectors, each_by_chunks
 from tunit.clustering.groups_by_chance import GroupsByChance, Separation
+from tunit.data.finding.spread import stride
 
 REDUCED = 64  # principal components that replace a wider cue
 MOST_FITTED = 10_000  # the principal components are computed from at most this many pictures

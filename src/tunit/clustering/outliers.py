@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tunit.clustering.cues import CUES, SIDE, Pictures, Vectors, each_by_chunks, stride
+from tunit.clustering.cues import CUES, SIDE, Pictures, Vectors, each_by_chunks
 from tunit.clustering.neighbours import nearest
+from tunit.data.finding.spread import stride
 
 Scores = NDArray[np.float64]
 

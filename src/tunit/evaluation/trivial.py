@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tunit.clustering import cues
 from tunit.clustering.cues import Integers, Pictures, Vectors
 from tunit.clustering.partition import k_means
+from tunit.data.finding.spread import stride
 from tunit.features.imagenet import imagenet_normalised
 from tunit.features.random_vgg16 import RandomVGG16
 
@@ -46,7 +47,7 @@ def _grouped(vectors_of: Callable[[Pictures], Vectors], images: Pictures, k: int
         raise ValueError(f"{k} groups: take at least 1")
     if not len(images):
         return np.zeros(0, np.int64)
-    step = cues.stride(len(images), MOST_FITTED)
+    step = stride(len(images), MOST_FITTED)
     fitted = images[::step]
     model = k_means(cues.by_chunks(vectors_of, fitted), k, seed)
     if step == 1:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from tunit.data.finding.lists import Listing, Row, SearchPath, as_text, read_list_text
 from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of
+from tunit.data.finding.spread import stride
 from tunit.errors import DataError
 from tunit.printing import shown
 
 DELIMITERS = ",;\t|"  # in files without the suffix of a table, also a space
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
-_SAMPLE = 100  # the cells of this many rows, spread over the table, are looked up as files
+_SAMPLE = 100  # the cells of at most this many rows, spread over the table, are looked up as files
 MOST_SHOWN = 20  # columns that a sentence names
 _HEAD_BYTES = 1 << 16  # the first bytes of a text file show whether it is a table
 _DECLARED = re.compile(r'"?sep=([^\r\n]?)"?\s*(?:\r\n|\r|\n|$)', re.IGNORECASE)
@@ -40,7 +41,7 @@ class _Grid:
     def sample(self) -> list[list[str]]:
         """Rows from everywhere in the table, except the first, which may be a header."""
         rows = self.cells[1:]
-        return rows[:: max(1, len(rows) // _SAMPLE)]
+        return rows[:: stride(len(rows), _SAMPLE)]
 
     def width(self) -> int:
         """Columns of the widest row that is looked at."""

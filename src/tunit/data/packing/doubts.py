@@ -3,16 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from tunit.data.finding.spread import stride
 from tunit.data.packing.packed import PackedPictures
 
-_LOOK_AT = 256  # how many pictures, spread over a pack, are checked for being too dark
+_LOOK_AT = 256  # at most this many pictures, spread over a pack, are checked for being too dark
 _DARK = 72  # grey levels below which a picture counts as dark; 14-bit values stored in 16 bits are below 64
 
 
 def warning_if_dark(pictures: PackedPictures) -> str | None:
     """A warning if most pictures are almost black or white, as if 10 or 12 bits were stored in 16; otherwise None."""
-    step = max(1, len(pictures.images) // _LOOK_AT)
-    looked_at = pictures.images[::step]
+    looked_at = pictures.images[:: stride(len(pictures.images), _LOOK_AT)]
     ends = [(int(image.min()), int(image.max())) for image in looked_at]
     black = sum(high < _DARK for _, high in ends)
     white = sum(low > 255 - _DARK for low, _ in ends)

@@ -6,9 +6,10 @@ from pathlib import Path
 from tunit.data.decoding.decode import PictureError
 from tunit.data.finding.find import find_pictures
 from tunit.data.finding.found import reading_order
+from tunit.data.finding.spread import stride
 from tunit.data.packing.squares import picture_size
 
-LOOK_AT = 100  # how many pictures, spread over the source, are looked at
+LOOK_AT = 100  # at most this many pictures, spread over the source, are looked at
 LARGEST = 128  # the largest size that is chosen; larger ones need a GPU, and the user must ask for them
 SMALLEST = 32
 
@@ -19,7 +20,7 @@ def choose_image_size(source: Path, picture_column: str = "") -> int:
     picture_column: the column of a table with the pictures' paths; "" finds it.
     """
     pictures = find_pictures(source, picture_column=picture_column).pictures
-    sample, sides = pictures[:: max(1, len(pictures) // LOOK_AT)], []
+    sample, sides = pictures[:: stride(len(pictures), LOOK_AT)], []
     for i in reading_order(sample):  # each step back in a .tar.gz would unpack it from its start
         try:
             sides.append(min(picture_size(sample[i])))
