@@ -203,6 +203,16 @@ def test_what_teaches_domains_without_labels_is_named_as_idle_if_every_picture_h
     assert "has no effect: every picture has a label, and it acts only on pictures without one" in said
 
 
+@pytest.mark.parametrize(
+    "name", ["pseudo_label_weight", "compatibility_weight", "prediction_entropy_weight", "soft_label_rate"]
+)
+def test_pseudo_labels_are_named_as_idle_if_every_picture_has_a_label(name):
+    config = read_config("semit").with_overrides({name: 0.7})
+    assert idle_settings(config, [name]) == []
+    (said,) = idle_settings(config, [name], all_labelled=True)
+    assert "has no effect: every picture has a label, and it acts only on pictures without one" in said
+
+
 def test_the_most_domains_are_named_as_idle_if_every_picture_has_a_label():
     config = read_config("default").with_overrides({"labels": "folders", "most_domains": 20})
     assert (

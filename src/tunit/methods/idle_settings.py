@@ -41,6 +41,7 @@ FOR_UNLABELLED = (
     ),
     *("overclusters", "overcluster_weight", "joint_guide_factor"),
     *("neighbours", "neighbours_from", "neighbours_every", "feature_cue"),
+    *("pseudo_label_weight", "compatibility_weight", "prediction_entropy_weight", "soft_label_rate"),
 )
 
 
