@@ -85,11 +85,13 @@ def test_a_new_run_may_take_the_name_of_one_that_was_stopped_before_its_first_st
     assert own.post("/runs/new/train/stop").status_code == 200
     assert wait_for(own, "new", "stopped")["free"]
     (root / "new" / ".new").mkdir()  # what a process leaves that is killed while it packs pictures
+    (root / "new" / "studio" / "trained-on.csv").write_text("picture,label,by\n")  # of a start by Teach
     assert own.post("/train/start", data=fields | {"steps": "8"}).status_code == 200
     assert state_of(own, "new")["state"] == "starting"
     assert "exists already" in own.post("/train/start", data=fields).json()["error"]
     command = json.loads((root / "new" / "studio" / "job.json").read_text())["command"]
     assert command[command.index("--steps") + 1] == "8"
+    assert not (root / "new" / "studio" / "trained-on.csv").exists()  # this run is not trained on it
 
 
 def test_a_new_run_may_take_the_name_of_one_that_failed_at_its_start(own, root, monkeypatch):

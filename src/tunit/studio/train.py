@@ -13,6 +13,8 @@ from starlette.routing import Route
 
 from tunit.data.finding.index import read_index
 from tunit.errors import ConfigError, RunError
+from tunit.files.atomic import writable
+from tunit.files.destination import STUDIO
 from tunit.pages.document import data_script
 from tunit.printing import escape, numbered, printable
 from tunit.studio import jobs
@@ -29,7 +31,7 @@ from tunit.studio.command_lines import (
 )
 from tunit.studio.curves import Logs, alarms_in, charts_of, sample_path, samples_of
 from tunit.studio.frame import page
-from tunit.studio.new_places import free_place, never_began
+from tunit.studio.new_places import TRAINED_ON, free_place, never_began
 from tunit.studio.requests import form_of, run_of, text_of, whole_of, workspace_of
 from tunit.studio.shards import check_shards
 from tunit.studio.training_folders import (
@@ -107,7 +109,7 @@ async def start(request: Request) -> Response:
         """Start the training, in a thread. Returns what people should know about its settings."""
         files = check_links(workspace, folder)
         counted = replace(training, pictures=number_of_pictures(folder, files))
-        begin(workspace, counted.command(), out)
+        begin(workspace, counted.command(), out, leftover=out / STUDIO / TRAINED_ON)
         return _about_batches(counted)
 
     note = await run_in_threadpool(work)
@@ -125,10 +127,11 @@ def _about_batches(training: NewTraining) -> str:
     )
 
 
-def begin(workspace: Workspace, command: list[str], out: Path) -> None:
+def begin(workspace: Workspace, command: list[str], out: Path, leftover: Path | None = None) -> None:
     """Start a command that trains in the folder `out`.
 
-    Raises RunError if that is in training already, or if too many others are.
+    leftover: a file of an earlier start in this folder, which is removed. Raises RunError if a run there is in
+    training already, or if too many others are.
     """
     with _BEGINNING:
         if jobs.state_of(out).runs:
@@ -138,6 +141,9 @@ def begin(workspace: Workspace, command: list[str], out: Path) -> None:
             raise RunError(
                 f"{going} trainings run already, and share this machine: wait for one, or stop one"
             )
+        if leftover is not None:
+            with writable(leftover):
+                leftover.unlink(missing_ok=True)
         jobs.start(command, out)
 
 
