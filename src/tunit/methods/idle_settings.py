@@ -41,7 +41,6 @@ FOR_UNLABELLED = (
     ),
     *("overclusters", "overcluster_weight", "joint_guide_factor"),
     *("neighbours", "neighbours_from", "neighbours_every", "feature_cue"),
-    *("pseudo_label_weight", "compatibility_weight", "prediction_entropy_weight", "soft_label_rate"),
 )
 
 
@@ -72,7 +71,7 @@ def why_idle(config: Config, name: str, *, all_labelled: bool = False) -> str:
     objective = objective_of(config)
     if name in objective.unused_settings:
         return f"clustering_objective is {objective.name}, which does not use it"
-    if name in FOR_UNLABELLED and all_labelled:
+    if all_labelled and name in (*FOR_UNLABELLED, *method.settings_for_unlabelled):
         return "every picture has a label, and it acts only on pictures without one"
     if name == "clustering_objective" and not _learns_by_clustering(config):
         return "mutual_information_weight is 0, and no overclustering head has a weight"

@@ -73,6 +73,8 @@ class Method:
     takes_adversarial_settings: bool = False  # the method accepts [adversarial] and adversarial_trains
     # Shared settings that it does not read: they are warned about if given.
     unused_settings: tuple[str, ...] = ()
+    # Settings of its own sections that act only on pictures without a label.
+    settings_for_unlabelled: tuple[str, ...] = ()
     micro_batches: bool = False  # the step can split the batch into micro-batches for G and D
     processes: bool = False  # several processes may share a batch
     has_published_format: bool = False  # `tunit convert` can write its networks as a published checkpoint

@@ -197,6 +197,12 @@ SEMIT = Method(
     settings=METHODS["semit"],
     unused_settings=UNUSED,
     network_settings=("octave_share",),
+    settings_for_unlabelled=(
+        "pseudo_label_weight",
+        "compatibility_weight",
+        "prediction_entropy_weight",
+        "soft_label_rate",
+    ),
     labels=Labels.SOME,
     processes=True,
     source="[SEMIT](https://arxiv.org/abs/2003.13853) (Wang et al., CVPR 2020)",
