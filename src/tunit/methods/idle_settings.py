@@ -32,14 +32,8 @@ NEEDS = {
 FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label
 # They act only on pictures without one.
 FOR_UNLABELLED = (
-    *(
-        "clustering_objective",
-        "mutual_information_weight",
-        "marginal_balance",
-        "domains_from",
-        "candidate_heads",
-    ),
-    *("overclusters", "overcluster_weight", "joint_guide_factor"),
+    *("clustering_objective", "mutual_information_weight", "marginal_balance", "domains_from"),
+    *("candidate_heads", "overclusters", "overcluster_weight", "joint_guide_factor"),
     *("neighbours", "neighbours_from", "neighbours_every", "feature_cue"),
 )
 
