@@ -211,10 +211,11 @@ def test_an_image_size_from_the_pictures_is_written_as_auto() -> None:
     assert 'image_size = "auto"' in chosen.to_toml()
 
 
+@pytest.mark.parametrize("name", ["image_size", "guide_image_size"])
 @pytest.mark.parametrize("size", [1, 16, 31, 33, 96, 100, 127, -64])
-def test_other_image_sizes_are_refused(size: int) -> None:
-    with pytest.raises(ConfigError, match=f"image_size is {size}"):
-        Config().with_overrides({"image_size": size})
+def test_other_image_sizes_are_refused(name: str, size: int) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is {size}"):
+        Config().with_overrides({name: size})
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,20 @@ def test_normalised_codes_have_the_given_length_and_their_original_direction() -
         bound = guide(x).style
         assert torch.allclose(bound.norm(dim=1), torch.full((4,), length), atol=1e-5)
         assert torch.allclose(F.cosine_similarity(free, bound), torch.ones(4), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_larger_pictures_are_averaged_to_the_side_that_e_sees(size: int) -> None:
+    guide = Guide(3, image_size=32, width=2).eval()
+    x = torch.rand(2, 3, size, size) * 2 - 1
+    step = size // 32
+    blocks = x.double().numpy().reshape(2, 3, 32, step, 32, step)
+    small = torch.from_numpy(blocks.mean((3, 5))).float()
+    torch.testing.assert_close(guide(x).style, guide(small).style)
+
+
+def test_pictures_that_are_not_larger_stay_as_they_are() -> None:
+    guide, x = Guide(3, image_size=64, width=2).eval(), torch.rand(2, 3, 32, 32)
+    seen = guide(x).style
+    guide.image_size = 0
+    assert torch.equal(guide(x).style, seen)

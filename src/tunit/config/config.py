@@ -62,9 +62,10 @@ class Config:
             for f in dataclasses.fields(values):
                 check_type(f, kinds[f.name], getattr(values, f.name))
                 check_range(f, getattr(values, f.name))
-        size = self.data.image_size
-        if size and (size < 32 or size & (size - 1)):
-            raise ConfigError(f"image_size is {size}: take a power of two from 32, such as 64 or 128")
+        for name in ("image_size", "guide_image_size"):
+            size = self.value(name)
+            if size and (size < 32 or size & (size - 1)):
+                raise ConfigError(f"{name} is {size}: take a power of two from 32, such as 64 or 128")
         for f in dataclasses.fields(self.schedule):
             value = getattr(self.schedule, f.name)
             if isinstance(value, float) and value > 1:

@@ -35,6 +35,12 @@ class NetworkConfig:
     )
     style_width: int = setting(128, "length of a style code", low=1, high=WIDEST)
     guide_width: int = setting(64, "width of E's first convolution", low=1, high=WIDEST)
+    guide_image_size: int = setting(
+        0,
+        "largest side at which E sees pictures, a power of two from 32: larger ones are shrunk before E, so that its "
+        "steps take less time; 0: E sees them as they are",
+        low=0,
+    )
     head_std: float = setting(
         0.01, "initial standard deviation of the weights of E's heads, except the style head", low=0
     )

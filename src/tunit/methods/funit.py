@@ -170,7 +170,7 @@ UNUSED = (
     *("guide_warm_up", "guide_betas", "guide_weight_decay"),
     *("clustering_objective", "domains_from", "feature_cue"),
     *("neighbours", "neighbours_from", "neighbours_every"),
-    *("whole_statistics", "queue_length", "both_views"),
+    *("guide_image_size", "whole_statistics", "queue_length", "both_views"),
 )
 
 FUNIT = Method(

@@ -144,6 +144,7 @@ def _guide(config: Config) -> Guide:
     settings = config.networks
     return Guide(
         settings.initial_domains,
+        image_size=settings.guide_image_size,
         width=settings.guide_width,
         style_width=settings.style_width,
         overclusters=settings.overclusters,

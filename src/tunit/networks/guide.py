@@ -60,11 +60,12 @@ class Trunk(nn.Sequential):
 class Guide(GuidingNetwork):
     """E: pictures (B, 3, S, S) in [-1, 1], S at least 32, to domain logits and style codes.
 
-    overclusters: size of an auxiliary overclustering head [2]; the paper has none (0). candidate_heads:
-    further domain heads with other initial weights, like the sub-heads of [2]; the best one may replace the domain
-    head (see methods.candidates). The paper has none (0). head_std: standard deviation of the initial weights of
-    all heads but the style head. With the paper's 0.01 all pictures start with almost the same soft assignment, and
-    small runs have only two clusters for a long time; 0.3 starts from a random partition.
+    image_size: pictures with a larger side are shrunk to it, by averaging; 0: none is, as in the paper.
+    overclusters: size of an auxiliary overclustering head [2]; the paper has none (0). candidate_heads: further
+    domain heads with other initial weights, like the sub-heads of [2]; the best one may replace the domain head (see
+    methods.candidates). The paper has none (0). head_std: standard deviation of the initial weights of all heads
+    but the style head. With the paper's 0.01 all pictures start with almost the same soft assignment, and small runs
+    have only two clusters for a long time; 0.3 starts from a random partition.
     standardise: see `standardised`.
     normalise_style: style codes are scaled to the norm style_size * sqrt(style_width), so that they cannot grow
     without limit; `style_size` is then the root mean square of their numbers. The paper neither standardises nor
@@ -75,6 +76,7 @@ class Guide(GuidingNetwork):
         self,
         domains: int,
         *,
+        image_size: int = 0,
         width: int = 64,
         style_width: int = STYLE_WIDTH,
         overclusters: int = 0,
@@ -86,6 +88,7 @@ class Guide(GuidingNetwork):
         whole_statistics: bool = False,
     ) -> None:
         super().__init__()
+        self.image_size = image_size
         self.standardise, self.normalise_style = standardise, normalise_style
         self.whole_statistics = whole_statistics
         self.domains, self.style_width, self.style_size = domains, style_width, style_size
@@ -133,6 +136,8 @@ class Guide(GuidingNetwork):
 
     def trunk_features(self, x: Tensor) -> Tensor:
         """The globally averaged features, the input of all heads: (B, 3, S, S) to (B, 8 * width)."""
+        if 0 < self.image_size < x.shape[-1]:
+            x = F.avg_pool2d(x, x.shape[-1] // self.image_size)
         x = standardised(x) if self.standardise else x
         return F.adaptive_avg_pool2d(self.trunk(x), 1).flatten(1)
 

@@ -47,6 +47,7 @@ PARALLEL = "module."  # prefix of every name of a network that was trained on se
 # Settings that the published implementation does not have, and what they do. With the same weights, its E computes
 # something else than an E that was trained with these settings.
 NOT_PUBLISHED = {
+    "guide_image_size": "E sees smaller pictures (--guide-image-size)",
     "standardise": "E standardises its pictures (--standardise)",
     "whole_statistics": "E's batch norms have the statistics of whole pictures (--whole-statistics)",
     "normalise_style": "style codes have one length (--normalise-style)",

@@ -42,7 +42,7 @@ SHAPE = (
 # Settings that are copied with the networks unless given: the heads, how pictures become input, and the length of
 # style codes, because G has learnt from codes of that length.
 HEADS = ("domains", "overclusters", "candidate_heads")
-INPUT = ("fit", "background", "standardise")
+INPUT = ("fit", "background", "guide_image_size", "standardise")
 CODES = ("normalise_style", "style_size")
 # Sections and phases that are also taken if the user names no preset. The rest belongs to the pictures, their labels
 # and the machine.

@@ -51,6 +51,12 @@ def test_settings_that_cannot_fit_are_refused_with_the_flag_that_helps(settings,
     assert str(caught.value).endswith("lower " + flag)
 
 
+@pytest.mark.parametrize(("guide_image_size", "side"), [(0, 128), (256, 128), (32, 32)])
+def test_a_batch_is_as_large_as_e_sees_it(guide_image_size, side):
+    config = tiny_config(image_size=128, guide_only_batch_size=600, guide_image_size=guide_image_size)
+    assert least_bytes(config) == 600 * 4 * side**2 * 4 * 4
+
+
 SEMIT = tiny_config("semit", domains=1000)
 
 
