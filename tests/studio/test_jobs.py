@@ -278,7 +278,9 @@ def test_the_offered_presets_exist():
 @pytest.mark.parametrize(
     ("preset", "pictures", "sizes"),
     [
-        ("small", 0, {}), ("small", 128, {}), ("small", 1, {}), ("small", 52, {"--guide-only-batch-size": 32}),
+        ("small", 0, {}), ("small", 143, {}), ("small", 142, {"--guide-only-batch-size": 64}), ("small", 1, {}),
+        ("default", 36, {}), ("default", 33, {"--batch-size": 16}),  # some of the 33 may be unusable
+        ("small", 52, {"--guide-only-batch-size": 32}),
         ("small", 12, {"--batch-size": 8, "--guide-only-batch-size": 8}), ("default", 31, {"--batch-size": 16}),
     ],
 )  # fmt: skip

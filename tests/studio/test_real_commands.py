@@ -102,7 +102,7 @@ def test_a_training_with_few_pictures_is_carried_out_with_smaller_batches(own, r
     fields = {"folder": "0/crows", "preset": str(tiny), "name": "few", "steps": "2", "domains": "2"}
     answer = own.post("/train/start", data=fields)
     assert answer.json()["note"].startswith(
-        f"crows has only 10 pictures, fewer than a batch of the preset {tiny}"
+        f"crows has only 10 pictures, too few for a batch of the preset {tiny}"
     )
     assert "so a batch takes 8 of them" in answer.json()["note"]
     finished(root / "few", 2)

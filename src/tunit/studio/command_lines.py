@@ -133,10 +133,10 @@ def _with_labels(config: Config) -> dict[str, str]:
 
 
 def smaller_batches(preset: str, pictures: int) -> dict[str, int]:
-    """The options that lower the batches of a preset, or of a run's config, that take more pictures than there are.
+    """The options that lower the batches of a preset, or of a run's config, that take more than 9 of 10 pictures.
 
-    pictures: how many there are; 0 if that is not known. Some may turn out to be unusable, so a lowered batch takes
-    at most 9 of 10: a power of two.
+    pictures: how many there are; 0 if that is not known. Not all of them, because some may turn out to be unusable. A
+    lowered batch takes a power of two.
     """
     optimisers, usable = read_config(preset).optimisers, pictures * 9 // 10
     if usable < 2:
@@ -145,7 +145,7 @@ def smaller_batches(preset: str, pictures: int) -> dict[str, int]:
         "--batch-size": optimisers.batch_size,
         "--guide-only-batch-size": optimisers.guide_only_batch_size,
     }
-    return {name: 1 << (usable.bit_length() - 1) for name, size in sizes.items() if size > pictures}
+    return {name: 1 << (usable.bit_length() - 1) for name, size in sizes.items() if size > usable}
 
 
 def check_method(config: Config, run: str) -> None:

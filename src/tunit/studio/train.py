@@ -122,8 +122,9 @@ def _about_batches(training: NewTraining) -> str:
     if not smaller:
         return ""
     return (
-        f"{training.source.name} has only {numbered(training.pictures, 'picture')}, fewer than a batch of the preset "
-        f"{training.preset}, so a batch takes {min(smaller.values())} of them: add pictures for better results."
+        f"{training.source.name} has only {numbered(training.pictures, 'picture')}, too few for a batch of the "
+        f"preset {training.preset}, so a batch takes {min(smaller.values())} of them: add pictures for better "
+        "results."
     )
 
 
