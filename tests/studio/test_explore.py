@@ -259,7 +259,8 @@ def test_however_many_runs_are_asked_for_in_turn_each_has_one_thread_and_gets_it
     for thread in first:
         thread.wait()
     assert all(library.output(run).output for run in six)
-    assert begun == first
+    # Each once, in any order: a lock does not say who is next.
+    assert len(begun) == len(first) and set(begun) == set(first)
     library.output(replace(bird, key="run6", path=bird.path.parent / "run6")).wait()
     assert len(library._threads) == OUTPUTS
 
