@@ -135,8 +135,8 @@ def _with_labels(config: Config) -> dict[str, str]:
 def smaller_batches(preset: str, pictures: int) -> dict[str, int]:
     """The options that lower the batches of a preset, or of a run's config, that take more than 9 of 10 pictures.
 
-    pictures: how many there are; 0 if that is not known. Not all of them, because some may turn out to be unusable. A
-    lowered batch takes a power of two.
+    pictures: how many there are; 0 if that is not known. A tenth is kept in reserve, because some pictures may turn
+    out to be unusable. A lowered batch takes a power of two.
     """
     optimisers, usable = read_config(preset).optimisers, pictures * 9 // 10
     if usable < 2:

@@ -21,8 +21,7 @@ DAMAGE = (
     zlib.error,
     lzma.LZMAError,
     struct.error,
-    RuntimeError,
-    NotImplementedError,
+    RuntimeError,  # also its subclass NotImplementedError, for a way of packing that Python cannot read
     ValueError,
     ArithmeticError,
     LookupError,
