@@ -40,7 +40,8 @@ def seconds_per_step(config: Config, at: int, labelled: bool, repeats: int) -> f
     labels = rng.integers(0, config.networks.domains, PICTURES) if labelled else np.full(PICTURES, -1)
     device = torch.device("cpu")
     state = new_state(config, device, PICTURES)
-    batches = Batches(images, labels, config.augment, seed=0, device=device)
+    side = state.networks.guide.image_size
+    batches = Batches(images, labels, config.augment, seed=0, device=device, view_side=side)
     number = batch_size_at(at, config)
     began = 0.0
     for i in range(repeats + 1):

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from tunit.config import AugmentConfig
-from tunit.data.batching.augment import jitter, random_affine, to_float, to_uint8, turn_hue, two_views
+from tunit.data.batching.augment import (
+    jitter,
+    random_affine,
+    random_view,
+    to_float,
+    to_uint8,
+    turn_hue,
+    two_views,
+)
 
 NOTHING: dict[str, Any] = {
     "flip": 0.0,
@@ -434,3 +442,38 @@ def test_two_random_views_differ_and_the_second_is_unchanged() -> None:
     assert torch.equal(plain, x)
     assert not torch.allclose(first, x, atol=0.05)
     assert not torch.allclose(first, second, atol=0.05)
+
+
+# ---- views that are shrunk, because E sees smaller pictures ----
+
+
+def means_of_squares(x: Tensor, side: int) -> Tensor:
+    """x shrunk to this side: each pixel is the mean of a square."""
+    batch, colours, width = x.shape[:3]
+    return x.view(batch, colours, side, width // side, side, width // side).mean(dim=(3, 5))
+
+
+@pytest.mark.parametrize("side", [16, 8])
+def test_a_shrunk_view_is_the_mean_of_squares_of_the_whole_one(side: int) -> None:
+    # Without clipping, these changes of colours are linear, so they may also come after the mean.
+    settings = AugmentConfig(brightness=0.1, contrast=0.1, saturation=0.3, hue=0)
+    x = pictures() * 0.3
+    whole = random_view(x, settings, seeded())
+    assert torch.allclose(
+        random_view(x, settings, seeded(), side=side), means_of_squares(whole, side), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("side", [0, 32, 64])
+def test_a_view_that_is_not_larger_stays_as_it_is(side: int) -> None:
+    x, settings = pictures(), AugmentConfig()
+    assert torch.equal(random_view(x, settings, seeded(), side=side), random_view(x, settings, seeded()))
+
+
+def test_only_random_views_are_shrunk() -> None:
+    x, settings = pictures(), AugmentConfig()
+    plain, moved = two_views(x, settings, seeded(), side=16)
+    assert (plain.shape[-1], moved.shape[-1]) == (32, 16)
+    first, second = two_views(x, settings, seeded(), both=True, side=16)
+    assert (first.shape[-1], second.shape[-1]) == (16, 16)
+    assert torch.equal(second, moved)

@@ -383,3 +383,10 @@ def test_pictures_of_a_batch_with_labels_only_are_read_once() -> None:
         assert read == [3] * times
         if stream == "labelled":
             torch.testing.assert_close(batch.x_plus, batch.x, atol=1e-5, rtol=0)
+
+
+def test_random_views_are_as_large_as_e_sees_them() -> None:
+    source = batches(augment=AugmentConfig(), view_side=4)
+    alone, joint = source.draw(0, 4, {}, both=True), source.draw(0, 4, {})
+    assert [view.shape[-1] for view in (alone.x, alone.x_plus)] == [4, 4]
+    assert [view.shape[-1] for view in (joint.x, joint.x_plus)] == [8, 4]

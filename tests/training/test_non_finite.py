@@ -172,6 +172,24 @@ def test_the_replay_of_the_step_that_decides_the_domains_leaves_the_run_as_it_is
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+def test_a_step_with_views_that_are_smaller_than_the_pictures_is_repeated(
+    pictures, tmp_path, monkeypatch, capsys
+):
+    run, settings = tmp_path / "run", {"image_size": 64, "guide_image_size": 32, "both_views": True}
+    with monkeypatch.context() as spoiled:
+        with_a_bad_style_loss(spoiled, 3)
+        with pytest.raises(TrainingError, match="the loss guide/style is nan at step 3"):
+            start_run(pictures, run, tiny_config(**settings), quiet=True)
+    kept = run / "non_finite" / "step_00000003_0.safetensors"
+    tensors, about = read_tensors(kept)
+    assert tensors["x"].shape[-1] == tensors["x_plus"].shape[-1] == 32
+    assert main(["train", "--replay", str(kept)]) == 1
+    assert "every loss and gradient is finite" in capsys.readouterr().out
+    write_tensors(kept, tensors | {"x": torch.zeros(6, 3, 48, 48)}, about)
+    assert main(["train", "--replay", str(kept)]) == 2
+    assert "its x is (6, 3, 48, 48)" in capsys.readouterr().err
+
+
 def test_before_the_first_checkpoint_it_goes_back_to_the_start(pictures, tmp_path, monkeypatch):
     in_a_loss(monkeypatch)
     config = tiny_config(on_nan="rollback", checkpoint_every=100)

@@ -153,7 +153,8 @@ def averaged_over_views(
     with evaluating(guide), uncompiled():
         for x in batches:
             features = [
-                guide.trunk_features(random_view(x, settings, generator)).float() for _ in range(VIEWS)
+                guide.trunk_features(random_view(x, settings, generator, side=guide.image_size)).float()
+                for _ in range(VIEWS)
             ]
             codes = [F.normalize(guide.style_head(some), dim=1) for some in features]
             probabilities = [torch.stack([head(some).softmax(1) for head in heads]) for some in features]

@@ -37,6 +37,7 @@ class GuidingNetwork(nn.Module):
 
     domains: int
     style_width: int
+    image_size: int = 0  # pictures with a larger side are shrunk to it; 0: none is
 
     def set_domains(self, domains: int) -> None:
         """Change the number of domains (if the network can): with --domains auto it is found during training."""

@@ -251,7 +251,8 @@ def _steadiness(model: Model, images: Pictures, config: Config, seed: int) -> fl
     number = min(len(images), VIEWED)
     labels = np.full(len(images), -1)
     device = model.domain_styles.device
-    batches = Batches(images, labels, config.augment, seed=seed, device=device)
+    side = model.guide.image_size
+    batches = Batches(images, labels, config.augment, seed=seed, device=device, view_side=side)
     same, cursors = 0, dict[str, int]()
     with torch.inference_mode():
         for i in range(0, number, 64):

@@ -43,7 +43,8 @@ def replay(file: Path) -> bool:
             f"{file} is not a batch that training has kept ({error}): give one of RUN/non_finite"
         ) from None
     run = RunFolder(file.resolve().parent.parent)
-    _check_batch(file, tensors, run.read_config().data.image_size)
+    config = run.read_config()
+    _check_batch(file, tensors, config.data.image_size, config.networks.guide_image_size)
     training = _before(run, checkpoint_of(file) if checkpoint_of(file).is_file() else None)
     training.state.rollbacks = max(rollbacks, training.state.rollbacks)
     training.state.cursors |= cursors
@@ -84,15 +85,18 @@ def _noted(about: Record) -> tuple[int, int, dict[str, int]]:
     return step, rollbacks, {stream: cursors.whole(stream) for stream in cursors.values}
 
 
-def _check_batch(file: Path, tensors: Mapping[str, Tensor], side: int) -> None:
-    """Raises RunError unless `tensors` are a batch of pictures of `side` pixels, such as training keeps."""
+def _check_batch(file: Path, tensors: Mapping[str, Tensor], side: int, view_side: int) -> None:
+    """Raises RunError unless `tensors` are a batch such as training keeps: of pictures with `side` pixels, or random
+    views with `view_side` pixels.
+    """
     number = len(tensors["y"]) if "y" in tensors and tensors["y"].dim() else 0
-    pictures, numbers = (number, 3, side, side), (number,)
+    pictures: list[tuple[int, ...]] = [(number, 3, pixels, pixels) for pixels in (side, view_side)]
+    numbers: list[tuple[int, ...]] = [(number,)]
     expected = {"x": pictures, "x_plus": pictures, "y": numbers, "permutation": numbers}
     expected |= {"index": numbers} if "index" in tensors else {}
-    for name, shape in expected.items():
+    for name, shapes in expected.items():
         found = tensors.get(name)
-        if found is None or found.shape != shape or found.is_floating_point() != (shape == pictures):
+        if found is None or found.shape not in shapes or found.is_floating_point() != (shapes is pictures):
             what = "missing" if found is None else f"{tuple(found.shape)} of {found.dtype}"
             raise RunError(
                 f"{file} is not a batch that training has kept (its {name} is {what}): give one of RUN/non_finite"

@@ -103,7 +103,14 @@ def make_ready(config: Config, pictures: PackedPictures, checkpoints: Path | Non
             on_rank_zero(partial(method.adopt, state, pictures))  # goes to all with the other weights
     if not checkpoints:  # machines of different kinds may have drawn slightly different weights
         copy_from_rank_zero(state.networks.named().values())
-    batches = Batches(pictures.images, pictures.labels, config.augment, seed=config.run.seed, device=device)
+    batches = Batches(
+        pictures.images,
+        pictures.labels,
+        config.augment,
+        seed=config.run.seed,
+        device=device,
+        view_side=state.networks.guide.image_size,
+    )
     for stream in streams_of(config):
         batches.rows(stream, 0, 1)  # raises DataError where the stream is empty
     begin_if_new(state, batches, config)

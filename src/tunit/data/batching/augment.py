@@ -40,29 +40,41 @@ def two_views(
     partners: Tensor | None = None,
     both: bool = False,
     share: Share | None = None,
+    side: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """The first views of pictures x, and their second views x+, both (B, 3, S, S) in [-1, 1], on x's device.
+    """The first views of pictures x (B, 3, S, S), and their second views x+, both in [-1, 1], on x's device.
 
     generator: on the CPU; it determines everything random. partners: (B, 3, S, S), the pictures of which x+ are
     views; None for views of x itself. both: transform x at random like x+, instead of only flipping it. share: which
     pictures of the batch this process has; None means all. Random numbers are drawn for the whole batch, so that the
-    views of a picture do not depend on the number of processes.
+    views of a picture do not depend on the number of processes. side: what is transformed at random is at most this
+    large (`random_view`); 0 means any size.
     """
     share = share or Share(len(x))
     mirror = share.of(torch.rand(share.batch, generator=generator) < settings.flip)
     plain = torch.where(to_device(mirror, x.device)[:, None, None, None], x.flip(3), x)
-    moved = random_view(x if partners is None else partners, settings, generator, share)
-    return random_view(x, settings, generator, share) if both else plain, moved
+    moved = random_view(x if partners is None else partners, settings, generator, share, side)
+    return random_view(x, settings, generator, share, side) if both else plain, moved
 
 
 def random_view(
-    x: Tensor, settings: AugmentConfig, generator: torch.Generator, share: Share | None = None
+    x: Tensor,
+    settings: AugmentConfig,
+    generator: torch.Generator,
+    share: Share | None = None,
+    side: int = 0,
 ) -> Tensor:
-    """x+ of pictures x, both (B, 3, S, S) in [-1, 1]: moved, cropped and jittered at random. share: as above."""
+    """x+ of pictures x (B, 3, S, S), both in [-1, 1]: moved, cropped and jittered at random.
+
+    share: as above. side: a larger view is shrunk to it by averaging, as E does itself (`Guide`). Here it is done
+    before the jitter of colours, which takes most of the time. 0: views stay (B, 3, S, S).
+    """
     share = share or Share(len(x))
     theta = to_device(share.of(random_affine(share.batch, settings, generator)).contiguous(), x.device)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    if 0 < side < x.shape[-1]:
+        moved = F.avg_pool2d(moved, x.shape[-1] // side)
     moved = jitter(moved, settings, generator, share)
     if settings.random_operations:
         strength = settings.random_operations, settings.random_magnitude

@@ -41,9 +41,10 @@ EMPTY = {
 class Batch:
     """The pictures and labels for one step."""
 
-    # (b, 3, S, S) in [-1, 1]; b is B or, if several processes train together, this process's share of it.
+    # (b, 3, S, S) in [-1, 1]; b is B or, if several processes train together, this process's share of it. Random
+    # views are smaller if E sees smaller pictures (`Batches`, view_side).
     x: Tensor
-    x_plus: Tensor  # (b, 3, S, S) in [-1, 1]: random views of the same pictures or, with --neighbours, of neighbours
+    x_plus: Tensor  # as x: random views of the same pictures or, with --neighbours, of neighbours
     y: Tensor  # (B,) int64 labels; -1 is unlabelled
     # These are Python bools, so that a step can leave out a loss that has no pictures without waiting for the GPU.
     any_labelled: bool
@@ -72,7 +73,8 @@ class Batches:
     images: (N, S, S, 3) uint8, an array or memory map. If they take at most `resident_bytes` (None: a share of the
     free memory, which the processes of this machine divide among them), they are copied to the device once. If not,
     each batch is read when it is needed, and a thread reads in advance the batch that probably comes next from the
-    same stream. labels: (N,) int64, -1 if unlabelled.
+    same stream. labels: (N,) int64, -1 if unlabelled. view_side: larger random views are shrunk to it, because E sees
+    them so (`GuidingNetwork.image_size`); 0: none is.
     """
 
     def __init__(
@@ -84,8 +86,9 @@ class Batches:
         seed: int,
         device: torch.device,
         resident_bytes: int | None = None,
+        view_side: int = 0,
     ) -> None:
-        self._augment, self._seed, self._device = augment, seed, device
+        self._augment, self._seed, self._device, self._view_side = augment, seed, device, view_side
         self._images: NDArray[np.uint8] | Tensor = images
         if resident_bytes is None:
             resident_bytes = room_for_pictures(device, ranks_of_machine())
@@ -138,6 +141,7 @@ class Batches:
             partners=partners,
             both=both,
             share=share,
+            side=self._view_side,
         )
         # The cursor advances only now: if a picture cannot be read, the training is saved, and must draw this batch
         # again.
