@@ -10,9 +10,8 @@ from pathlib import Path
 
 from tunit._version import __version__
 from tunit.arguments import Parser
-from tunit.errors import EndedInOtherProcesses, RunError, TunitError
+from tunit.errors import EndedInOtherProcesses, RunError, TunitError, reason_of
 from tunit.failures import TRACEBACK, sentence_of
-from tunit.files.atomic import reason_of
 from tunit.openmp_wait import sleep_soon
 from tunit.printing import end_silence, protect_streams, remark, silence
 

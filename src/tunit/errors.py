@@ -17,6 +17,11 @@ class StopNow(KeyboardInterrupt):
         self.number = number
 
 
+def reason_of(error: OSError) -> str:
+    """The system's own text for an error, without numbers and file names."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 class TunitError(Exception):
     """Any problem that the user can correct; the base of all errors below. Messages are printable, and bounded."""
 

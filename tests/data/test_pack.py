@@ -499,6 +499,15 @@ def test_a_pack_that_tunit_did_not_write_is_not_overwritten(tmp_path: Path) -> N
         open_packed(tmp_path / "nowhere")
 
 
+def test_an_error_without_the_systems_own_text_is_quoted(tmp_path: Path, monkeypatch: Any) -> None:
+    def refuse(path: Path, *given: Any, **how: Any) -> None:
+        raise OSError("the store of this folder is gone")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(DataError, match=r"cannot be written to \(the store of this folder is gone\)"):
+        pack_pictures(fill(tmp_path / "p", 2), tmp_path / "pack", SMALL)
+
+
 def test_a_pack_may_be_inside_the_folder_of_pictures(tmp_path: Path) -> None:
     root = fill(tmp_path / "p", 2)
     assert len(pack_pictures(root, root / "cache", SMALL).names) == 2

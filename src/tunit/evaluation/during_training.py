@@ -13,7 +13,7 @@ from tunit.data.finding.naming import LABEL_COLUMN
 from tunit.data.finding.source_kind import kind_of
 from tunit.data.layouts import part_of
 from tunit.data.packing.packed import PackedPictures, open_packed
-from tunit.errors import DataError, TunitError
+from tunit.errors import DataError, TunitError, reason_of
 from tunit.evaluation.comparison import FEWEST
 from tunit.evaluation.evaluate import evaluate_model
 from tunit.evaluation.intervals import Figure
@@ -26,7 +26,7 @@ from tunit.evaluation.labelled import (
 )
 from tunit.evaluation.result import Evaluation, Labelled
 from tunit.features.feature_networks import FeatureNetwork
-from tunit.files.atomic import reason_of, writable, write_text
+from tunit.files.atomic import writable, write_text
 from tunit.files.reading import Record, UnreadableError, is_number, read_json
 from tunit.machine import is_out_of_memory
 from tunit.methods.model_file import Model, save_model

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from tunit.errors import RunError
+from tunit.errors import RunError, reason_of
 from tunit.files.partials import clear_abandoned, is_partial, partial_in, write_lock
 from tunit.files.reading import Record, UnreadableError, parse_json
 
@@ -91,11 +91,6 @@ def writable(path: Path, remedy: str = "check its folder and the space on its di
         yield
     except OSError as error:
         raise UnwritableError(path, error, remedy) from None
-
-
-def reason_of(error: OSError) -> str:
-    """The system's own text for an error, without numbers and file names."""
-    return error.strerror or str(error) or type(error).__name__
 
 
 def clear_leftovers(folder: Path) -> None:

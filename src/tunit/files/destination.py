@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tunit.errors import RunError
-from tunit.files.atomic import reason_of, writable
+from tunit.errors import RunError, reason_of
+from tunit.files.atomic import writable
 from tunit.files.partials import is_free, is_running, write_lock
 
 SIGNS_OF_A_RUN = "run.json", "config.toml"

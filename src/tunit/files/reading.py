@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunit.errors import reason_of
 from tunit.printing import shown
 
 MEBIBYTE = 1 << 20
@@ -61,7 +62,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     except (OSError, ValueError) as error:
         if isinstance(error, UnreadableError):
             raise
-        raise UnreadableError(getattr(error, "strerror", None) or str(error)) from None
+        raise UnreadableError(reason_of(error) if isinstance(error, OSError) else str(error)) from None
     if len(data) > most:
         raise UnreadableError(f"it has more than {most:,} bytes")
     return data
@@ -127,7 +128,7 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         raise MissingError("it does not exist") from None
     except OSError as error:
-        raise UnreadableError(error.strerror or str(error)) from None
+        raise UnreadableError(reason_of(error)) from None
 
 
 def read_table(path: Path, columns: Sequence[str], most: int) -> list[tuple[str, ...]]:

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tunit.errors import RunError
-from tunit.files.atomic import flush_folder, reason_of, writable
+from tunit.errors import RunError, reason_of
+from tunit.files.atomic import flush_folder, writable
 from tunit.files.reading import UnreadableError, parse_json
 
 LARGEST = 1 << 28  # bytes: about 100,000 actions on hundreds of pictures each

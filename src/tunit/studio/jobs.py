@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunit.errors import RunError, TunitError
-from tunit.files.atomic import owner_of, reason_of, writable, write_text
+from tunit.errors import RunError, TunitError, reason_of
+from tunit.files.atomic import owner_of, writable, write_text
 from tunit.files.destination import STUDIO
 from tunit.files.reading import Record, UnreadableError, exists, parse_json, read_json
 from tunit.methods.model_file import ABOUT

@@ -8,8 +8,7 @@ import webbrowser
 
 import uvicorn
 
-from tunit.errors import ConfigError
-from tunit.files.atomic import reason_of
+from tunit.errors import ConfigError, reason_of
 from tunit.printing import remark, show
 from tunit.studio.app import create_app
 from tunit.studio.guard import is_loopback, rules_for

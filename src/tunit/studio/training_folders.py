@@ -12,8 +12,7 @@ from tunit.data.finding.found import PictureSource
 from tunit.data.finding.naming import INDEX
 from tunit.data.finding.sharded_sets import is_sharded, open_shards
 from tunit.data.finding.source_kind import kind_of
-from tunit.errors import ConfigError, DataError, TunitError
-from tunit.files.atomic import reason_of
+from tunit.errors import ConfigError, DataError, TunitError, reason_of
 from tunit.files.reading import exists
 from tunit.printing import printable, shown
 from tunit.studio.command_lines import environment, prepare_command

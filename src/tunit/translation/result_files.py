@@ -13,8 +13,8 @@ from PIL import Image, features
 from tunit.data.decoding.decode import PictureError
 from tunit.data.finding.naming import PICTURE_SUFFIXES, suffix_of, tidy
 from tunit.data.finding.stores import address_of
-from tunit.errors import DataError
-from tunit.files.atomic import RESULTS, reason_of, replacing
+from tunit.errors import DataError, reason_of
+from tunit.files.atomic import RESULTS, replacing
 from tunit.files.destination import LONGEST_NAME, OF_A_RUN, check_apart, check_folder
 from tunit.printing import printable
 

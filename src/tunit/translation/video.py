@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from tunit.data.finding.naming import suffix_of
-from tunit.errors import DataError
-from tunit.files.atomic import reason_of, replacing, writable
+from tunit.errors import DataError, reason_of
+from tunit.files.atomic import replacing, writable
 from tunit.translation.frames import frame_of, image_of, pyav, shape_stream
 from tunit.translation.inputs import Resize
 from tunit.translation.translator import Translator

@@ -21,6 +21,7 @@ from typing import IO, Any, TypeVar, cast
 
 from tunit.data.decoding.bounds import ALONE_BYTES, ALONE_PIXELS
 from tunit.data.decoding.worker_process import IDLE, SLOW, current_folder, receive
+from tunit.errors import reason_of
 from tunit.printing import remark
 
 Item = TypeVar("Item")
@@ -142,7 +143,7 @@ def _take() -> _Worker | None:
         if sys.executable and not getattr(sys, "frozen", False):
             return _Worker()
     except OSError as error:
-        why = error.strerror or str(error)
+        why = reason_of(error)
     except WorkerLostError:
         why = "it ends immediately"
     with _lock:

@@ -17,7 +17,7 @@ from tunit.data.finding.naming import (
     suffix_of,
 )
 from tunit.data.finding.own_results import own_results
-from tunit.errors import DataError
+from tunit.errors import DataError, reason_of
 from tunit.printing import numbered
 
 
@@ -138,7 +138,7 @@ class _Walk:
                     # Of two links to one folder only the first is followed, so the order must not be the disk's.
                     entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
-                detail = f"the folder cannot be listed ({error.strerror})"
+                detail = f"the folder cannot be listed ({reason_of(error)})"
                 yield LeftOut(prefix or ".", UNREADABLE, detail), f"{prefix}\0unlisted"
                 continue
             self.count(len(entries))
@@ -234,7 +234,7 @@ class _Walk:
                 return None
             return PictureSource(name, None, DiskFile(path)), stamp_of_entry(name, entry.stat())
         except OSError as error:
-            return LeftOut(name, UNREADABLE, error.strerror or str(error)), f"{name}\0unreadable"
+            return LeftOut(name, UNREADABLE, reason_of(error)), f"{name}\0unreadable"
 
 
 def _walk_inner_archive(path: Path, name: str, notes: list[str]) -> Iterator[Item]:

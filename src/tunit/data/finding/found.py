@@ -8,6 +8,7 @@ from typing import Protocol
 from tunit.data.decoding.decode import TOO_LARGE, UNREADABLE, PictureError
 from tunit.data.finding.archives import MAX_BYTES
 from tunit.data.finding.left_out import LeftOut
+from tunit.errors import reason_of
 
 
 class ByteSource(Protocol):
@@ -34,7 +35,7 @@ class DiskFile:
             with self.path.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise PictureError(UNREADABLE, error.strerror or str(error)) from None
+            raise PictureError(UNREADABLE, reason_of(error)) from None
         if len(data) > MAX_BYTES:
             raise PictureError(TOO_LARGE, f"more than {MAX_BYTES:,} bytes")
         return data

@@ -12,6 +12,7 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.lists import Listing, SearchPath, read_list
 from tunit.data.finding.naming import tidy
 from tunit.data.finding.tables import read_picture_table
+from tunit.errors import reason_of
 
 
 def walk_list(
@@ -65,7 +66,7 @@ def _walk_listing(source: Path, search_path: SearchPath, listing: Listing) -> It
         try:
             yield PictureSource(name, label, DiskFile(path)), stamp + stamp_of_entry("", path.stat())
         except OSError as error:
-            yield LeftOut(name, UNREADABLE, error.strerror or str(error)), stamp
+            yield LeftOut(name, UNREADABLE, reason_of(error)), stamp
 
 
 def _plain(path: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunit.errors import DataError
+from tunit.errors import DataError, reason_of
 from tunit.files.paths import expand_home, path_of_file_url, without_dots
 
 MOST_BYTES = 1 << 28  # the largest file of a list; some millions of paths
@@ -57,7 +57,7 @@ def read_list_text(path: Path, most: int = MOST_BYTES) -> str:
         with path.open("rb") as file:
             data = file.read(most)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+        raise DataError(f"{path} cannot be read ({reason_of(error)}): check its permissions") from None
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return data.decode(encoding, "surrogateescape" if encoding == "utf-8-sig" else "replace")

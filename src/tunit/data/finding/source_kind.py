@@ -11,7 +11,7 @@ from tunit.data.finding.folders import looks_like_picture_file, stamp_of_entry
 from tunit.data.finding.naming import ARCHIVE_SUFFIXES, PICTURE_SUFFIXES, suffix_of
 from tunit.data.finding.sharded_sets import is_sharded
 from tunit.data.finding.tables import TABLE_SUFFIXES, is_table
-from tunit.errors import DataError
+from tunit.errors import DataError, reason_of
 
 
 def kind_of(source: Path) -> str:
@@ -40,7 +40,7 @@ def kind_of(source: Path) -> str:
             kind = "table" if is_table(source) else "list"
         return kind or "picture"
     except OSError as error:
-        raise DataError(f"{source} cannot be read ({error.strerror}): check its permissions") from None
+        raise DataError(f"{source} cannot be read ({reason_of(error)}): check its permissions") from None
 
 
 def quick_fingerprint(source: Path) -> str | None:

@@ -144,7 +144,7 @@ def _build(
         remedy = "choose another folder"
         if resume:
             remedy = f"make room and give the same command, which goes on where it stopped, or {remedy}"
-        raise DataError(f"{folder} cannot be written to ({error.strerror}): {remedy}") from error
+        raise packs.UnwritablePackError(folder, error, remedy) from error
     except packs.LostPictureError:
         unfinished.discard()
     finally:

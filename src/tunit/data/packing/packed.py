@@ -21,7 +21,7 @@ from tunit.data.finding.left_out import LeftOut
 from tunit.data.finding.naming import INDEX, MARKER, PIXELS
 from tunit.data.finding.npy_header import HEADER_BYTES, npy_header
 from tunit.data.packing.sharded import ShardedImages
-from tunit.errors import DataError
+from tunit.errors import DataError, reason_of
 from tunit.files.atomic import replacing
 
 
@@ -126,7 +126,7 @@ def claim(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         marker.touch()
     except OSError as error:
-        raise DataError(f"{folder} cannot be written to ({error.strerror}): choose another folder") from None
+        raise UnwritablePackError(folder, error) from None
 
 
 @contextlib.contextmanager
@@ -143,7 +143,7 @@ def locked(folder: Path) -> Iterator[bool]:
         # Open for writing, because NFS gives an exclusive lock only for such a file.
         marker = (folder / MARKER).open("rb+")
     except OSError as error:
-        raise DataError(f"{folder} cannot be written to ({error.strerror}): choose another folder") from None
+        raise UnwritablePackError(folder, error) from None
     with marker:
         alone = False
         if sys.platform != "win32":
@@ -186,6 +186,13 @@ def read_picture_bytes(file: IO[bytes], slot: int, size: int) -> tuple[bytes, st
     file.seek(HEADER_BYTES + slot * bytes_per_picture(size))
     pixels = file.read(bytes_per_picture(size))
     return pixels, hash_of_bytes(pixels)
+
+
+class UnwritablePackError(DataError):
+    """A pack's folder cannot be written to."""
+
+    def __init__(self, folder: Path, error: OSError, remedy: str = "choose another folder") -> None:
+        super().__init__(f"{folder} cannot be written to ({reason_of(error)}): {remedy}")
 
 
 class LostPictureError(Exception):

@@ -25,7 +25,7 @@ from tunit.data.packing.sharded import ShardedImages, is_whole
 from tunit.data.packing.unfinished_pack import by_slot
 from tunit.data.packing.unfinished_shards import UnfinishedShards, refuse_foreign
 from tunit.errors import DataError
-from tunit.files.atomic import reason_of, replacing, writable
+from tunit.files.atomic import replacing, writable
 from tunit.files.partials import partial_in
 from tunit.files.paths import path_or_url
 
@@ -125,10 +125,8 @@ def _write(
             unfinished.close()
         except OSError as error:
             # From writing a shard: errors of a place or a picture are DataErrors.
-            raise DataError(
-                f"{place.scratch()} cannot be written to ({reason_of(error)}): make room and give the same command, "
-                "which goes on after the last complete shard"
-            ) from error
+            remedy = "make room and give the same command, which goes on after the last complete shard"
+            raise packs.UnwritablePackError(place.scratch(), error, remedy) from error
         keep, index = index_of(search, *by_slot(order, unfinished.outcomes))
         index = replace(index, shards=Shards(each, [unfinished.position_of[slot] for slot in keep]))
         with as_store_error(place.where), partial_in(place.scratch()) as partial:
