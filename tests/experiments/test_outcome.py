@@ -231,6 +231,12 @@ def test_the_page_and_the_markdown_agree(tmp_path):
     read(html)
 
 
+def test_a_name_with_a_vertical_bar_stays_in_its_column(tmp_path):
+    table = Table("odd", "Odd names", ("mFID",), (Experiment("a|b", "one|two", "paper"),))
+    markdown, _ = write_outcome(table, Plan(Path("data"), tmp_path), [outcome("a|b", mFID=2.0)])
+    assert "| a\\|b | one\\|two | 2.0 |" in markdown.read_text("utf-8")
+
+
 def test_maps_are_linked_for_rows_that_have_one(tmp_path):
     outcomes = [outcome("K = 10", mFID=1.0), outcome("K = 4", mFID=1.0), outcome("K = 20", mFID=1.0)]
     expected = Plan(Path("data"), tmp_path).folder(TABLE2, TABLE2.rows[3], 0) / "run" / "report.html"

@@ -68,7 +68,9 @@ def _markdown(table: Table, outcomes: Outcomes, notes: list[str], claims: list[C
     for row in rows_run(table, outcomes):
         ours = [spread(figure, values_of(outcomes, row.name, figure)) for figure in table.figures]
         theirs = [formatted(figure, row.paper.get(name, {}).get(figure)) for name, figure in columns]
-        lines.append("| " + " | ".join([row.name, row.title, *ours, *theirs]) + " |")
+        # A row that a user has added has the name of its file, and its title names his settings.
+        named = [text.replace("|", "\\|") for text in (row.name, row.title)]
+        lines.append("| " + " | ".join([*named, *ours, *theirs]) + " |")
     tried = [claim for claim in claims if claim.found is not None]
     if claims:
         lines += ["", "What the paper claims, in our figures:", ""]
