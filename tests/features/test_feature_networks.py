@@ -97,6 +97,12 @@ def test_random_vgg_weights_do_not_use_the_global_generator(vgg):
     assert torch.equal(features_of(PICTURES[:1], vgg), features_of(PICTURES[:1], other))
 
 
+def test_random_vgg_is_the_same_whatever_the_default_dtype(vgg, default_float64):
+    assert torch.equal(
+        features_of(PICTURES, load_feature_network("random-vgg16")), features_of(PICTURES, vgg)
+    )
+
+
 def test_a_torchscript_file_gets_pictures_from_0_to_1(tmp_path):
     path = tmp_path / "means.pt"
     save_script(Means(), 32, path)

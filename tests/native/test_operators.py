@@ -107,11 +107,22 @@ def test_a_gradient_for_fewer_pictures_does_not_reach_c(name):
         ((1, 24, 8, 8), (32, 24, 3, 3), "zeros"),
         ((1, 32, 8, 8), (32, 48, 3, 3), "zeros"),
         ((1, 32, 8, 8), (32, 32, 3, 4), "zeros"),
+        ((0, 32, 8, 8), (32, 32, 3, 3), "zeros"),
+        ((1, 0, 8, 8), (32, 0, 3, 3), "zeros"),
+        ((1, 32, 8, 8), (0, 32, 3, 3), "zeros"),
+        ((1, 32, 0, 8), (32, 32, 3, 3), "zeros"),
+        ((1, 32, 8, 0), (32, 32, 3, 3), "zeros"),
     ],
 )
 def test_convolutions_that_the_code_does_not_support_are_refused(x, weight, edge):
-    with pytest.raises(ValueError, match=r"compiled|multiples|must be"):
+    with pytest.raises(ValueError, match=r"compiled|multiples|must be|may be 0"):
         winograd.convolve(torch.zeros(x), torch.zeros(weight), None, edge)
+
+
+def test_the_gradient_of_kernels_of_no_pictures_is_refused():
+    """Nothing would be written to its memory."""
+    with pytest.raises(ValueError, match="none may be 0"):
+        winograd.kernel_gradient(torch.zeros(0, 32, 8, 8), torch.zeros(0, 32, 8, 8), "zeros")
 
 
 def gradient_of(network: nn.Module) -> Tensor:

@@ -25,6 +25,7 @@ from tunit.features.resnet import load_moco
 from tunit.files.download import UnreachableError, fetched, sha256_of
 from tunit.files.paths import expand_home
 from tunit.machine import is_out_of_memory, without_tf32
+from tunit.networks.precision import float32_by_default
 
 INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
@@ -65,6 +66,7 @@ class FeatureNetwork:
         return features.flatten(1).float()
 
 
+@float32_by_default()
 def load_feature_network(
     name: str = DEFAULT,
     *,

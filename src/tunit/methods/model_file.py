@@ -17,6 +17,7 @@ from tunit.methods.registry import method_of
 from tunit.networks.generator import StyledGenerator
 from tunit.networks.guide import GuidingNetwork
 from tunit.networks.only_shapes import only_shapes
+from tunit.networks.precision import float32_by_default
 from tunit.networks.tensor_file import Kinds, check_kinds, read_tensors, write_tensors
 from tunit.printing import shown
 
@@ -97,6 +98,7 @@ def save_model(folder: Path, model: Model) -> None:
     write_text(folder / ABOUT, json.dumps(about, indent=2) + "\n")
 
 
+@float32_by_default()
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     """The model in `folder`, in evaluation mode, without gradients, on `device`.
 

@@ -162,6 +162,10 @@ class _Sizes:
         if sides != (SIDE, SIDE) or edge not in _EDGES:
             weights = " x ".join(map(str, sides))
             raise ValueError(f"no convolution of {weights} weights with edge {edge!r} is compiled")
+        if min(batch, height, width, channels, kernels) < 1:
+            raise ValueError(
+                f"{channels} channels to {kernels} of {batch} x {height} x {width} pixels: none may be 0"
+            )
         if channels % LANES or kernels % LANES or height % OUT or width % OUT:
             raise ValueError(
                 f"{channels} channels to {kernels} of {height} x {width} pixels: channels must be multiples of "
@@ -195,7 +199,8 @@ class _Sizes:
         kept: Tensor | None = getattr(_kept, "workspace", None)
         if kept is None or len(kept) < needed:
             with torch.inference_mode(False):
-                _kept.workspace = kept = torch.empty(needed)
+                # Whatever PyTorch's default dtype and device are now.
+                _kept.workspace = kept = torch.empty(needed, dtype=torch.float32, device="cpu")
         return (kept[:needed], (needed,)), *numbers
 
 
