@@ -73,6 +73,18 @@ def test_schema_fake_tensors_and_gradients_pass_pytorchs_checks(name):
     torch.library.opcheck(called.operator, arguments)
 
 
+@pytest.mark.parametrize("name", ["convolve", "convolution_picture_gradient", "filter_response_norm"])
+def test_results_can_be_changed_in_place_like_pytorchs(name):
+    operator, arguments = OPERATORS[name]()
+    inputs = [value for value in arguments if isinstance(value, Tensor) and value.requires_grad]
+    gradients = []
+    for change in (lambda y: y.mul_(3), lambda y: y * 3):
+        y = operator(*arguments)
+        gradients.append(torch.autograd.grad(change(y if isinstance(y, Tensor) else y[0]).square().sum(), inputs))
+    for found, expected in zip(*gradients, strict=True):
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("kind", ["another type", "fewer channels", "no whole vectors of channels"])
 def test_tensors_of_another_type_do_not_reach_c(name, kind):
