@@ -80,7 +80,9 @@ def test_results_can_be_changed_in_place_like_pytorchs(name):
     gradients = []
     for change in (lambda y: y.mul_(3), lambda y: y * 3):
         y = operator(*arguments)
-        gradients.append(torch.autograd.grad(change(y if isinstance(y, Tensor) else y[0]).square().sum(), inputs))
+        gradients.append(
+            torch.autograd.grad(change(y if isinstance(y, Tensor) else y[0]).square().sum(), inputs)
+        )
     for found, expected in zip(*gradients, strict=True):
         assert torch.equal(found, expected)
 

@@ -41,7 +41,9 @@ def test_a_file_that_the_system_cannot_read_is_not_called_damaged(tmp_path, monk
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(RunError, match=rf"x\.safetensors cannot be read \({os.strerror(number)}\): check its"):
+    with pytest.raises(
+        RunError, match=rf"x\.safetensors cannot be read \({os.strerror(number)}\): check its"
+    ):
         read_tensors(path)
 
 

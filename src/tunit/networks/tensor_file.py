@@ -79,7 +79,9 @@ def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tens
     except MissingError:
         raise RunError(f"{path} does not exist: check the run folder") from None
     except OSError as error:  # the system's, which says nothing about the content
-        raise RunError(f"{path} cannot be read ({reason_of(error)}): check its permissions and its disk") from None
+        raise RunError(
+            f"{path} cannot be read ({reason_of(error)}): check its permissions and its disk"
+        ) from None
     except (SafetensorError, ValueError, MemoryError) as error:
         reason = (str(error) or type(error).__name__)[:500]
         raise RunError(f"{path} is damaged ({reason}): take another checkpoint or train again") from None

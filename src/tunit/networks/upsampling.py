@@ -61,7 +61,7 @@ class UpsamplingConv2d(ReflectConv2d):
 
 
 def _identity(weight: Tensor) -> tuple[int, int] | None:
-    """Two numbers that change if a parameter is moved or its values change; None if PyTorch does not count changes."""
+    """Two numbers that change if a parameter is moved or its values change; None if changes are not counted."""
     return None if weight.is_inference() else (weight.data_ptr(), weight._version)
 
 
