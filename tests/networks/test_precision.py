@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tunit.networks.precision import at_least_float32, float32_by_default
+from tunit.networks.precision import at_least_float32
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,3 @@ from tunit.networks.precision import at_least_float32, float32_by_default
 )
 def test_only_float64_stays_wider_than_float32(own, wanted):
     assert at_least_float32(torch.zeros(1, dtype=own)) == wanted
-
-
-def test_a_programs_own_default_comes_back_after_an_error(default_float64):
-    with pytest.raises(ValueError, match="inside"), float32_by_default():
-        assert torch.zeros(1).dtype == torch.float32
-        raise ValueError("inside")
-    assert torch.zeros(1).dtype == torch.float64

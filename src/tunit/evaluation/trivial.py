@@ -21,7 +21,6 @@ from tunit.clustering.partition import k_means
 from tunit.data.finding.spread import stride
 from tunit.features.imagenet import imagenet_normalised
 from tunit.features.random_vgg16 import RandomVGG16
-from tunit.networks.precision import float32_by_default
 
 HSV_BINS = (12, 4, 4)
 # For a colour histogram at most this many pixels along each side of a picture are counted. In a larger picture these
@@ -31,7 +30,6 @@ MOST_FITTED = 10_000  # centres are found from at most this many pictures; all o
 
 
 @cache
-@float32_by_default()
 def _vgg() -> nn.Module:
     return RandomVGG16().trunk.eval()
 

@@ -25,7 +25,6 @@ from tunit.features.resnet import load_moco
 from tunit.files.download import UnreachableError, fetched, sha256_of
 from tunit.files.paths import expand_home
 from tunit.machine import is_out_of_memory, without_tf32
-from tunit.networks.precision import float32_by_default
 
 INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
@@ -66,7 +65,6 @@ class FeatureNetwork:
         return features.flatten(1).float()
 
 
-@float32_by_default()
 def load_feature_network(
     name: str = DEFAULT,
     *,
@@ -242,7 +240,7 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
             'dinov2 needs the transformers package: pip install "tunit[dinov2]", or take random-vgg16'
         ) from None
     try:
-        model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).to(device).eval()
+        model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).float().to(device).eval()
     # The hub's client raises many kinds of errors; all but one mean that there are no weights.
     except Exception as error:
         if is_out_of_memory(error):
