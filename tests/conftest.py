@@ -55,6 +55,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def default_float64() -> Iterator[None]:
+    """A program that computes in float64 by default, and uses tunit."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(scope="module")
 def narrow_vgg() -> Iterator[None]:
     """`random-vgg16` with 64 channels in every layer, for tests that do not depend on what it sees: a fifth of the

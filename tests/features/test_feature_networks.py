@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tunit.errors import ConfigError, DataError
+from tunit.failures import sentence_of
 from tunit.features import feature_networks, imagenet
 from tunit.features.feature_networks import FeatureNetwork, inception_input, load_feature_network
 from tunit.features.of_pictures import content_key, features_of
@@ -97,6 +98,12 @@ def test_random_vgg_weights_do_not_use_the_global_generator(vgg):
     assert torch.equal(features_of(PICTURES[:1], vgg), features_of(PICTURES[:1], other))
 
 
+def test_random_vgg_is_the_same_whatever_the_default_dtype(vgg, default_float64):
+    assert torch.equal(
+        features_of(PICTURES, load_feature_network("random-vgg16")), features_of(PICTURES, vgg)
+    )
+
+
 def test_a_torchscript_file_gets_pictures_from_0_to_1(tmp_path):
     path = tmp_path / "means.pt"
     save_script(Means(), 32, path)
@@ -161,7 +168,7 @@ class Fails(nn.Module):
         super().__init__()
         self.error = error
 
-    def forward(self, x):
+    def forward(self, *args, **kwargs):
         raise self.error
 
 
@@ -247,6 +254,23 @@ def test_a_network_that_fails_on_pictures_is_one_sentence(exported):
     network = load_feature_network(str(exported), trust=True)  # exported for batches of exactly 4
     with pytest.raises(ConfigError, match=r"means.pt2 does not take pictures of shape \(5, 3, 32, 32\)"):
         features_of(PICTURES, network)
+
+
+class Large(nn.Module):
+    def forward(self, x):
+        return x.new_zeros(len(x), 1 << 50)
+
+
+def test_memory_that_runs_out_in_a_network_says_nothing_about_it(tmp_path, monkeypatch):
+    """The command line's sentence says what helps then; another network would not."""
+    path = tmp_path / "large.pt"
+    with pytest.raises(RuntimeError, match="allocate memory") as raised:
+        feature_networks._guarded(path, Large())(torch.zeros(5, 3, 32, 32))
+    assert sentence_of(raised.value).startswith("there is not enough memory")
+    path.write_bytes(b"")
+    monkeypatch.setattr(torch.jit, "load", Fails(torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(torch.OutOfMemoryError):
+        load_feature_network(str(path), trust=True)
 
 
 def test_unknown_preprocessing_and_dinov2_without_its_package(monkeypatch):

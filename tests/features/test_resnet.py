@@ -135,6 +135,10 @@ def test_the_checkpoint_is_loaded_and_pictures_are_normalised_at_224(file):
     assert network(x[:, :, :32, :32]).shape == (1, 2048)
 
 
+def test_the_network_is_float32_whatever_the_default_dtype(file, default_float64):
+    assert {p.dtype for p in load_moco(file).parameters()} == {torch.float32}
+
+
 def without(name):
     content = checkpoint()
     del content["state_dict"][name]

@@ -22,6 +22,14 @@ def test_a_model_is_loaded_equal_frozen_and_in_evaluation_mode(tmp_path):
     assert json.loads((tmp_path / "model.json").read_text())["networks"]["domains"] == 3
 
 
+def test_a_model_is_float32_whatever_the_default_dtype(tmp_path, default_float64):
+    torch.set_default_dtype(torch.float32)
+    save_tiny(tmp_path)
+    torch.set_default_dtype(torch.float64)
+    model = load_model(tmp_path)
+    assert {p.dtype for p in (*model.guide.parameters(), *model.generator.parameters())} == {torch.float32}
+
+
 def test_a_folder_without_a_model_is_one_sentence(tmp_path):
     with pytest.raises(RunError, match=r"holds no model\.safetensors"):
         load_model(tmp_path)

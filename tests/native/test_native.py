@@ -13,9 +13,11 @@ compiled = pytest.mark.skipif(not native.is_available(), reason="compiled code i
 
 @pytest.fixture(autouse=True)
 def found_anew():
-    native._library.cache_clear()
+    for found in (native._library, native._is_for_another_cpu):
+        found.cache_clear()
     yield
-    native._library.cache_clear()
+    for found in (native._library, native._is_for_another_cpu):
+        found.cache_clear()
 
 
 def test_without_a_compiled_file_there_is_no_library(monkeypatch):
@@ -56,6 +58,18 @@ class Library:
 def test_a_library_of_another_version_or_cpu_is_not_used(monkeypatch, library, is_taken):
     monkeypatch.setattr(ctypes, "CDLL", lambda path: library)
     assert (native.load("library.so") is not None) == is_taken
+
+
+@pytest.mark.parametrize(("version", "vectors", "is_missing"), [(0, 0, False), (-1, 0, True), (-1, 8, True)])
+def test_on_a_cpu_that_cannot_run_it_nothing_is_missing(monkeypatch, version, vectors, is_missing):
+    """A compiler would not help there."""
+    library = Library(native.INTERFACE + version, vectors)
+    monkeypatch.setattr(ctypes, "CDLL", lambda path: library)
+    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: SimpleNamespace(origin="library.so"))
+    monkeypatch.delenv(native.SWITCH, raising=False)
+    assert not native.is_available()
+    assert native.is_missing() == is_missing
+    assert native.describe() == ("not compiled" if is_missing else "not for this CPU")
 
 
 @compiled

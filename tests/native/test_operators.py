@@ -73,6 +73,20 @@ def test_schema_fake_tensors_and_gradients_pass_pytorchs_checks(name):
     torch.library.opcheck(called.operator, arguments)
 
 
+@pytest.mark.parametrize("name", ["convolve", "convolution_picture_gradient", "filter_response_norm"])
+def test_results_can_be_changed_in_place_like_pytorchs(name):
+    operator, arguments = OPERATORS[name]()
+    inputs = [value for value in arguments if isinstance(value, Tensor) and value.requires_grad]
+    gradients = []
+    for change in (lambda y: y.mul_(3), lambda y: y * 3):
+        y = operator(*arguments)
+        gradients.append(
+            torch.autograd.grad(change(y if isinstance(y, Tensor) else y[0]).square().sum(), inputs)
+        )
+    for found, expected in zip(*gradients, strict=True):
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("kind", ["another type", "fewer channels", "no whole vectors of channels"])
 def test_tensors_of_another_type_do_not_reach_c(name, kind):
@@ -107,11 +121,22 @@ def test_a_gradient_for_fewer_pictures_does_not_reach_c(name):
         ((1, 24, 8, 8), (32, 24, 3, 3), "zeros"),
         ((1, 32, 8, 8), (32, 48, 3, 3), "zeros"),
         ((1, 32, 8, 8), (32, 32, 3, 4), "zeros"),
+        ((0, 32, 8, 8), (32, 32, 3, 3), "zeros"),
+        ((1, 0, 8, 8), (32, 0, 3, 3), "zeros"),
+        ((1, 32, 8, 8), (0, 32, 3, 3), "zeros"),
+        ((1, 32, 0, 8), (32, 32, 3, 3), "zeros"),
+        ((1, 32, 8, 0), (32, 32, 3, 3), "zeros"),
     ],
 )
 def test_convolutions_that_the_code_does_not_support_are_refused(x, weight, edge):
-    with pytest.raises(ValueError, match=r"compiled|multiples|must be"):
+    with pytest.raises(ValueError, match=r"compiled|multiples|must be|may be 0"):
         winograd.convolve(torch.zeros(x), torch.zeros(weight), None, edge)
+
+
+def test_the_gradient_of_kernels_of_no_pictures_is_refused():
+    """Nothing would be written to its memory."""
+    with pytest.raises(ValueError, match="none may be 0"):
+        winograd.kernel_gradient(torch.zeros(0, 32, 8, 8), torch.zeros(0, 32, 8, 8), "zeros")
 
 
 def gradient_of(network: nn.Module) -> Tensor:

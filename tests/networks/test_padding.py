@@ -29,6 +29,16 @@ def test_values_and_gradients_equal_those_of_pytorch(edge: str, rows: int, colum
     assert torch.autograd.gradgradcheck(lambda x: Padded.apply(x, rows, columns, edge).square(), x)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(4, 0), (0, 5), (5, 7)])
+def test_pictures_that_are_too_small_are_refused_like_in_pytorch(rows: int, columns: int) -> None:
+    """The lines to copy would lie in the padding itself."""
+    x = torch.randn(2, 3, 4, 5)
+    with pytest.raises(RuntimeError, match="less than the corresponding input dimension"):
+        F.pad(x, (columns, columns, rows, rows), mode="reflect")
+    with pytest.raises(ValueError, match=f"reflection by {rows} x {columns} pixels needs more than 4 x 5"):
+        Padded.apply(x, rows, columns, "reflect")
+
+
 def test_the_layout_is_kept() -> None:
     x = torch.randn(2, 3, 4, 4)
     for layout in (torch.channels_last, torch.contiguous_format):

@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -26,6 +30,21 @@ def test_a_file_is_read_back_and_other_readers_agree(tmp_path):
         assert torch.equal(plain[name], value)
         assert tensors[name].dtype == value.dtype
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_file_that_the_system_cannot_read_is_not_called_damaged(tmp_path, monkeypatch, number):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, TENSORS, {})
+
+    def fail(path, *args, **kwargs):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(
+        RunError, match=rf"x\.safetensors cannot be read \({os.strerror(number)}\): check its"
+    ):
+        read_tensors(path)
 
 
 @pytest.mark.parametrize("place", [0, 4, 40, -1, -30])

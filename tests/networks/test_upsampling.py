@@ -73,3 +73,14 @@ def test_kept_kernels_are_used_for_inference_only_while_the_weights_stay(
         torch.testing.assert_close(conv(x), plain(x, conv.weight, conv.bias), rtol=1e-5, atol=1e-5)
         double = conv.double()
         torch.testing.assert_close(double(x.double()), plain(x.double(), double.weight, double.bias))
+
+
+def test_weights_made_in_inference_mode_are_never_out_of_date() -> None:
+    """PyTorch does not count the changes of such weights, so no kernels can be kept for them."""
+    with torch.inference_mode():
+        conv, x = UpsamplingConv2d(3, 4), torch.randn(2, 3, 4, 4)
+        assert conv.bias is not None
+        for _ in range(2):
+            conv.keep_kernels()
+            conv.weight.mul_(2)
+            torch.testing.assert_close(conv(x), plain(x, conv.weight, conv.bias), rtol=1e-5, atol=1e-5)

@@ -1,5 +1,7 @@
 """Winograd's convolution, compared with PyTorch's in float64: values, gradients, and gradients of gradients."""
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 
 from tunit import native
 from tunit.methods.losses import r1_penalty
+from tunit.networks import winograd
 from tunit.networks.gradients import gradients_of_inputs_only
 from tunit.networks.layers import Conv3x3
 from tunit.networks.winograd import convolve, is_worth_it
@@ -94,6 +97,15 @@ def test_the_layout_of_the_input_does_not_matter():
         {name: v.double() for name, v in everything(convolve, values, "zeros").items()},
     )
     assert convolve(*last[:3], "zeros").is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_default_dtype_does_not_matter(monkeypatch, default_float64):
+    """The workspace is kept for later calls, whose default may be another one."""
+    monkeypatch.setattr(winograd, "_kept", threading.local())
+    values = [value.float() for value in draw(SHAPES[0])]
+    assert_close(
+        {"y": convolve(*values[:3], "zeros")}, {"y": plain(*(v.double() for v in values[:3]), "zeros")}
+    )
 
 
 @pytest.mark.parametrize(

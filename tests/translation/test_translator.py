@@ -251,6 +251,14 @@ def test_a_saved_model_is_loaded_from_its_folder_or_file(tmp_path):
         assert_close(translator.translate(noise(1), domain=0), expected)
 
 
+def test_a_model_can_be_loaded_in_inference_mode(tmp_path):
+    save_tiny(tmp_path)
+    expected = Translator.load(tmp_path).translate(noise(1), domain=0)
+    with torch.inference_mode():
+        found = Translator.load(tmp_path).translate(noise(1), domain=0)
+    assert np.array_equal(found, expected)
+
+
 def test_bfloat16_results_are_close(model, translator):
     exact = np.asarray(translator.translate(noise(1), domain=0)).astype(int)
     near = np.asarray(Translator(model, precision="bfloat16").translate(noise(1), domain=0)).astype(int)

@@ -187,6 +187,8 @@ def _load_file(path: Path, device: torch.device) -> nn.Module:
             script = torch.jit.load(str(path), map_location=device)
         return cast(nn.Module, script.eval())
     except Exception as error:  # a damaged file can fail in any way
+        if is_out_of_memory(error):  # this says nothing about the file
+            raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
             f"{path} is not a TorchScript or .pt2 network ({reason}): save it with torch.jit.save or "
@@ -202,6 +204,8 @@ def _guarded(path: Path, module: nn.Module) -> Callable[[Tensor], Tensor]:
         try:
             features = module(x)
         except Exception as error:  # the network is a program, and can fail in any way
+            if is_out_of_memory(error):  # this says nothing about the network
+                raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise ConfigError(
                 f"{path} does not take pictures of shape {tuple(x.shape)} ({reason}): give a network that does"
@@ -236,9 +240,11 @@ def _dinov2(device: torch.device) -> Callable[[Tensor], Tensor]:
             'dinov2 needs the transformers package: pip install "tunit[dinov2]", or take random-vgg16'
         ) from None
     try:
-        model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).to(device).eval()
-    # The hub's client raises many kinds of errors; all mean that there are no weights.
+        model = Dinov2Model.from_pretrained(DINOV2, use_safetensors=True).float().to(device).eval()
+    # The hub's client raises many kinds of errors; all but one mean that there are no weights.
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise UnreachableError(
             f"the weights {DINOV2} cannot be downloaded ({type(error).__name__}): check the network, or take "
             "random-vgg16"

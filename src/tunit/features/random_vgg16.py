@@ -27,11 +27,12 @@ class RandomVGG16(nn.Module):
         # PyTorch's own initialisation, which is replaced below, must not advance the global random numbers.
         with torch.random.fork_rng(devices=[]):
             self._build()
+        self.float()  # also if a program has set another default dtype
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.parameters():
             # He's initialisation keeps the scale through the ReLUs; biases are 0.
             spread = (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.0
-            parameter.data = spread * torch.randn(parameter.shape, generator=generator)
+            parameter.data = spread * torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
             parameter.requires_grad_(False)
 
     def _build(self) -> None:

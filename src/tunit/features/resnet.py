@@ -92,7 +92,7 @@ def load_moco(path: Path) -> ResNet50:
         raise ConfigError(
             f"{path} has no {QUERY}* tensors under state_dict, so it is not MoCo's: give the published checkpoint"
         )
-    network = ResNet50()
+    network = ResNet50().float()  # also if a program has set another default dtype
     expected = network.state_dict()
     wrong = [name for name, value in expected.items() if name not in own or own[name].shape != value.shape]
     wrong += [name for name in own if name not in expected]

@@ -108,7 +108,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
         raise RunError(f"{folder} holds no {TENSORS}: give the folder of a run that has trained")
     tensors, about = read_tensors(path, _check)
     config = _config_of(Record(about))
-    guide, generator = method_of(config).guide(config), method_of(config).generator(config)
+    guide, generator = _networks(config)
     for prefix, network in (("guide.", guide), ("generator.", generator)):
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         network.load_state_dict(own)
@@ -136,14 +136,20 @@ def _check(about: Record, found: Kinds) -> None:
     about.whole("step")
     check_method(about.values.get("method"), TENSORS)
     config = _config_of(about)
-    networks, method = config.networks, method_of(config)
+    networks = config.networks
     with only_shapes():
-        guide, generator = method.guide(config), method.generator(config)
-        styles = torch.zeros(networks.domains, networks.style_width)
+        guide, generator = _networks(config)
+        styles = torch.zeros(networks.domains, networks.style_width, dtype=torch.float32)
         sizes = torch.zeros(networks.domains, dtype=torch.int64)
     expected = {f"guide.{k}": v for k, v in guide.state_dict().items()}
     expected |= {f"generator.{k}": v for k, v in generator.state_dict().items()}
     check_kinds(found, expected | {"domain_styles": styles, "domain_sizes": sizes})
+
+
+def _networks(config: Config) -> tuple[GuidingNetwork, StyledGenerator]:
+    """New networks E and G for a model: float32, also if a program has set another default dtype."""
+    method = method_of(config)
+    return method.guide(config).float(), method.generator(config).float()
 
 
 def _config_of(about: Record) -> Config:

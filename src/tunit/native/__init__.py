@@ -39,17 +39,20 @@ Argument = tuple[Tensor | None, tuple[int, ...]] | float
 @cache
 def _library() -> ctypes.CDLL | None:
     """The compiled library, or None if there is none that this CPU can run."""
+    path = _path()
+    return None if path is None else load(path)
+
+
+def _path() -> str | None:
     found = importlib.util.find_spec("tunit.native._compiled")
-    if found is None or found.origin is None:
-        return None
-    return load(found.origin)
+    return None if found is None else found.origin
 
 
 def load(path: str) -> ctypes.CDLL | None:
     """The library at `path`, with its functions declared; None if it is of another version, or for another CPU."""
     try:
-        library = ctypes.CDLL(path)
-        if library.tunit_interface() != INTERFACE or not library.tunit_vectors():
+        library = _of_this_version(path)
+        if library is None or not library.tunit_vectors():
             return None
         for name, kinds in _FUNCTIONS.items():
             function = getattr(library, f"tunit_{name}")
@@ -58,6 +61,22 @@ def load(path: str) -> ctypes.CDLL | None:
     except (OSError, AttributeError):
         return None
     return library
+
+
+def _of_this_version(path: str) -> ctypes.CDLL | None:
+    library = ctypes.CDLL(path)
+    return library if library.tunit_interface() == INTERFACE else None
+
+
+@cache
+def _is_for_another_cpu() -> bool:
+    """Whether a library of this version is there, but this CPU cannot run it."""
+    path = _path()
+    try:
+        library = None if path is None else _of_this_version(path)
+        return library is not None and not library.tunit_vectors()
+    except (OSError, AttributeError):
+        return False
 
 
 def is_off() -> bool:
@@ -71,8 +90,8 @@ def is_available() -> bool:
 
 
 def is_missing() -> bool:
-    """Whether the C code is missing although it is not turned off."""
-    return not is_off() and _library() is None
+    """Whether the C code is missing although it is not turned off, and this CPU could run it."""
+    return not is_off() and _library() is None and not _is_for_another_cpu()
 
 
 def describe() -> str:
@@ -80,7 +99,9 @@ def describe() -> str:
     if is_off():
         return f"off ({SWITCH}=0)"
     library = _library()
-    return "not compiled" if library is None else f"vectors of {library.tunit_vectors()} floats"
+    if library is None:
+        return "not for this CPU" if _is_for_another_cpu() else "not compiled"
+    return f"vectors of {library.tunit_vectors()} floats"
 
 
 def supports(x: Tensor) -> bool:

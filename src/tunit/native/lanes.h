@@ -8,7 +8,7 @@
 /* Channels are handled LANES at a time: in PARTS vectors of the type `lanes`, which has WIDTH floats. */
 #define LANES 16
 
-/* TUNIT_VECTORS, given at compilation, forces one width: 4 floats, for any CPU; 8, for AVX2 with FMA; 16, for AVX-512,
+/* TUNIT_VECTORS, given at compilation, forces one width: 4 floats, for any CPU; 8, for AVX with FMA; 16, for AVX-512,
    in matrix products only (the rest of the code uses 8). Without it, a library for x86 contains 8 and 16, of which the
    matrix products use what the CPU supports; a library for other CPUs contains 4. */
 #if defined(__x86_64__) && !(defined(TUNIT_VECTORS) && TUNIT_VECTORS == 4)

@@ -66,17 +66,17 @@ def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
 def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """The result of `reference`, with the channels last, and nu (B, C). Can be differentiated twice."""
     last, each = channels_last(x), (x.shape[1],)
-    y, nu = torch.empty_like(last), x.new_empty(x.shape[:2])
+    y, nu = _empty_last(x), x.new_empty(x.shape[:2])
     call(
         "filter_response",
-        (last, tuple(y.shape)),
-        (y, tuple(y.shape)),
+        (last, tuple(last.shape)),
+        (channels_last(y), tuple(last.shape)),
         (nu, tuple(x.shape[:2])),
         *((value.contiguous(), each) for value in (gamma, shift, tau)),
         *pictures_of(x),
         EPS,
     )
-    return y.permute(0, 3, 1, 2), nu
+    return y, nu
 
 
 @cpu_operator("filter_response_gradients")
@@ -87,17 +87,17 @@ def filter_response_gradients(
     gradient of shift, and the sum of dy where the threshold cuts off.
     """
     last = channels_last(x)
-    dx, sums = torch.empty_like(last), x.new_empty(3, *nu.shape)
+    dx, sums = _empty_last(x), x.new_empty(3, *nu.shape)
     call(
         "filter_response_backward",
         *((value, tuple(last.shape)) for value in (last, channels_last(dy))),
         (nu.contiguous(), tuple(x.shape[:2])),
         *((value.contiguous(), (x.shape[1],)) for value in (gamma, shift)),
-        (dx, tuple(last.shape)),
+        (channels_last(dx), tuple(last.shape)),
         (sums, (3, *x.shape[:2])),
         *pictures_of(x),
     )
-    return dx.permute(0, 3, 1, 2), sums
+    return dx, sums
 
 
 @cpu_operator("filter_response_picture_gradient")
@@ -113,18 +113,17 @@ def second_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of sum(dx * ddx) with respect to x, dy and gamma; the last one for each picture: (B, C)."""
     last, each = channels_last(x), tuple(x.shape[:2])
-    of_x, of_dy, of_gamma = torch.empty_like(last), torch.empty_like(last), torch.empty_like(nu)
+    of_x, of_dy, of_gamma = _empty_last(x), _empty_last(x), torch.empty_like(nu)
     call(
         "filter_response_backward_twice",
         *((value, tuple(last.shape)) for value in (last, channels_last(dy), channels_last(ddx))),
         (nu.contiguous(), each),
         *((value.contiguous(), (x.shape[1],)) for value in (gamma, shift)),
-        (of_x, tuple(last.shape)),
-        (of_dy, tuple(last.shape)),
+        *((value, tuple(last.shape)) for value in (channels_last(of_x), channels_last(of_dy))),
         (of_gamma, each),
         *pictures_of(x),
     )
-    return of_x.permute(0, 3, 1, 2), of_dy.permute(0, 3, 1, 2), of_gamma
+    return of_x, of_dy, of_gamma
 
 
 @filter_response_norm.register_fake
@@ -150,6 +149,7 @@ def _(
 
 
 def _empty_last(x: Tensor) -> Tensor:
+    """An empty tensor like x with the channels last; as in networks.winograd, no view of one in the order of C."""
     return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 

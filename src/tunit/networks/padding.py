@@ -39,6 +39,10 @@ class Padded(Function):
         """Copy the picture, then its rows outwards, then columns."""
         ctx.sizes, ctx.edge = (rows, columns), edge
         height, width = x.shape[2:]
+        if edge == "reflect" and (rows >= height or columns >= width):  # as in F.pad
+            raise ValueError(
+                f"reflection by {rows} x {columns} pixels needs more than {height} x {width} of them"
+            )
         # Keep the memory layout of x. The strides show it, even if x is a single row.
         last = x.stride(1) == 1 and x.shape[1] > 1
         y = torch.empty(

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, dtype, uint8
 
 from tunit.errors import RunError
-from tunit.files.atomic import replacing, writable
+from tunit.files.atomic import reason_of, replacing, writable
 from tunit.files.reading import MissingError, Record, UnreadableError, parse_json
 from tunit.printing import shown
 
@@ -64,7 +64,7 @@ def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tens
     """The tensors (on the CPU) and the `about` of a file by `write_tensors`.
 
     check: called with `about` and the kinds of all tensors before any is read; it raises UnreadableError for a file
-    that does not fit. Raises RunError for a file that is missing, damaged or does not fit.
+    that does not fit. Raises RunError for a file that is missing, unreadable, damaged or does not fit.
     """
     try:
         _check_header(path)
@@ -78,7 +78,11 @@ def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tens
         whole = header.get("crc32") == str(_checksum(tensors, header["about"]))
     except MissingError:
         raise RunError(f"{path} does not exist: check the run folder") from None
-    except (SafetensorError, ValueError, OSError, MemoryError) as error:
+    except OSError as error:  # the system's, which says nothing about the content
+        raise RunError(
+            f"{path} cannot be read ({reason_of(error)}): check its permissions and its disk"
+        ) from None
+    except (SafetensorError, ValueError, MemoryError) as error:
         reason = (str(error) or type(error).__name__)[:500]
         raise RunError(f"{path} is damaged ({reason}): take another checkpoint or train again") from None
     if not whole:

@@ -42,8 +42,11 @@ class UpsamplingConv2d(ReflectConv2d):
     def keep_kernels(self) -> None:
         """Keep the kernels for the small picture, for inference: adding up the weights takes a quarter of the
         decoder's time for one picture. After a change of the weights, every pass computes the kernels again.
+
+        Nothing is kept for weights that were made in inference mode, because PyTorch does not count their changes.
         """
-        self._kept = (_identity(self.weight), self._kernels())
+        identity = _identity(self.weight)
+        self._kept = None if identity is None else (identity, self._kernels())
 
     def _kernels(self) -> Tensor:
         return weight_for_small(self.weight, self.taps).contiguous(memory_format=torch.channels_last)
@@ -57,9 +60,9 @@ class UpsamplingConv2d(ReflectConv2d):
         return reflect_edges(F.pixel_shuffle(y, 2), x, self.weight)
 
 
-def _identity(weight: Tensor) -> tuple[int, int]:
-    """Two numbers that change if a parameter is moved or its values change."""
-    return weight.data_ptr(), weight._version
+def _identity(weight: Tensor) -> tuple[int, int] | None:
+    """Two numbers that change if a parameter is moved or its values change; None if changes are not counted."""
+    return None if weight.is_inference() else (weight.data_ptr(), weight._version)
 
 
 def weight_for_small(weight: Tensor, taps: Tensor) -> Tensor:

@@ -88,17 +88,17 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tenso
     bound, unlike in `is_worth_it`.
     """
     sizes = _Sizes.of(x, weight, edge)
-    y = x.new_empty(sizes.y)
+    y = _empty_result(x, sizes.y)
     call(
         "winograd_convolve",
         (channels_last(x), sizes.x),
         (channels_last(weight), sizes.weight),
         (None if bias is None else bias.contiguous(), (sizes.kernels,)),
-        (y, sizes.y),
+        (channels_last(y), sizes.y),
         *sizes.workspace_and_numbers(),
         threads=sizes.threads,
     )
-    return y.permute(0, 3, 1, 2)
+    return y
 
 
 @cpu_operator("convolution_gradients")
@@ -134,22 +134,21 @@ def _gradients(
     of_bias: bool,
 ) -> list[Tensor]:
     """dx (which needs weight), dw (which needs x) and db, as far as they are wanted."""
-    dx = dy.new_empty(sizes.x) if of_x else None
-    dw = dy.new_empty(sizes.weight) if of_weight else None
+    dx = _empty_result(dy, sizes.x) if of_x else None
+    dw = _empty_result(dy, sizes.weight) if of_weight else None
     db = dy.new_empty(sizes.kernels) if of_bias else None
     call(
         "winograd_backward",
         (channels_last(x) if x is not None and of_weight else None, sizes.x),
         (channels_last(dy), sizes.y),
         (channels_last(weight) if weight is not None and of_x else None, sizes.weight),
-        (dx, sizes.x),
-        (dw, sizes.weight),
+        (None if dx is None else channels_last(dx), sizes.x),
+        (None if dw is None else channels_last(dw), sizes.weight),
         (db, (sizes.kernels,)),
         *sizes.workspace_and_numbers(),
         threads=sizes.threads,
     )
-    found = [None if d is None else d.permute(0, 3, 1, 2) for d in (dx, dw)]
-    return [d for d in (*found, db) if d is not None]
+    return [d for d in (dx, dw, db) if d is not None]
 
 
 class _Sizes:
@@ -162,6 +161,10 @@ class _Sizes:
         if sides != (SIDE, SIDE) or edge not in _EDGES:
             weights = " x ".join(map(str, sides))
             raise ValueError(f"no convolution of {weights} weights with edge {edge!r} is compiled")
+        if min(batch, height, width, channels, kernels) < 1:
+            raise ValueError(
+                f"{channels} channels to {kernels} of {batch} x {height} x {width} pixels: none may be 0"
+            )
         if channels % LANES or kernels % LANES or height % OUT or width % OUT:
             raise ValueError(
                 f"{channels} channels to {kernels} of {height} x {width} pixels: channels must be multiples of "
@@ -195,13 +198,24 @@ class _Sizes:
         kept: Tensor | None = getattr(_kept, "workspace", None)
         if kept is None or len(kept) < needed:
             with torch.inference_mode(False):
-                _kept.workspace = kept = torch.empty(needed)
+                # Whatever PyTorch's default dtype and device are now.
+                _kept.workspace = kept = torch.empty(needed, dtype=torch.float32, device="cpu")
         return (kept[:needed], (needed,)), *numbers
 
 
 def _empty_last(like: Tensor, *shape: int) -> Tensor:
     """An empty tensor (B, C, H, W) with the channels last."""
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def _empty_result(like: Tensor, sizes: tuple[int, int, int, int]) -> Tensor:
+    """An empty tensor (B, C, H, W) for the result of an operator; `sizes` in the order of C, (B, H, W, C).
+
+    It is not a view of a tensor in that order, because PyTorch lets nobody change an operator's result in place if it
+    is a view.
+    """
+    batch, height, width, channels = sizes
+    return _empty_last(like, batch, channels, height, width)
 
 
 @convolve.register_fake
