@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, dtype, uint8
 
-from tunit.errors import RunError
-from tunit.files.atomic import reason_of, replacing, writable
+from tunit.errors import RunError, reason_of
+from tunit.files.atomic import replacing, writable
 from tunit.files.reading import MissingError, Record, UnreadableError, parse_json
 from tunit.printing import shown
 
