@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from tunit.errors import RunError
-from tunit.networks.tensor_file import read_tensors, write_tensors
+from tunit.networks import tensor_file
+from tunit.networks.tensor_file import read_about, read_tensors, write_tensors
 
 TENSORS = {
     "weights": torch.arange(12.0).reshape(3, 4),
@@ -41,10 +42,32 @@ def test_a_file_that_the_system_cannot_read_is_not_called_damaged(tmp_path, monk
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(
-        RunError, match=rf"x\.safetensors cannot be read \({os.strerror(number)}\): check its"
-    ):
-        read_tensors(path)
+    for read in (read_tensors, read_about):
+        with pytest.raises(
+            RunError, match=rf"x\.safetensors cannot be read \({os.strerror(number)}\): check its"
+        ):
+            read(path)
+
+
+@pytest.mark.parametrize("read", [read_tensors, read_about])
+def test_memory_that_runs_out_says_nothing_about_the_file(tmp_path, monkeypatch, read):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, TENSORS, {})
+
+    def fail(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(tensor_file, "safe_open", fail)
+    with pytest.raises(MemoryError):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [read_tensors, read_about])
+def test_a_file_of_something_else_is_damaged(tmp_path, read):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(bytes(100))
+    with pytest.raises(RunError, match=r"is damaged \(.*\): take another checkpoint or train again"):
+        read(path)
 
 
 @pytest.mark.parametrize("place", [0, 4, 40, -1, -30])

@@ -66,7 +66,7 @@ def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tens
     check: called with `about` and the kinds of all tensors before any is read; it raises UnreadableError for a file
     that does not fit. Raises RunError for a file that is missing, unreadable, damaged or does not fit.
     """
-    try:
+    with _reading(path):
         _check_header(path)
         with _plain(path) as plain, safe_open(plain, framework="pt") as file:
             header = file.metadata() or {}
@@ -75,29 +75,35 @@ def read_tensors(path: Path, check: Check | None = None) -> tuple[dict[str, Tens
             if check:
                 check(about, {name: _kind_of(file.get_slice(name)) for name in names})
             tensors = {name: file.get_tensor(name) for name in names}
-        whole = header.get("crc32") == str(_checksum(tensors, header["about"]))
+        if header.get("crc32") != str(_checksum(tensors, header["about"])):
+            raise UnreadableError("its checksum differs")
+    return tensors, about.values
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A context in which a file is read: errors become a RunError of one sentence. A MemoryError stays one: it
+    says nothing about the file.
+    """
+    try:
+        yield
     except MissingError:
         raise RunError(f"{path} does not exist: check the run folder") from None
     except OSError as error:  # the system's, which says nothing about the content
         raise RunError(
             f"{path} cannot be read ({reason_of(error)}): check its permissions and its disk"
         ) from None
-    except (SafetensorError, ValueError, MemoryError) as error:
+    except (SafetensorError, ValueError) as error:
         reason = (str(error) or type(error).__name__)[:500]
         raise RunError(f"{path} is damaged ({reason}): take another checkpoint or train again") from None
-    if not whole:
-        raise RunError(f"{path} is damaged (its checksum differs): take another checkpoint or train again")
-    return tensors, about.values
 
 
 def read_about(path: Path) -> Record:
     """Only the `about` of a file; its tensors are neither read nor checked. Raises RunError."""
-    try:
+    with _reading(path):
         _check_header(path)
         with _plain(path) as plain, safe_open(plain, framework="pt") as file:
             return Record(parse_json((file.metadata() or {}).get("about", "")), "its header")
-    except (SafetensorError, ValueError, OSError, MemoryError) as error:
-        raise RunError(f"{path} cannot be read ({str(error)[:500]}): take another checkpoint") from None
 
 
 def written_checksum(path: Path) -> str:
@@ -106,7 +112,7 @@ def written_checksum(path: Path) -> str:
         _check_header(path)
         with _plain(path) as plain, safe_open(plain, framework="pt") as file:
             return str((file.metadata() or {}).get("crc32", ""))
-    except (SafetensorError, ValueError, OSError, MemoryError):
+    except (SafetensorError, ValueError, OSError):
         return ""
 
 
