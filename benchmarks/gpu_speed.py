@@ -183,9 +183,9 @@ def profiled(setting: Setting) -> dict[str, Any]:
     cuda = setting.device.type == "cuda"
     activities = [torch.profiler.ProfilerActivity.CPU]
     activities += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
-    with torch.profiler.profile(activities=activities):
+    with torch.profiler.profile(activities=activities, acc_events=True):
         bench.permutation + 1  # the first profile of a process takes long to start
-    with torch.profiler.profile(activities=activities) as profile:
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
         began = time.perf_counter()
         bench.ours(JOINT)
         setting.wait()

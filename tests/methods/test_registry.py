@@ -241,7 +241,7 @@ def test_recomputed_activations_need_less_memory_and_change_nothing(method, pres
 def test_a_profile_shows_each_network(method, preset):
     config = tiny_config(preset, image_size=64, labels="folders", r1_weight=10.0)
     state = new_state(config, torch.device("cpu"), 4)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as seen:
         one_step(method, state, config)
     time_of = {event.key: event.cpu_time_total for event in seen.key_averages()}
     assert all(time_of.get(label, 0) > 0 for label in "EDG")

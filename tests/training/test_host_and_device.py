@@ -91,7 +91,7 @@ def test_a_step_never_waits_for_the_device(phase: Phase, settings: dict[str, Any
 def test_what_d_sees_is_made_without_lists_of_columns() -> None:
     """PyTorch copies such a list to the device out of sight of `Copies`, and the host waits for the copy."""
     augment = augment_of(0, 4, torch.tensor(0.5), tiny_config())
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         augment(torch.zeros(2, 3, 32, 32), InputKind.FAKE, slice(1, 3))
     called = {event.key for event in profile.key_averages()}
     assert "aten::slice" in called
