@@ -143,6 +143,20 @@ def test_pixels_that_are_not_square_are_shown_as_players_do(run, tmp_path, ratio
     assert apart(result, expected) <= LOSS
 
 
+def test_a_title_that_is_not_utf_8_is_no_obstacle(run, tmp_path):
+    source, title = tmp_path / "titled.mkv", b"a title in another encoding"
+    with av.open(str(source), "w") as container:
+        container.metadata["title"] = title.decode()
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = *SIDES, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(noise(0, SIDES[1], SIDES[0]), format="rgb24")
+        container.mux([*stream.encode(frame), *stream.encode()])
+    written = source.read_bytes()
+    assert written.count(title) == 1
+    source.write_bytes(written.replace(title, b"\xff" * len(title)))
+    assert translate(run, source, "--domain", 0, "--out", tmp_path / "out.mp4") == 0
+
+
 def test_a_cover_is_not_taken_for_the_film(run, tmp_path):
     with av.open(str(tmp_path / "d.mkv"), "w") as container:
         cover, film = container.add_stream("mjpeg", rate=1), container.add_stream("libx264", rate=RATE)

@@ -110,8 +110,11 @@ def _ffmpeg_message(error: Exception) -> str:
 
 
 def _opened(av: Any, file: Any, source: Path) -> Any:
+    # A title may be in any encoding. PyAV before 19 raises an error for one that is not UTF-8, unless told otherwise.
+    before_19 = int(av.__version__.partition(".")[0]) < 19
+    lenient = {"metadata_errors": "replace"} if before_19 else {}
     try:
-        return av.open(file, options={"format_whitelist": _FORMATS}, metadata_errors="replace")
+        return av.open(file, options={"format_whitelist": _FORMATS}, **lenient)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise DataError(
             f"{source} cannot be read as a video ({_ffmpeg_message(error)}): give another one"
