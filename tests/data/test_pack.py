@@ -732,6 +732,27 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     close_workers()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")
+def test_modules_that_a_request_imports_do_not_count_as_memory_of_its_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_workers()
+    (tmp_path / "tunit_large_module.py").write_text(
+        "from tunit.data.decoding.worker_process import bounded\n"
+        "kept = bytearray(1 << 29)\n"
+        "def take(size):\n    with bounded(5, 1 << 28):\n        return len(bytes(size))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("tunit_large_module")
+    try:
+        assert in_worker(module.take, 1 << 27) == 1 << 27
+        with pytest.raises(MemoryError):
+            in_worker(module.take, 1 << 29)
+    finally:
+        del sys.modules["tunit_large_module"]
+        close_workers()
+
+
 def test_a_crash_affects_only_the_item_that_causes_it(tasks: Any) -> None:
     assert in_worker(tasks.double_or_die, 6) == 12
     with pytest.raises(WorkerLostError) as caught:

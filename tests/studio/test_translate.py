@@ -1,9 +1,12 @@
 """Translate: sources in styles of all kinds, compared with the public API; and everything that can be wrong."""
 
+import asyncio
 import base64
 import io
 import json
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -13,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from starlette.datastructures import FormData, UploadFile
 from starlette.testclient import TestClient
 
 from tiny_model import noise, tiny_model
 from tunit.data.packing.packed import open_packed
 from tunit.methods.model_file import save_model
 from tunit.studio.app import create_app
+from tunit.studio.uploads import picture_of
 from tunit.studio.workspace import Workspace
 from tunit.translation.translator import Translator
 from tunit.translation.walk import between
@@ -112,6 +117,18 @@ def test_a_mix_of_a_domain_a_picture_and_a_code_with_a_strength(client, translat
     drawn = pixels_of(post(client, "draw", row="7", style=json.dumps(mix), strength="0.6"))
     expected = np.asarray(translator.translate(images[7], style=style, strength=0.6))
     assert np.abs(drawn.astype(int) - expected).max() <= 1
+
+
+def test_an_upload_does_not_bring_pytorch_into_the_process_that_decodes_it():
+    form = FormData([("source", UploadFile(io.BytesIO(b"..."), filename="me.png"))])
+    source = asyncio.run(picture_of(form, "source"))
+    assert source.content.read() == b"..."
+    module = type(source.content).__module__
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print('torch' in sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout.strip() == "False"
 
 
 def test_the_sources_size_and_transparency(client, translator, domain):

@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from tunit.data.batching.augment import to_uint8
 from tunit.data.decoding.decode import PictureError
-from tunit.data.finding.found import PictureSource
+from tunit.data.finding.found import GivenBytes, PictureSource
 from tunit.data.packing.squares import Squaring
 from tunit.errors import ConfigError, DataError
 from tunit.printing import printable
@@ -22,18 +22,6 @@ from tunit.translation.translator import Translator
 LONGEST_NAME = 80
 _DECODING = threading.BoundedSemaphore(2)  # at a time, because each may take several bytes per allowed pixel
 _LONG = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Uploaded:
-    """The bytes of a picture, as a `ByteSource`."""
-
-    data: bytes
-    position: int = 0
-
-    def read(self) -> bytes:
-        """All bytes."""
-        return self.data
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,7 @@ async def picture_of(form: FormData, name: str) -> PictureSource | None:
         raise ConfigError(f"{name} is a text: give the file of a picture")
     title = printable(value.filename or "the picture")
     title = title if len(title) <= LONGEST_NAME else "..." + title[-LONGEST_NAME:]
-    return PictureSource(title, None, Uploaded(await value.read()))
+    return PictureSource(title, None, GivenBytes(await value.read()))
 
 
 @contextmanager

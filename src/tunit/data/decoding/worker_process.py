@@ -56,7 +56,7 @@ def serve() -> None:
     global _base_memory
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # text that a library prints must not get between the answers
-    _base_memory = _data_bytes()
+    modules = 0
     requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
     threading.Thread(target=_queue_requests, args=(requests,), daemon=True).start()
     while True:
@@ -64,6 +64,9 @@ def serve() -> None:
             folder, function, item = requests.get(timeout=_IDLE_SECONDS)
         except queue.Empty:
             os._exit(IDLE)
+        if len(sys.modules) > modules:
+            # Modules that a request imports, when it is received, do not count as memory of its picture.
+            modules, _base_memory = len(sys.modules), _data_bytes()
         if folder != current_folder():
             with contextlib.suppress(OSError, TypeError):
                 os.chdir(folder)  # type: ignore[arg-type]

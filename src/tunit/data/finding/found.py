@@ -12,7 +12,11 @@ from tunit.errors import reason_of
 
 
 class ByteSource(Protocol):
-    """A way to read the bytes of a picture: from a file, or from a member of an archive or database. Picklable."""
+    """A way to read the bytes of a picture: from a file, or from a member of an archive or database.
+
+    Picklable, because it is sent to the process that decodes the picture. That process imports the module of its
+    class, which therefore must not import PyTorch: this takes seconds, and more memory than a picture may take.
+    """
 
     @property
     def position(self) -> int:
@@ -39,6 +43,18 @@ class DiskFile:
         if len(data) > MAX_BYTES:
             raise PictureError(TOO_LARGE, f"more than {MAX_BYTES:,} bytes")
         return data
+
+
+@dataclass(frozen=True)
+class GivenBytes:
+    """Bytes that are in memory already, such as those of an upload."""
+
+    data: bytes
+    position: int = 0
+
+    def read(self) -> bytes:
+        """All bytes."""
+        return self.data
 
 
 @dataclass(frozen=True)
