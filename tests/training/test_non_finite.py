@@ -185,9 +185,27 @@ def test_a_step_with_views_that_are_smaller_than_the_pictures_is_repeated(
     assert tensors["x"].shape[-1] == tensors["x_plus"].shape[-1] == 32
     assert main(["train", "--replay", str(kept)]) == 1
     assert "every loss and gradient is finite" in capsys.readouterr().out
-    write_tensors(kept, tensors | {"x": torch.zeros(6, 3, 48, 48)}, about)
+    for side in (48, 0):
+        write_tensors(kept, tensors | {"x": torch.zeros(6, 3, side, side)}, about)
+        assert main(["train", "--replay", str(kept)]) == 2
+        assert f"its x is (6, 3, {side}, {side})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("guide_side", [0, 64])
+def test_a_kept_batch_has_no_other_sizes_where_e_sees_the_pictures_as_they_are(
+    guide_side, pictures, tmp_path, monkeypatch, capsys
+):
+    """Where nothing is shrunk, guide_image_size is no size of a view."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as spoiled:
+        with_a_bad_style_loss(spoiled, 3)
+        with pytest.raises(TrainingError, match="the loss guide/style is nan at step 3"):
+            start_run(pictures, run, tiny_config(guide_image_size=guide_side), quiet=True)
+    kept = run / "non_finite" / "step_00000003_0.safetensors"
+    tensors, about = read_tensors(kept)
+    write_tensors(kept, tensors | {"x": torch.zeros(6, 3, guide_side, guide_side)}, about)
     assert main(["train", "--replay", str(kept)]) == 2
-    assert "its x is (6, 3, 48, 48)" in capsys.readouterr().err
+    assert f"its x is (6, 3, {guide_side}, {guide_side})" in capsys.readouterr().err
 
 
 def test_before_the_first_checkpoint_it_goes_back_to_the_start(pictures, tmp_path, monkeypatch):

@@ -80,6 +80,12 @@ class Config:
             if low == 0 < high:
                 raise ConfigError(f"{name} is (0, {high}): give numbers above 0, such as 0.1 and {high}")
 
+    @property
+    def guide_side(self) -> int:
+        """The side at which E sees pictures: they are shrunk to guide_image_size, if they are larger."""
+        side = self.data.image_size
+        return min(side, self.networks.guide_image_size or side)
+
     def of(self, kind: type[S]) -> S:
         """A method's own section, by its class."""
         return next((values for values in self.method_settings if type(values) is kind), kind())

@@ -44,7 +44,7 @@ def replay(file: Path) -> bool:
         ) from None
     run = RunFolder(file.resolve().parent.parent)
     config = run.read_config()
-    _check_batch(file, tensors, config.data.image_size, config.networks.guide_image_size)
+    _check_batch(file, tensors, config.data.image_size, config.guide_side)
     training = _before(run, checkpoint_of(file) if checkpoint_of(file).is_file() else None)
     training.state.rollbacks = max(rollbacks, training.state.rollbacks)
     training.state.cursors |= cursors

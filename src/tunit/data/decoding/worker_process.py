@@ -16,7 +16,7 @@ IDLE, LOST, SLOW = 3, 4, 5  # exit codes: no work for some time, an unreadable r
 
 # The current folder, a function, and its argument.
 _Request = tuple[str | None, Callable[[Any], Any], Any]
-_base_memory: int | None = None  # bytes that the process takes before any work; None in any other process
+_base_memory: int | None = None  # bytes that the process takes before its work; None in any other process
 
 
 @contextlib.contextmanager

@@ -123,7 +123,6 @@ def _batch_bytes(config: Config) -> int:
     alone = config.optimisers.guide_only_batch_size if config.schedule.guide_only_until else 0
     together = min(batch, config.run.micro_batch or batch)
     side = config.data.image_size
-    seen = min(side, networks.guide_image_size or side)
-    of_guide = max(alone, batch) * networks.guide_width * seen**2
+    of_guide = max(alone, batch) * networks.guide_width * config.guide_side**2
     of_generator = together * (networks.generator_width or 32) * side**2
     return max(of_guide, of_generator) * _FLOAT * _MAPS
