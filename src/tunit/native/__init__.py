@@ -124,6 +124,15 @@ def channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
+def empty_last(like: Tensor, *shape: int) -> Tensor:
+    """An empty tensor (B, C, H, W) for an operator's result, with the channels last; `like` gives dtype and device.
+
+    It is not a view of a tensor (B, H, W, C), because PyTorch lets nobody change an operator's result in place if it
+    is a view. C writes to its `channels_last`, which is a view of it.
+    """
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
 def pictures_of(x: Tensor) -> tuple[int, int, int]:
     """The numbers of pictures, pixels and channels of x (B, C, H, W), as arguments for C functions."""
     batch, channels, height, width = x.shape

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tunit.native import call, channels_last, pictures_of, supports
+from tunit.native import call, channels_last, empty_last, pictures_of, supports
 from tunit.networks.gradients import differentiable_gradients, inputs_only
 from tunit.networks.operators import cpu_operator, no_gradient
 from tunit.networks.precision import at_least_float32
@@ -66,7 +66,7 @@ def reference(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> Tensor:
 def filter_response_norm(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """The result of `reference`, with the channels last, and nu (B, C). Can be differentiated twice."""
     last, each = channels_last(x), (x.shape[1],)
-    y, nu = _empty_last(x), x.new_empty(x.shape[:2])
+    y, nu = empty_last(x, *x.shape), x.new_empty(x.shape[:2])
     call(
         "filter_response",
         (last, tuple(last.shape)),
@@ -87,7 +87,7 @@ def filter_response_gradients(
     gradient of shift, and the sum of dy where the threshold cuts off.
     """
     last = channels_last(x)
-    dx, sums = _empty_last(x), x.new_empty(3, *nu.shape)
+    dx, sums = empty_last(x, *x.shape), x.new_empty(3, *nu.shape)
     call(
         "filter_response_backward",
         *((value, tuple(last.shape)) for value in (last, channels_last(dy))),
@@ -113,7 +113,7 @@ def second_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of sum(dx * ddx) with respect to x, dy and gamma; the last one for each picture: (B, C)."""
     last, each = channels_last(x), tuple(x.shape[:2])
-    of_x, of_dy, of_gamma = _empty_last(x), _empty_last(x), torch.empty_like(nu)
+    of_x, of_dy, of_gamma = empty_last(x, *x.shape), empty_last(x, *x.shape), torch.empty_like(nu)
     call(
         "filter_response_backward_twice",
         *((value, tuple(last.shape)) for value in (last, channels_last(dy), channels_last(ddx))),
@@ -128,29 +128,24 @@ def second_gradients(
 
 @filter_response_norm.register_fake
 def _(x: Tensor, gamma: Tensor, shift: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    return _empty_last(x), x.new_empty(x.shape[:2])
+    return empty_last(x, *x.shape), x.new_empty(x.shape[:2])
 
 
 @filter_response_gradients.register_fake
 def _(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
-    return _empty_last(x), x.new_empty(3, *nu.shape)
+    return empty_last(x, *x.shape), x.new_empty(3, *nu.shape)
 
 
 @picture_gradient.register_fake
 def _(x: Tensor, dy: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor) -> Tensor:
-    return _empty_last(x)
+    return empty_last(x, *x.shape)
 
 
 @second_gradients.register_fake
 def _(
     x: Tensor, dy: Tensor, ddx: Tensor, gamma: Tensor, shift: Tensor, nu: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty_last(x), _empty_last(x), torch.empty_like(nu)
-
-
-def _empty_last(x: Tensor) -> Tensor:
-    """An empty tensor like x with the channels last; as in networks.winograd, no view of one in the order of C."""
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return empty_last(x, *x.shape), empty_last(x, *x.shape), torch.empty_like(nu)
 
 
 def _keep_norm(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.native import LANES, call, channels_last, supports
+from tunit.native import LANES, call, channels_last, empty_last, supports
 from tunit.networks.gradients import inputs_only
 from tunit.networks.operators import cpu_operator, no_gradient
 from tunit.networks.padding import by_pytorch, padded
@@ -203,43 +203,34 @@ class _Sizes:
         return (kept[:needed], (needed,)), *numbers
 
 
-def _empty_last(like: Tensor, *shape: int) -> Tensor:
-    """An empty tensor (B, C, H, W) with the channels last."""
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-
-
 def _empty_result(like: Tensor, sizes: tuple[int, int, int, int]) -> Tensor:
-    """An empty tensor (B, C, H, W) for the result of an operator; `sizes` in the order of C, (B, H, W, C).
-
-    It is not a view of a tensor in that order, because PyTorch lets nobody change an operator's result in place if it
-    is a view.
-    """
+    """As `empty_last`, for `sizes` in the order of C, (B, H, W, C)."""
     batch, height, width, channels = sizes
-    return _empty_last(like, batch, channels, height, width)
+    return empty_last(like, batch, channels, height, width)
 
 
 @convolve.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor | None, edge: str) -> Tensor:
-    return _empty_last(x, x.shape[0], weight.shape[0], *x.shape[2:])
+    return empty_last(x, x.shape[0], weight.shape[0], *x.shape[2:])
 
 
 @convolution_gradients.register_fake
 def _(
     x: Tensor, dy: Tensor, weight: Tensor, edge: str, of_x: bool, of_weight: bool, of_bias: bool
 ) -> list[Tensor]:
-    found = [_empty_last(x, *x.shape)] if of_x else []
-    found += [_empty_last(x, *weight.shape)] if of_weight else []
+    found = [empty_last(x, *x.shape)] if of_x else []
+    found += [empty_last(x, *weight.shape)] if of_weight else []
     return found + ([dy.new_empty(dy.shape[1])] if of_bias else [])
 
 
 @picture_gradient.register_fake
 def _(dy: Tensor, weight: Tensor, edge: str) -> Tensor:
-    return _empty_last(dy, dy.shape[0], weight.shape[1], *dy.shape[2:])
+    return empty_last(dy, dy.shape[0], weight.shape[1], *dy.shape[2:])
 
 
 @kernel_gradient.register_fake
 def _(x: Tensor, dy: Tensor, edge: str) -> Tensor:
-    return _empty_last(dy, dy.shape[1], x.shape[1], SIDE, SIDE)
+    return empty_last(dy, dy.shape[1], x.shape[1], SIDE, SIDE)
 
 
 def _keep_two(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
