@@ -42,11 +42,12 @@ from tunit.training.logs.speed import StepFlops
 from tunit.training.logs.window import LossWindow
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
+from tunit.training.schedule import first_step_with_domains
 from tunit.training.trainer import make_ready, one_step
 
 SETS = ("grocery10", "gtsrb10")  # used if no folders are given
 MEASUREMENTS = 5  # how often the domains are measured, at equal intervals
-PROBED = 6  # steps from which the time of a step is estimated, after one to warm up
+PROBED = 6  # steps of each kind from which the time of a step is estimated, after one to warm up
 
 
 def figures(domains: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
@@ -112,6 +113,24 @@ def with_steps(config: Config, steps: int) -> Config:
     ).resolved_schedule()
 
 
+def steps_within(seconds: float, probe: Training) -> int:
+    """How many steps of E alone take this many seconds of CPU time. probe: a training of many steps, not used later.
+
+    Steps in which E learns only styles, the first ones, are shorter than the others.
+    """
+    alone = int(probe.config.schedule.guide_only_until)
+    styles = first_step_with_domains(probe.config) / alone
+    expected = 0.0  # seconds per step, averaged over both kinds
+    for first, share in ((0, styles), (alone - 2 * PROBED, 1 - styles)):
+        probe.state.step = first
+        one_step(probe)
+        began = time.process_time()
+        for _ in range(PROBED):
+            one_step(probe)
+        expected += share * (time.process_time() - began) / PROBED
+    return max(MEASUREMENTS, round(seconds / expected))
+
+
 def domains_of(training: Training) -> np.ndarray:
     """The domain of every picture, as E's EMA predicts it."""
     guide, images, cpu = training.state.networks.guide_average, training.pictures.images, torch.device("cpu")
@@ -150,13 +169,7 @@ def one_training(preset: str, source: str, seed: int, seconds: float) -> dict[st
         classes = np.array(packed.labels)
         pictures = dataclasses.replace(packed, labels=np.full(len(classes), -1))
         config = config_of(preset, int(classes.max()) + 1, seed)
-        probe = training_of(with_steps(config, 10**6), pictures, folder)
-        for i in range(PROBED + 1):
-            if i == 1:
-                began = time.process_time()
-            one_step(probe)
-        steps = max(MEASUREMENTS, round(seconds * PROBED / (time.process_time() - began)))
-        del probe
+        steps = steps_within(seconds, training_of(with_steps(config, 10**6), pictures, folder))
         training = training_of(with_steps(config, steps), pictures, folder)
         looks = []
         began, looking = time.process_time(), 0.0

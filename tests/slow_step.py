@@ -89,7 +89,7 @@ class SlowTraining(LiteralNetworks):
         return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64))
 
     def guide_loss(
-        self, x: Tensor, x_plus: Tensor, y: Tensor, factor: float
+        self, x: Tensor, x_plus: Tensor, y: Tensor, factor: float, learns_domains: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Step 1: the unlabelled and the labelled part of the batch, computed separately and weighted by their
         shares.
@@ -107,7 +107,7 @@ class SlowTraining(LiteralNetworks):
             contrast = self.contrast(here.style[rows], keys[rows])
             style, shares = style + share * contrast, shares + share
             loss = loss + share * w.guide_style_weight * contrast
-            if not labelled:
+            if not labelled and learns_domains:
                 # The mutual information is reported; E maximises the objective.
                 clusterings = [(here.logits, plus.logits, "mutual", w.mutual_information_weight)]
                 if here.overcluster_logits is not None:
@@ -124,7 +124,7 @@ class SlowTraining(LiteralNetworks):
                             objective = objective + self.objective(*views, w.marginal_balance)
                         objective = objective / (1 + heads)
                     loss = loss - share * weight * objective
-            elif w.classification_weight:
+            elif labelled and w.classification_weight:
                 entropy = F.cross_entropy(here.logits[rows], y[rows])
                 entropy = entropy + F.cross_entropy(plus.logits[rows], y[rows])
                 terms["guide/classification"] = entropy
@@ -137,7 +137,8 @@ class SlowTraining(LiteralNetworks):
         keys = self.E_bar(x_plus).style.detach()
         # 1. E learns.
         self.zero_grad()
-        loss, terms = self.guide_loss(x, x_plus, batch.y, w.joint_guide_factor if phase.joint else 1.0)
+        factor = w.joint_guide_factor if phase.joint else 1.0
+        loss, terms = self.guide_loss(x, x_plus, batch.y, factor, phase.learns_domains)
         loss.backward()
         if phase.joint:
             terms["guide/gradient"] = self.length_of_gradient()
@@ -254,6 +255,7 @@ class Case:
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
     y: tuple[int, ...] = (-1, -1, -1, -1)
     joint: bool = True
+    learns_domains: bool = True
     average_from: int = 0
     micro_batch: int = 0
 
@@ -268,7 +270,8 @@ def assert_equals_slow_steps(case: Case, kind: type[SlowTraining]) -> None:
     slow = kind(state, config)
     before = {n: copy.deepcopy(net.state_dict()) for n, net in state.networks.named().items()}
     for i in range(3):
-        phase = Phase(case.joint, i >= case.average_from, penalise=i % config.losses.r1_every == 0)
+        penalise = i % config.losses.r1_every == 0
+        phase = Phase(case.joint, i >= case.average_from, penalise, case.learns_domains)
         batch, permutation = random_batch(i, list(case.y))
         expected = slow.step(batch, permutation, phase)
         terms = tunit_step(state, batch, permutation, phase, config)

@@ -77,7 +77,7 @@ def test_a_search_among_many_pictures_and_the_decision_of_the_domains_are_announ
     decided = ["after this step the domains are decided, which takes minutes if there are many domains"]
     assert said() == [""] * 9 + decided + [""] * 2
     monkeypatch.setattr(tunit, "LARGE_SET", 11)
-    announced = [step for step, line in enumerate(said()) if "the neighbours of 12 pictures" in line]
+    announced = [step for step, line in enumerate(said()) if "12 pictures get their neighbours" in line]
     assert announced == [2, 6]  # from a fifth of E's ten steps alone on, every four steps
     assert said(pictures(labelled=12)) == [""] * 12
 

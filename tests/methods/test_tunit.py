@@ -23,6 +23,8 @@ CASES = {
     "guide alone": Case(joint=False),
     "guide alone, few labels": Case(y=MIXED, joint=False),
     "guide alone, labels only": Case(y=LABELLED, joint=False),
+    "styles alone": Case({"overclusters": 5, "candidate_heads": 2}, joint=False, learns_domains=False),
+    "styles alone, few labels": Case(y=MIXED, joint=False, learns_domains=False),
     "few labels": Case(y=MIXED),
     "few labels, other factors": Case({"labelled_guide_factor": 0.7, "joint_guide_factor": 0.3}, y=MIXED),
     "all labelled": Case(y=LABELLED),
@@ -70,6 +72,22 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_three_steps_equal_the_slow_ones(name: str) -> None:
     assert_equals_slow_steps(CASES[name], SlowTraining)
+
+
+@pytest.mark.parametrize(
+    ("learns_domains", "labels", "passes"),
+    [(False, UNLABELLED_6, 1), (True, UNLABELLED_6, 2), (False, MIXED, 2)],
+)
+def test_e_sees_second_views_only_if_a_loss_needs_its_output(
+    learns_domains: bool, labels: tuple[int, ...], passes: int
+) -> None:
+    config = config_of()
+    state = random_state(config)
+    seen: list[int] = []
+    state.networks.guide.register_forward_hook(lambda guide, inputs, output: seen.append(len(inputs[0])))
+    batch, permutation = random_batch(0, list(labels))
+    tunit_step(state, batch, permutation, Phase(False, False, False, learns_domains), config)
+    assert seen == [6] * passes
 
 
 def test_the_average_of_g_equals_g_until_its_start() -> None:

@@ -77,14 +77,17 @@ def guide_step(state: TrainingState, batch: Batch, phase: Phase, config: Config)
     guide = state.networks.guide
     with record_function("E"), descent(state.optimisers.guide):
         keys = keys_of(state.networks.guide_average, batch.x_plus)
-        view, view_plus = (guidance_of(guide, each) for each in (batch.x, batch.x_plus))
-        found = found_domains(state, batch, phase)
-        of_domains, terms = domain_loss(view, view_plus, batch, phase, config, found)  # equation 1
-        of_styles, more = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
-        backward(of_domains + of_styles)
+        view = guidance_of(guide, batch.x)
+        loss, terms = style_loss(view, keys, state.queue, batch, phase, config)  # equation 2
+        # As long as E learns only styles, nothing needs its output for x+: the keys come from its EMA.
+        if phase.learns_domains or batch.any_labelled:
+            view_plus, found = guidance_of(guide, batch.x_plus), found_domains(state, batch, phase)
+            of_domains, more = domain_loss(view, view_plus, batch, phase, config, found)  # equation 1
+            loss, terms = of_domains + loss, more | terms
+        backward(loss)
     if phase.joint:  # to compare with the gradient that comes from G
-        more[OWN_GRADIENT] = gradient_norm(guide)
-    return keys, terms | more
+        terms[OWN_GRADIENT] = gradient_norm(guide)
+    return keys, terms
 
 
 def translation_step(
@@ -212,13 +215,11 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
     number = len(pictures.names)
     last_alone = state.step + 1 == config.schedule.guide_only_until
     searches = is_search_due(state, pictures, config)
-    unlabelled = not pictures.any_labelled
-    divides = last_alone and unlabelled and config.networks.domains != 1 and _groups_pictures(config)
+    groups = _groups_pictures(config) and not pictures.any_labelled and config.networks.domains != 1
+    divides = last_alone and groups
     said = [announced_features(state, config, searches=searches, divides=divides)]
     if number > LARGE_SET and searches:
-        said.append(
-            f"now the neighbours of {number:,} pictures are looked for: twice as many take four times as long"
-        )
+        said.append(f"now {number:,} pictures get their neighbours: twice as many take four times as long")
     if last_alone and number > LARGE_SET and keeps_domains(config):
         said.append(f"after this step E looks at all {number:,} pictures, to note the domain of each")
     if divides:
