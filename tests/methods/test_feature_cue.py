@@ -120,7 +120,7 @@ def test_the_final_division_may_be_that_of_the_features(striped, blind):
     heads = torch.rand(1, len(rows), 3, generator=rng)
     cues = all_cues(state, pictures, config, rows)
     assert list(cues) == ["colours", "shapes", "outlines", "textures", FEATURES]
-    outputs = final_domains.GuideOutput(rows, heads=heads, cues=cues, **blank)
+    outputs = final_domains.GuideOutput(rows, heads=heads, heads_learnt=True, cues=cues, **blank)
     found = final_domains.partition(outputs, 3, None, state, pictures, 0)
     assert adjusted_rand_score(kinds, found) > 0.95
 
@@ -146,7 +146,7 @@ def test_the_number_of_domains_is_confirmed_by_features_too(monkeypatch, countin
         styles = F.normalize(torch.from_numpy(codes).float(), dim=1)
         cues = all_cues(state, pictures, config, rows)
         heads = torch.rand(1, len(rows), 12)
-        return final_domains.GuideOutput(rows, styles, styles, heads, cues)
+        return final_domains.GuideOutput(rows, styles, styles, heads, True, cues)
 
     monkeypatch.setattr(final_domains, "choose_number", seen)
     monkeypatch.setattr(final_domains, "outputs_of", outputs)

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from packed_pictures import unlabelled, with_labels
 from tiny_step import config_of
+from tunit.clustering import partition as partition_of_clusterings
 from tunit.clustering.choice import Candidate, Choice
 from tunit.data.batching.augment import random_view, to_float
 from tunit.data.batching.batches import Batches
@@ -153,6 +154,39 @@ def test_heads_are_outvoted_by_codes_and_features(pictures):
     outputs = outputs_of(state, pictures, config)
     outputs = replace(outputs, heads=10 * torch.eye(3)[np.minimum(KINDS, 1)][None], cues={})
     assert adjusted_rand_score(partition(outputs, 3, None, state, pictures, 0), KINDS) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "learnt"),
+    [
+        ({"domains_from": 1.0}, False),
+        ({"domains_from": 0.5}, True),
+        ({"domains_from": 1.0, "guide_style_weight": 0.0}, True),  # E then learns domains from the start
+    ],
+)
+def test_heads_vote_only_if_e_has_trained_them(pictures, monkeypatch, settings, learnt):
+    config = config_of(candidate_heads=1, neighbours=3, **settings)
+    state = state_of(config)
+    outputs = outputs_of(state, pictures, config)
+    assert outputs.heads_learnt == learnt
+    voters = []
+    real = final_domains.agreed_groups
+    monkeypatch.setattr(
+        final_domains, "agreed_groups", lambda some, number: voters.append(len(some)) or real(some, number)
+    )
+    partition(outputs, 3, None, state, pictures, 0)
+    assert voters[0] == 2 * partition_of_clusterings.REPEATS + 2 * learnt
+
+
+def test_the_chosen_division_is_refined(pictures, monkeypatch):
+    """The choice falls on a division that merges two kinds and splits the third."""
+    config = config_of(neighbours=3)
+    state = state_of(config)
+    wrong = np.where(KINDS == 1, 0, KINDS)
+    wrong[(KINDS == 2) & (np.arange(90) % 2 == 0)] = 1
+    monkeypatch.setattr(final_domains, "best_partition", lambda graphs, divisions: ("given", {}))
+    found = partition(outputs_of(state, pictures, config), 3, wrong, state, pictures, 0)
+    assert adjusted_rand_score(found, KINDS) == 1
 
 
 def test_outputs_are_what_e_predicts_if_views_are_the_pictures(pictures):

@@ -27,6 +27,7 @@ from tunit.training.run_folder import (
     check_same_step,
     write_picture_index,
 )
+from tunit.training.schedule import phase_at
 
 
 @pytest.fixture
@@ -262,6 +263,18 @@ def test_jitter_and_the_start_of_neighbours_are_chosen_from_the_pictures(tmp_pat
         assert resume_run(run, overrides={"steps": "5"}, quiet=True).step == 5
 
 
+@pytest.mark.parametrize(("labels", "expected"), [("folders", 0.5), ("none", 1.0)])
+def test_whether_e_learns_domains_while_it_trains_alone_depends_on_labels(tmp_path, capsys, labels, expected):
+    for name in ("a", "b"):
+        write_pictures(tmp_path / "pictures" / name)
+    run = tmp_path / "run"
+    config = tiny_config(domains_from="auto", guide_only_until=3, steps=4, domains=2, labels=labels)
+    start_run(tmp_path / "pictures", run, config)
+    assert f"chosen from the pictures: --domains-from {expected:g}\n" in capsys.readouterr().out
+    assert read_run_config(run / "config.toml").clustering.domains_from == expected
+    assert resume_run(run, overrides={"steps": "5"}, quiet=True).step == 5
+
+
 def test_values_that_nobody_has_chosen_are_refused():
     x, generator = torch.zeros(2, 3, 8, 8), torch.Generator()
     for name, value in (("crop_area", (0, 0)), ("hue", "auto"), ("saturation", "auto")):
@@ -270,3 +283,5 @@ def test_values_that_nobody_has_chosen_are_refused():
     config = tiny_config(neighbours=2, neighbours_from="auto")
     with pytest.raises(ConfigError, match="neighbours_from is auto, to be chosen"):
         is_search_due(SimpleNamespace(step=0), None, config)
+    with pytest.raises(ConfigError, match="domains_from is auto, to be chosen"):
+        phase_at(0, tiny_config(domains_from="auto"))

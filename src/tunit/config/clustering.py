@@ -31,9 +31,12 @@ class ClusteringConfig:
     )
     domains_from: float = setting(
         0.0,
-        "share (0 to 1) of the steps of E alone in which it learns only styles; after that it also learns domains",
+        "share (0 to 1) of the steps of E alone in which it learns only styles; after that it also learns domains; "
+        "auto: 1 without labels, because domains are then found by clustering E's codes; 0.5 if some pictures have "
+        "labels",
         low=0,
         high=1,
+        words=FROM_PICTURES_WORDS,
     )
     neighbours: int = setting(
         0,

@@ -29,6 +29,7 @@ from tunit.clustering.partition import (
     k_means_in_pieces,
     repeated_k_means,
 )
+from tunit.clustering.refinement import refined
 from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
@@ -65,6 +66,7 @@ class GuideOutput:
     styles: Tensor  # (N, style width), of length 1
     features: Tensor  # (N, features), the input of all heads
     heads: Tensor  # (1 + candidates, N, domains): probabilities
+    heads_learnt: bool  # whether E has trained its heads alone, without labels
     cues: dict[str, Tensor]  # by name, (N, at most 64): descriptors that E's training does not change
 
 
@@ -136,7 +138,8 @@ def partition(
     agree; those on which k-means into several times as many groups agrees, JOININGS times with other random starts;
     for each cue, one division of either sort, by k-means on this cue alone; and the groups that are `given`, if any.
     The best one is chosen on two graphs: that of the neighbours from which E has learnt, if there are any and
-    `outputs` has all pictures; and that of neighbours by E's present codes. Groups are numbered in no order.
+    `outputs` has all pictures; and that of neighbours by E's present codes. It is then refined on these graphs
+    (tunit.clustering.refinement). Groups are numbered in no order.
     """
     findings = findings_of(state)
     learnt_from = findings.neighbours if findings else None
@@ -144,8 +147,9 @@ def partition(
     if learnt_from is not None and len(outputs.rows) == len(pictures.names):
         graphs.insert(0, learnt_from)
     both = outputs.styles.numpy(), outputs.features.numpy()
-    voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads]
-    voters += [groups for vectors in both for groups in repeated_k_means(vectors, number, seed)]
+    voters = [groups for vectors in both for groups in repeated_k_means(vectors, number, seed)]
+    if outputs.heads_learnt:
+        voters = [probabilities.argmax(1).numpy() for probabilities in outputs.heads] + voters
     divisions = {} if given is None else {"given": given}
     divisions["agreed"] = agreed_groups(voters, number)
     for i in range(JOININGS):
@@ -155,7 +159,7 @@ def partition(
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
         divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
-    return divisions[best_partition(graphs, divisions)[0]]
+    return refined(graphs, divisions[best_partition(graphs, divisions)[0]], both, seed)
 
 
 def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
@@ -218,7 +222,8 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     )
     batches = in_fitting_batches(pictures.images, state.queue.device, ENCODED, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
-    return GuideOutput(rows, styles, features, heads, all_cues(state, pictures, config, rows))
+    learnt = config.clustering.domains_from < 1 or config.losses.guide_style_weight == 0
+    return GuideOutput(rows, styles, features, heads, learnt, all_cues(state, pictures, config, rows))
 
 
 def _shared_choice(choice: Choice | None) -> Choice:

@@ -1,4 +1,6 @@
-"""Settings that may be chosen from the pictures: crops, jitter of colours, when neighbours are looked for."""
+"""Settings that may be chosen from the pictures: crops, jitter of colours, when neighbours are looked for, and from
+when on E learns domains.
+"""
 
 from tunit.clustering.composition import CLOSE, crop_area_for
 from tunit.config import Config
@@ -7,9 +9,13 @@ from tunit.data.packing.packed import PackedPictures
 from tunit.methods.neighbourhood import numbers_of_groups
 from tunit.printing import listed
 
-# The settings that may be `auto` until the pictures are known; all but the first depend on whether colours may tell
-# the kinds apart.
-LEFT_TO_PICTURES = ("crop_area", "hue", "saturation", "neighbours_from")
+# The settings that may be `auto` until the pictures are known; all but the first two depend on whether colours may
+# tell the kinds apart.
+LEFT_TO_PICTURES = ("domains_from", "crop_area", "hue", "saturation", "neighbours_from")
+# `domains_from`: with labels for some pictures, E must learn which domains the others have. Without labels its
+# domains are found by clustering its codes, which are better if E learns nothing else: EXPERIMENTS.md, "Styles
+# alone".
+WITH_LABELS, WITHOUT_LABELS = 0.5, 1.0
 
 
 def left_to_pictures(config: Config) -> list[str]:
@@ -19,10 +25,14 @@ def left_to_pictures(config: Config) -> list[str]:
 
 def suited_to_pictures(config: Config, pictures: PackedPictures | None) -> Config:
     """The config with what it may leave to be chosen from the pictures: the area of random crops, the jitter of
-    colours, and when E's neighbours are first looked for. pictures: None, for a benchmark without any, chooses small
-    crops and keeps colours.
+    colours, when E's neighbours are first looked for, and from when on E learns domains. pictures: None, for a
+    benchmark without any, chooses small crops, keeps colours, and stands for pictures without labels.
     """
     left = left_to_pictures(config)
+    if "domains_from" in left:
+        left.remove("domains_from")
+        labelled = pictures is not None and pictures.any_labelled
+        config = config.with_overrides({"domains_from": WITH_LABELS if labelled else WITHOUT_LABELS})
     if "crop_area" in left:
         left.remove("crop_area")
         area = CLOSE if pictures is None else crop_area_for(pictures.images)

@@ -3,6 +3,7 @@
 import math
 
 from tunit.config import Config
+from tunit.config.fields import check_chosen
 from tunit.methods.method import Phase
 
 
@@ -20,8 +21,9 @@ def first_step_with_domains(config: Config) -> int:
     """The step from which E learns domains, too. config: after `resolved_schedule`.
 
     Before it E learns only styles. Without the style loss that would be nothing, so E then learns domains from the
-    start.
+    start. Raises ConfigError if that has not been chosen yet.
     """
+    check_chosen(config.clustering, "domains_from")
     if config.losses.guide_style_weight == 0:
         return 0
     return math.ceil(config.clustering.domains_from * config.schedule.guide_only_until)

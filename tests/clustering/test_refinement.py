@@ -1,0 +1,97 @@
+"""A division is improved by splitting one group and merging two others."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from gaussian_groups import blobs
+from tunit.clustering.graph import edges_of, modularity, normalised_cut
+from tunit.clustering.neighbours import find_neighbours
+from tunit.clustering.refinement import Quality, edges_between, quality, refined, with_merged
+
+
+def of_groups(graphs, groups):
+    """The quality of a division, computed from all edges."""
+    edges = [edges_of(graph) for graph in graphs]
+    return Quality(
+        sum(modularity(each, groups) for each in edges), sum(normalised_cut(each, groups) for each in edges)
+    )
+
+
+def test_quality_and_mergers_are_those_of_the_graphs():
+    rng = np.random.default_rng(0)
+    graphs = [
+        torch.from_numpy(rng.permuted(np.tile(np.arange(40), (40, 1)), axis=1)[:, :4]) for _ in range(2)
+    ]
+    groups = np.concatenate([np.arange(6), rng.integers(6, size=34)])
+    between = [edges_between(edges_of(graph), groups) for graph in graphs]
+    assert quality(between) == pytest.approx(of_groups(graphs, groups), rel=1e-12)
+    for i, j in ((0, 3), (2, 5), (4, 5)):
+        merged = np.where(groups == j, i, groups)
+        merged = np.where(merged > j, merged - 1, merged)
+        found = quality([with_merged(counts, i, j) for counts in between])
+        assert found == pytest.approx(of_groups(graphs, merged), rel=1e-12)
+
+
+def test_a_group_without_pictures_counts_as_a_cut_of_1():
+    graph = torch.tensor([[1], [0], [3], [2]])
+    assert quality([edges_between(edges_of(graph), np.array([0, 0, 2, 2]))]) == pytest.approx((0.5, 1.0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_merged_kinds_and_a_split_one_are_put_right(seed):
+    codes, kinds = blobs(6, each=40, seed=seed)
+    kinds = kinds.numpy()
+    wrong = np.where(kinds == 1, 0, kinds)  # 0 and 1 are merged
+    wrong[(kinds == 2) & (np.arange(len(kinds)) % 2 == 0)] = 1  # 2 is split
+    graph = find_neighbours([codes], 10)
+    noise = np.random.default_rng(seed).standard_normal((len(codes), 3))
+    for vectors in ([codes.numpy()], [noise, codes.numpy()]):
+        found = refined([graph, graph], wrong, vectors, 0)
+        assert adjusted_rand_score(found, kinds) == 1
+        assert set(found) == set(range(6))
+
+
+def test_several_mistakes_are_put_right_one_after_the_other():
+    codes, kinds = blobs(9, each=40, seed=3)
+    kinds = kinds.numpy()
+    wrong = np.array([0, 0, 1, 1, 2, 3, 4, 5, 6])[kinds]
+    halves = np.arange(len(kinds)) % 2 == 0
+    wrong[(kinds == 4) & halves], wrong[(kinds == 8) & halves] = 7, 8
+    assert adjusted_rand_score(refined([find_neighbours([codes], 10)], wrong, [codes.numpy()], 0), kinds) == 1
+
+
+def test_kinds_of_very_different_sizes_stay_whole():
+    """Modularity alone would split the large kind and merge the two small ones."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([600, 30, 30])
+    kinds = torch.arange(3).repeat_interleave(sizes)
+    codes = torch.tensor([[0.0, 0.0], [30.0, 0.0], [30.0, 30.0]])[kinds]
+    codes = codes + torch.randn(codes.shape, generator=generator)
+    graph = find_neighbours([codes], 10)
+    groups = kinds.numpy()
+    split = np.where(groups == 2, 1, groups)
+    split[(groups == 0) & (codes[:, 0].numpy() > 0)] = 2
+    assert modularity(edges_of(graph), split) > modularity(edges_of(graph), groups)
+    assert np.array_equal(refined([graph], groups, [codes.numpy()], 0), groups)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_division_becomes_worse_or_loses_a_group(seed):
+    rng = np.random.default_rng(seed)
+    codes = rng.standard_normal((150, 4)).astype(np.float32)
+    groups = np.concatenate([np.arange(5), rng.integers(5, size=145)])
+    graph = find_neighbours([torch.from_numpy(codes)], 8)
+    found = refined([graph], groups, [codes], seed)
+    before, after = of_groups([graph], groups), of_groups([graph], found)
+    assert after.modularity >= before.modularity
+    assert after.cut <= before.cut
+    assert set(found) == set(range(5))
+
+
+@pytest.mark.parametrize("groups", [[0] * 30, [0] * 15 + [1] * 15, list(range(30))])
+def test_pictures_that_are_all_alike_stay_as_they_are(groups):
+    graph = torch.arange(30)[:, None].roll(1, 0)
+    found = refined([graph], np.array(groups), [np.zeros((30, 2))], 0)
+    assert found.tolist() == groups
