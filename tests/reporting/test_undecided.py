@@ -1,4 +1,4 @@
-"""What `tunit domains` and the report say of a run that was stopped before the number of its domains was found."""
+"""What `tunit domains` and the report say of a run that was stopped before its domains were decided."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tiny_run import tiny_config, write_pictures
 from tunit.cli import main
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import pack_settings
-from tunit.reporting.undecided import number_undecided
+from tunit.reporting.undecided import domains_undecided
 from tunit.reporting.write import write_report
 from tunit.training.run_folder import RunFolder, begin_run
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def source(tmp_path):
-    return write_pictures(tmp_path / "pictures")
+    return write_pictures(tmp_path / "pictures" / "kind").parent
 
 
 def begun(folder, source, **settings):
@@ -47,9 +47,28 @@ def test_both_say_that_the_number_is_not_decided_and_how_to_go_on(tmp_path, sour
 
 @pytest.mark.parametrize("settings", [{"domains": 3}, {"guide_only_until": 7}])
 def test_nothing_is_said_of_a_run_whose_number_is_given_or_found(tmp_path, source, settings):
-    assert number_undecided(begun(tmp_path / "run", source, **settings), 7) == ""
+    assert domains_undecided(begun(tmp_path / "run", source, **settings), 7) == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"domains_from": 1.0}, "they are found after step 9"),
+        ({"domains_from": 0.8}, "E learns them from step 8 on"),
+        ({"domains_from": 0.5}, None),  # E has learnt domains for a while
+        ({"domains_from": 1.0, "guide_style_weight": 0.0}, None),
+        ({"domains_from": 1.0, "labels": "folders"}, None),
+    ],
+)
+def test_domains_of_an_e_that_has_learnt_only_styles_mean_nothing(tmp_path, source, settings, said):
+    run = begun(tmp_path / "run", source, domains=3, **settings)
+    start = (
+        f"E has learnt only styles so far, so these domains mean nothing: {said}, and this model is of step 7"
+    )
+    found = domains_undecided(run, 7)
+    assert found == "" if said is None else found.startswith(start)
 
 
 def test_nothing_is_said_of_a_model_without_its_run(tmp_path):
     save_tiny(tmp_path)
-    assert number_undecided(tmp_path, 7) == ""
+    assert domains_undecided(tmp_path, 7) == ""

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out `tunit domains`."""
     from tunit.data.finding.left_out import LeftOut, summarise_left_out
     from tunit.errors import DataError
-    from tunit.reporting.undecided import number_undecided
+    from tunit.reporting.undecided import domains_undecided
     from tunit.translation.classification import check_learns_domains
     from tunit.translation.model_place import model_folder, results_of
 
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         _tell_number(args.model, translator.number_of_domains)
         scores = tally.outliers()
         _tell_outliers(scores)
-        undecided = number_undecided(args.model, translator.model.step)
+        undecided = domains_undecided(args.model, translator.model.step)
         for problem in [undecided] if undecided else remarks(tally.sizes):
             remark(problem)
         with results.staged() as stage:

@@ -24,7 +24,7 @@ from tunit.reporting.guided import GuidedPictures, Integers, Pictures, guide_pic
 from tunit.reporting.off_topic import OffTopic, off_topic
 from tunit.reporting.remarks import Finding, findings, typical_rows
 from tunit.reporting.style_map import laid_out
-from tunit.reporting.undecided import number_undecided
+from tunit.reporting.undecided import domains_undecided
 from tunit.training.alarms.guide_alarms import Alarm
 from tunit.training.alarms.watch import alarms_of, rows_of
 from tunit.training.logs.neighbours_found import measures_of
@@ -156,7 +156,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         beside=_beside_trivial(guided, seed),
         off_topic=off_topic(guided),
     )
-    undecided = number_undecided(run.path, model.step)
+    undecided = domains_undecided(run.path, model.step)
     contents.findings = _findings(model, guided, cases, config, seed, undecided)
     return contents
 

@@ -36,7 +36,7 @@ def findings(
     sizes: pictures in each domain; confidences: the mean of each domain, 0 if it is empty;
     average_styles: (K, width); steady: share of pictures whose domain stays the same in a changed view; cosine: the
     mean cosine between the style codes of translations and of their references. The last two are None if they were
-    not measured. undecided: the sentence of `number_undecided`, which stands for all remarks on domains; "" for none.
+    not measured. undecided: the sentence of `domains_undecided`, which replaces all remarks on domains; "" for none.
     """
     if undecided:
         return [Finding(True, f"{undecided[0].upper()}{undecided[1:]}."), *_about_style(cosine)]

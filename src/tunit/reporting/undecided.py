@@ -1,4 +1,4 @@
-"""Runs that were stopped before the number of their domains was found (--domains auto)."""
+"""Runs that were stopped before their domains were decided."""
 
 from pathlib import Path
 
@@ -6,21 +6,31 @@ from tunit.config import AUTO
 from tunit.errors import ConfigError, RunError
 from tunit.printing import command
 from tunit.training.run_folder import RunFolder
+from tunit.training.schedule import first_step_with_domains
 
 
-def number_undecided(run: Path, step: int) -> str:
-    """A sentence without a full stop, if a run is yet to find the number of its domains; otherwise "".
+def domains_undecided(run: Path, step: int) -> str:
+    """A sentence without a full stop, if a run is yet to find its domains or their number; otherwise "".
 
     run: its folder; a folder of a model alone gives "". step: that of the model.
     """
     try:
         config = RunFolder(run).read_config()
+        first = first_step_with_domains(config)
     except (RunError, ConfigError):
         return ""
-    alone = config.schedule.guide_only_until
-    if config.networks.domains != AUTO or step >= alone:
+    alone = int(config.schedule.guide_only_until)
+    go_on = f"this model is of step {step}: go on with `{command('train', '--resume', run)}`"
+    if step >= alone or (config.networks.domains != AUTO and config.data.labels != "none"):
         return ""
-    return (
-        f"the number of domains is not decided yet, so these are provisional: it is found after step {alone}, and "
-        f"this model is of step {step}: go on with `{command('train', '--resume', run)}`"
-    )
+    if config.networks.domains == AUTO:
+        return (
+            "the number of domains is not decided yet, so these are provisional: it is found after step "
+            f"{alone}, and {go_on}"
+        )
+    if step <= first:
+        found = (
+            f"they are found after step {alone}" if first == alone else f"E learns them from step {first} on"
+        )
+        return f"E has learnt only styles so far, so these domains mean nothing: {found}, and {go_on}"
+    return ""
