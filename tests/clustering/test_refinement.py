@@ -6,9 +6,10 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from gaussian_groups import blobs
+from tunit.clustering import refinement
 from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
-from tunit.clustering.refinement import Quality, edges_between, quality, refined, with_merged
+from tunit.clustering.refinement import Quality, edges_between, quality, quality_after_mergers, refined
 
 
 def of_groups(graphs, groups):
@@ -27,11 +28,13 @@ def test_quality_and_mergers_are_those_of_the_graphs():
     groups = np.concatenate([np.arange(6), rng.integers(6, size=34)])
     between = [edges_between(edges_of(graph), groups) for graph in graphs]
     assert quality(between) == pytest.approx(of_groups(graphs, groups), rel=1e-12)
-    for i, j in ((0, 3), (2, 5), (4, 5)):
-        merged = np.where(groups == j, i, groups)
-        merged = np.where(merged > j, merged - 1, merged)
-        found = quality([with_merged(counts, i, j) for counts in between])
-        assert found == pytest.approx(of_groups(graphs, merged), rel=1e-12)
+    modularities, cuts = quality_after_mergers(between)
+    for i in range(6):
+        for j in range(6):
+            merged = np.where(groups == j, i, groups)
+            merged = np.where(merged > j, merged - 1, merged)
+            expected = of_groups(graphs, merged) if i < j else (-np.inf, np.inf)
+            assert (modularities[i, j], cuts[i, j]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_group_without_pictures_counts_as_a_cut_of_1():
@@ -95,3 +98,13 @@ def test_pictures_that_are_all_alike_stay_as_they_are(groups):
     graph = torch.arange(30)[:, None].roll(1, 0)
     found = refined([graph], np.array(groups), [np.zeros((30, 2))], 0)
     assert found.tolist() == groups
+
+
+def test_very_many_groups_stay_as_they_are(monkeypatch):
+    codes, kinds = blobs(4, each=40)
+    wrong = np.array([0, 0, 1, 2])[kinds.numpy()]
+    wrong[(kinds.numpy() == 3) & (np.arange(160) % 2 == 0)] = 3
+    graph = find_neighbours([codes], 10)
+    assert adjusted_rand_score(refined([graph], wrong, [codes.numpy()], 0), kinds) == 1
+    monkeypatch.setattr(refinement, "MOST_GROUPS", 3)
+    assert np.array_equal(refined([graph], wrong, [codes.numpy()], 0), wrong)

@@ -11,7 +11,7 @@ References:
     [3] Shi, Malik. Normalized cuts and image segmentation, PAMI 2000.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +24,11 @@ from tunit.clustering.graph import edges_of
 from tunit.clustering.partition import k_means
 
 FEWEST_TO_SPLIT = 10  # pictures in a group that may be split
+MOST_GROUPS = 200  # with more groups the search would take minutes
 MOST_CORRECTIONS = 20
 LEAST_GAIN = 1e-6  # of modularity: more than rounding errors
+
+Splits = dict[bytes, list[Integers]]  # by the members of a group: the second half of each way to split it
 
 
 class Quality(NamedTuple):
@@ -34,13 +37,6 @@ class Quality(NamedTuple):
     modularity: float  # summed over the graphs; larger is better
     cut: float  # normalised cuts, summed over the graphs; smaller is better
 
-    def is_better_than(self, other: "Quality") -> bool:
-        """Whether the modularity is larger, and the cut is not.
-
-        Modularity alone would split a large kind and merge two small ones.
-        """
-        return self.modularity > other.modularity + LEAST_GAIN and self.cut <= other.cut
-
 
 def refined(
     graphs: Sequence[Tensor], groups: Integers, vectors: Sequence[NDArray[np.floating]], seed: int
@@ -48,51 +44,60 @@ def refined(
     """The groups (N,), from 0 to their number - 1, after one group was split and two were merged, again and again.
 
     graphs: (N, k) int64 each, the neighbours of each picture. vectors: (N, any width) each; a group may be split by
-    k-means on any of them. Of all possible corrections the one with the largest modularity is made, if it makes the
-    division better (`Quality`), until none does or after MOST_CORRECTIONS. The number of groups stays the same.
+    k-means on any of them. Of all possible corrections, the one with the largest modularity is made, among those by
+    which modularity becomes larger and the cut does not (modularity alone would split a large kind and merge two
+    small ones); until there is none, or after MOST_CORRECTIONS. The number of groups stays the same. More than
+    MOST_GROUPS groups stay as they are.
     """
-    edges = [edges_of(graph) for graph in graphs]
-    best = quality([edges_between(each, groups) for each in edges])
+    if groups.max() >= MOST_GROUPS:
+        return groups
+    edges, known = [edges_of(graph) for graph in graphs], Splits()
+    now = quality([edges_between(each, groups) for each in edges])
     for _ in range(MOST_CORRECTIONS):
-        found = max(corrections(edges, groups, vectors, best, seed), key=lambda each: each[0], default=None)
-        if found is None:
+        found = list(corrections(edges, groups, splits(groups, vectors, seed, known), now))
+        if not found:
             break
-        best, groups = found
+        now, groups = max(found, key=lambda each: each[0])
     return groups
 
 
-def corrections(
-    edges: Sequence[sparse.csr_matrix],
-    groups: Integers,
-    vectors: Sequence[NDArray[np.floating]],
-    best: Quality,
-    seed: int,
-) -> Iterator[tuple[Quality, Integers]]:
-    """For each way to split a group: the best division with two other groups merged, if it is better than `best`."""
-    number = int(groups.max()) + 1
-    for split in range(number):
-        members = np.flatnonzero(groups == split)
+def splits(
+    groups: Integers, vectors: Sequence[NDArray[np.floating]], seed: int, known: Splits
+) -> Iterator[Integers]:
+    """For each large enough group and each of the vectors: the pictures that leave the group if it is split in two.
+
+    known: the splits of earlier calls, because most groups stay as they are; new ones are added.
+    """
+    for group in range(int(groups.max()) + 1):
+        members = np.flatnonzero(groups == group)
         if len(members) < FEWEST_TO_SPLIT:
             continue
-        for each in vectors:
-            second = members[k_means(each[members], 2, seed).labels_ == 1]
-            if not len(second):  # all vectors are the same
-                continue
-            divided = groups.copy()
-            divided[second] = number
-            between = [edges_between(graph, divided) for graph in edges]
-            merged = [
-                (quality([with_merged(counts, i, j) for counts in between]), i, j)
-                for j in range(number + 1)
-                for i in range(j)
-                if (i, j) != (split, number)
-            ]
-            better = [one for one in merged if one[0].is_better_than(best)]
-            if better:
-                found, i, j = max(better)
-                divided[divided == j] = i
-                divided[divided == number] = j  # no group has the number j now, unless it is the last one
-                yield found, divided
+        key = members.tobytes()
+        if key not in known:
+            halves = [members[k_means(each[members], 2, seed).labels_ == 1] for each in vectors]
+            known[key] = [half for half in halves if len(half)]  # none if all vectors are the same
+        yield from known[key]
+
+
+def corrections(
+    edges: Sequence[sparse.csr_matrix], groups: Integers, halves: Iterable[Integers], now: Quality
+) -> Iterator[tuple[Quality, Integers]]:
+    """For each split, the best division with two other groups merged, if it is better than the one now.
+
+    halves: the pictures that leave their group, for each split.
+    """
+    number = int(groups.max()) + 1
+    for half in halves:
+        divided = groups.copy()
+        divided[half] = number
+        modularity, cut = quality_after_mergers([edges_between(each, divided) for each in edges])
+        better = (modularity > now.modularity + LEAST_GAIN) & (cut <= now.cut)
+        better[groups[half[0]], number] = False  # the two halves
+        if better.any():
+            i, j = np.unravel_index(np.where(better, modularity, -np.inf).argmax(), better.shape)
+            divided[divided == j] = i
+            divided[divided == number] = j  # j is free now, or is `number` itself
+            yield Quality(float(modularity[i, j]), float(cut[i, j])), divided
 
 
 def edges_between(edges: sparse.csr_matrix, groups: Integers) -> NDArray[np.float64]:
@@ -105,19 +110,36 @@ def edges_between(edges: sparse.csr_matrix, groups: Integers) -> NDArray[np.floa
     return np.bincount(places, listed.data, number**2).reshape(number, number).astype(np.float64)
 
 
-def with_merged(between: NDArray[np.float64], i: int, j: int) -> NDArray[np.float64]:
-    """The same as `edges_between` after groups i and j have become one."""
-    rows = between.copy()
-    rows[i] += rows[j]
-    rows[:, i] += rows[:, j]
-    return np.delete(np.delete(rows, j, 0), j, 1)
-
-
 def quality(between: Sequence[NDArray[np.float64]]) -> Quality:
     """The modularity [2] and the normalised cut [3] of groups, from `edges_between` for each graph."""
     modularity = cut = 0.0
     for counts in between:
         ends, within = counts.sum(1), np.diagonal(counts)
         modularity += float(within.sum() / counts.sum() - np.square(ends / counts.sum()).sum())
-        cut += float((1 - within / np.maximum(ends, 1)).sum())
+        cut += float(_cut_of(within, ends).sum())
     return Quality(modularity, cut)
+
+
+def quality_after_mergers(
+    between: Sequence[NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What `quality` would be if groups i and j were one: arrays (groups, groups), at [i, j] for i < j.
+
+    Elsewhere the modularity is -inf and the cut inf. between: as for `quality`.
+    """
+    number = len(between[0])
+    modularity, cut = np.zeros((number, number)), np.zeros((number, number))
+    for counts, apart in zip(between, (quality([counts]) for counts in between), strict=True):
+        ends, within, total = counts.sum(1), np.diagonal(counts), counts.sum()
+        modularity += apart.modularity + 2 * counts / total - 2 * np.outer(ends, ends) / total**2
+        own = _cut_of(within, ends)
+        both = _cut_of(within[:, None] + within + 2 * counts, ends[:, None] + ends)
+        cut += apart.cut - own[:, None] - own + both
+    lower = np.tri(number, dtype=bool)
+    return np.where(lower, -np.inf, modularity), np.where(lower, np.inf, cut)
+
+
+def _cut_of(within: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of a group's ends of edges that belong to edges to other groups; 1 for a group without pictures."""
+    share: NDArray[np.float64] = 1 - within / np.maximum(ends, 1)
+    return share
