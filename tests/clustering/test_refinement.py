@@ -9,7 +9,7 @@ from gaussian_groups import blobs
 from tunit.clustering import refinement
 from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
-from tunit.clustering.refinement import Quality, edges_between, quality, quality_after_mergers, refined
+from tunit.clustering.refinement import Quality, quality, quality_after_mergers, refined
 
 
 def of_groups(graphs, groups):
@@ -26,9 +26,9 @@ def test_quality_and_mergers_are_those_of_the_graphs():
         torch.from_numpy(rng.permuted(np.tile(np.arange(40), (40, 1)), axis=1)[:, :4]) for _ in range(2)
     ]
     groups = np.concatenate([np.arange(6), rng.integers(6, size=34)])
-    between = [edges_between(edges_of(graph), groups) for graph in graphs]
-    assert quality(between) == pytest.approx(of_groups(graphs, groups), rel=1e-12)
-    modularities, cuts = quality_after_mergers(between)
+    edges = [edges_of(graph) for graph in graphs]
+    assert quality(edges, groups) == pytest.approx(of_groups(graphs, groups), rel=1e-12)
+    modularities, cuts = quality_after_mergers(edges, groups)
     for i in range(6):
         for j in range(6):
             merged = np.where(groups == j, i, groups)
@@ -39,7 +39,7 @@ def test_quality_and_mergers_are_those_of_the_graphs():
 
 def test_a_group_without_pictures_counts_as_a_cut_of_1():
     graph = torch.tensor([[1], [0], [3], [2]])
-    assert quality([edges_between(edges_of(graph), np.array([0, 0, 2, 2]))]) == pytest.approx((0.5, 1.0))
+    assert quality([edges_of(graph)], np.array([0, 0, 2, 2])) == pytest.approx((0.5, 1.0))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -20,7 +20,7 @@ from scipy import sparse
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.graph import edges_of
+from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.partition import k_means
 
 FEWEST_TO_SPLIT = 10  # pictures in a group that may be split
@@ -52,7 +52,7 @@ def refined(
     if groups.max() >= MOST_GROUPS:
         return groups
     edges, known = [edges_of(graph) for graph in graphs], Splits()
-    now = quality([edges_between(each, groups) for each in edges])
+    now = quality(edges, groups)
     for _ in range(MOST_CORRECTIONS):
         found = list(corrections(edges, groups, splits(groups, vectors, seed, known), now))
         if not found:
@@ -90,14 +90,14 @@ def corrections(
     for half in halves:
         divided = groups.copy()
         divided[half] = number
-        modularity, cut = quality_after_mergers([edges_between(each, divided) for each in edges])
-        better = (modularity > now.modularity + LEAST_GAIN) & (cut <= now.cut)
+        modularities, cuts = quality_after_mergers(edges, divided)
+        better = (modularities > now.modularity + LEAST_GAIN) & (cuts <= now.cut)
         better[groups[half[0]], number] = False  # the two halves
         if better.any():
-            i, j = np.unravel_index(np.where(better, modularity, -np.inf).argmax(), better.shape)
+            i, j = np.unravel_index(np.where(better, modularities, -np.inf).argmax(), better.shape)
             divided[divided == j] = i
             divided[divided == number] = j  # j is free now, or is `number` itself
-            yield Quality(float(modularity[i, j]), float(cut[i, j])), divided
+            yield Quality(float(modularities[i, j]), float(cuts[i, j])), divided
 
 
 def edges_between(edges: sparse.csr_matrix, groups: Integers) -> NDArray[np.float64]:
@@ -110,33 +110,31 @@ def edges_between(edges: sparse.csr_matrix, groups: Integers) -> NDArray[np.floa
     return np.bincount(places, listed.data, number**2).reshape(number, number).astype(np.float64)
 
 
-def quality(between: Sequence[NDArray[np.float64]]) -> Quality:
-    """The modularity [2] and the normalised cut [3] of groups, from `edges_between` for each graph."""
-    modularity = cut = 0.0
-    for counts in between:
-        ends, within = counts.sum(1), np.diagonal(counts)
-        modularity += float(within.sum() / counts.sum() - np.square(ends / counts.sum()).sum())
-        cut += float(_cut_of(within, ends).sum())
-    return Quality(modularity, cut)
+def quality(edges: Sequence[sparse.csr_matrix], groups: Integers) -> Quality:
+    """How well these groups divide the graphs."""
+    return Quality(
+        sum(modularity(each, groups) for each in edges), sum(normalised_cut(each, groups) for each in edges)
+    )
 
 
 def quality_after_mergers(
-    between: Sequence[NDArray[np.float64]],
+    edges: Sequence[sparse.csr_matrix], groups: Integers
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What `quality` would be if groups i and j were one: arrays (groups, groups), at [i, j] for i < j.
 
-    Elsewhere the modularity is -inf and the cut inf. between: as for `quality`.
+    Elsewhere the modularity is -inf and the cut inf.
     """
-    number = len(between[0])
-    modularity, cut = np.zeros((number, number)), np.zeros((number, number))
-    for counts, apart in zip(between, (quality([counts]) for counts in between), strict=True):
+    number, now = int(groups.max()) + 1, quality(edges, groups)
+    modularities, cuts = np.full((number, number), now.modularity), np.full((number, number), now.cut)
+    for each in edges:
+        counts = edges_between(each, groups)
         ends, within, total = counts.sum(1), np.diagonal(counts), counts.sum()
-        modularity += apart.modularity + 2 * counts / total - 2 * np.outer(ends, ends) / total**2
+        modularities += 2 * counts / total - 2 * np.outer(ends, ends) / total**2
         own = _cut_of(within, ends)
         both = _cut_of(within[:, None] + within + 2 * counts, ends[:, None] + ends)
-        cut += apart.cut - own[:, None] - own + both
+        cuts += both - own[:, None] - own
     lower = np.tri(number, dtype=bool)
-    return np.where(lower, -np.inf, modularity), np.where(lower, np.inf, cut)
+    return np.where(lower, -np.inf, modularities), np.where(lower, np.inf, cuts)
 
 
 def _cut_of(within: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,16 +21,14 @@ def domains_undecided(run: Path, step: int) -> str:
         return ""
     alone = int(config.schedule.guide_only_until)
     go_on = f"this model is of step {step}: go on with `{command('train', '--resume', run)}`"
-    if step >= alone or (config.networks.domains != AUTO and config.data.labels != "none"):
+    if step >= alone:
         return ""
     if config.networks.domains == AUTO:
         return (
             "the number of domains is not decided yet, so these are provisional: it is found after step "
             f"{alone}, and {go_on}"
         )
-    if step <= first:
-        found = (
-            f"they are found after step {alone}" if first == alone else f"E learns them from step {first} on"
-        )
-        return f"E has learnt only styles so far, so these domains mean nothing: {found}, and {go_on}"
-    return ""
+    if config.data.labels != "none" or step > first:
+        return ""
+    found = f"they are found after step {alone}" if first == alone else f"E learns them from step {first} on"
+    return f"E has learnt only styles so far, so these domains mean nothing: {found}, and {go_on}"

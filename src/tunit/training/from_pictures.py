@@ -13,8 +13,7 @@ from tunit.printing import listed
 # tell the kinds apart.
 LEFT_TO_PICTURES = ("domains_from", "crop_area", "hue", "saturation", "neighbours_from")
 # `domains_from`: with labels for some pictures, E must learn which domains the others have. Without labels its
-# domains are found by clustering its codes, and such steps are shorter: EXPERIMENTS.md, "Styles
-# alone".
+# domains are found by clustering its codes, and such steps are shorter: EXPERIMENTS.md, "Styles alone".
 WITH_LABELS, WITHOUT_LABELS = 0.5, 1.0
 
 
