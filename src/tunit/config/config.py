@@ -86,6 +86,14 @@ class Config:
         side = self.data.image_size
         return min(side, self.networks.guide_image_size or side)
 
+    @property
+    def guide_domains_from(self) -> float:
+        """The share of E's steps alone after which E learns domains, too; 1 if not before the joint steps.
+
+        Without the style loss E would learn nothing before that, so it then learns domains from the start.
+        """
+        return self.clustering.domains_from if self.losses.guide_style_weight else 0.0
+
     def of(self, kind: type[S]) -> S:
         """A method's own section, by its class."""
         return next((values for values in self.method_settings if type(values) is kind), kind())

@@ -222,7 +222,7 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     )
     batches = in_fitting_batches(pictures.images, state.queue.device, ENCODED, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
-    learnt = config.clustering.domains_from < 1 or config.losses.guide_style_weight == 0
+    learnt = config.guide_domains_from < 1
     return GuideOutput(rows, styles, features, heads, learnt, all_cues(state, pictures, config, rows))
 
 

@@ -20,13 +20,10 @@ def phase_at(step: int, config: Config) -> Phase:
 def first_step_with_domains(config: Config) -> int:
     """The step from which E learns domains, too. config: after `resolved_schedule`.
 
-    Before it E learns only styles. Without the style loss that would be nothing, so E then learns domains from the
-    start. Raises ConfigError if that has not been chosen yet.
+    Before it E learns only styles. Raises ConfigError if that has not been chosen yet.
     """
     check_chosen(config.clustering, "domains_from")
-    if config.losses.guide_style_weight == 0:
-        return 0
-    return math.ceil(config.clustering.domains_from * config.schedule.guide_only_until)
+    return math.ceil(config.guide_domains_from * config.schedule.guide_only_until)
 
 
 def batch_size_at(step: int, config: Config) -> int:
