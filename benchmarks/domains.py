@@ -33,6 +33,7 @@ from tunit.data.packing.pack_settings import PackSettings
 from tunit.evaluation import trivial
 from tunit.evaluation.clusters import clustering_accuracy, normalised_mutual_information, purity
 from tunit.methods.final_domains import GuideOutput, outputs_of
+from tunit.methods.findings import first_step_with_domains
 from tunit.methods.inference import for_whole_pictures, guidance_over, in_batches, some_whole_pictures
 from tunit.training.alarms.watch import Watch
 from tunit.training.from_pictures import suited_to_pictures
@@ -42,7 +43,6 @@ from tunit.training.logs.speed import StepFlops
 from tunit.training.logs.window import LossWindow
 from tunit.training.resources import resolve_machine
 from tunit.training.run_folder import RunFolder
-from tunit.training.schedule import first_step_with_domains
 from tunit.training.trainer import make_ready, one_step
 
 SETS = ("grocery10", "gtsrb10")  # used if no folders are given

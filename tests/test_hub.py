@@ -337,17 +337,18 @@ def test_the_card_of_a_model_without_its_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "shown", "tagged"),
+    ("given", "shown", "tagged", "settings"),
     [
-        ("", None, True),
-        ("random-vgg16", "random-vgg16", True),
-        ("inception", "inception", False),
-        ("/home/me/secret.pth.tar", "one from a file", False),
+        ("", None, True, {}),
+        ("random-vgg16", "random-vgg16", True, {}),
+        ("inception", "inception", False, {}),
+        ("inception", "inception", False, {"neighbours": 0, "domains_from": 1.0}),  # E's codes are clustered
+        ("/home/me/secret.pth.tar", "one from a file", False, {}),
     ],
 )
-def test_the_card_says_which_network_helped_to_find_domains(tmp_path, given, shown, tagged):
+def test_the_card_says_which_network_helped_to_find_domains(tmp_path, given, shown, tagged, settings):
     source, run = write_pictures(tmp_path / "pictures", number=10), tmp_path / "run"
-    config = tiny_config(style_width=8, neighbours=3, feature_cue=given)
+    config = tiny_config(**{"style_width": 8, "neighbours": 3, "feature_cue": given} | settings)
     pictures = pack_pictures(source, run / "data", pack_settings(config), workers=1)
     begin_run(RunFolder(run), config, source, pictures, torch.device("cpu"))
     save_tiny(run)
@@ -367,6 +368,10 @@ def test_the_card_says_which_network_helped_to_find_domains(tmp_path, given, sho
         (True, {"labels": "folders"}),
         (False, {"guide_only_until": 0}),
         (False, {"neighbours": 0}),
+        (
+            False,
+            {"neighbours": 0, "domains_from": 1.0, "guide_only_until": 9},
+        ),  # not decided yet: it is of step 7
         (False, {"method": "funit"}),
     ],
 )

@@ -11,13 +11,14 @@ import torch
 from tunit.config import Config
 from tunit.data.batching.batches import batch_permutation, make_batch
 from tunit.errors import ConfigError
+from tunit.methods.findings import first_step_with_domains
 from tunit.methods.registry import method_of
 from tunit.training.alarms.watch import rows_of
 from tunit.training.initial_state import new_state
 from tunit.training.logs.window import SECONDS_PER_STEP
 from tunit.training.resources import prepare_machine
 from tunit.training.run_folder import RunFolder
-from tunit.training.schedule import batch_size_at, first_step_with_domains, phase_at
+from tunit.training.schedule import batch_size_at, phase_at
 
 # Only this share of the given time is planned, because machines may slow down. Of it, DRAWING_SECONDS are for drawing
 # the pictures and getting ready, REPORT_SECONDS for measuring and the report, and the rest is for training.

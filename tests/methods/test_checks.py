@@ -122,6 +122,26 @@ def idle(preset, **settings):
             {"feature_cue": "/Data/MoCo.pth.tar"},
             "--feature-cue '/Data/MoCo.pth.tar' has no effect: neighbours is 0 and domains is 10, and it only ",
         ),
+        *(
+            (
+                "default",
+                {name: value},
+                f"{flag} has no effect: without labels E learns only styles while it trains alone (domains_from is ",
+            )
+            for name, value, flag in (
+                ("candidate_heads", 4, "--candidate-heads 4"),
+                ("overclusters", 9, "--overclusters 9"),
+                ("overcluster_weight", 2.0, "--overcluster-weight 2.0"),
+                ("mutual_information_weight", 9.0, "--mutual-information-weight 9.0"),
+                ("marginal_balance", 2.0, "--marginal-balance 2.0"),
+                ("head_std", 0.2, "--head-std 0.2"),
+                (
+                    "clustering_objective",
+                    "swapped-assignments",
+                    "--clustering-objective 'swapped-assignments'",
+                ),
+            )
+        ),
         (
             "default",
             {"guide_only_until": 0, "feature_cue": "random-vgg16"},
@@ -237,6 +257,9 @@ def test_settings_with_an_effect_or_of_a_preset_are_not_named():
     assert idle("paper", **SWAPPED, **heads, mutual_information_weight=0) == []
     assert idle("paper", neighbours=3, feature_cue="dinov2") == idle("default", feature_cue="dinov2") == []
     assert idle("paper", domains="auto", feature_cue="dinov2") == []
+    assert idle("default", domains=9, neighbours=0, feature_cue="dinov2") == []  # it clusters E's codes
+    for learns in ({"domains_from": 0.5}, {"labels": "csv"}, {"found_domains_weight": 0.0}):
+        assert idle("default", **learns, candidate_heads=4, overclusters=9, marginal_balance=2.0) == []
     assert idle("semit", octave_share=0.3, funit_adversarial_factor=0.4) == []
 
 

@@ -69,6 +69,13 @@ def test_domains_of_an_e_that_has_learnt_only_styles_mean_nothing(tmp_path, sour
     assert found == "" if said is None else found.startswith(start)
 
 
+def test_labels_that_are_all_missing_are_no_labels(tmp_path, source):
+    table = tmp_path / "table.csv"
+    table.write_text("picture,label\n" + "".join(f"{path},\n" for path in sorted(source.rglob("*.png"))))
+    run = begun(tmp_path / "run", table, domains=3, domains_from=1.0, labels="csv")
+    assert "learnt only styles so far" in domains_undecided(run, 7)
+
+
 def test_nothing_is_said_of_a_model_without_its_run(tmp_path):
     save_tiny(tmp_path)
     assert domains_undecided(tmp_path, 7) == ""

@@ -80,6 +80,26 @@ def test_the_chosen_domains_are_the_two_kinds(pictures, tmp_path):
     assert found in ([0, 1] * 30, [1, 0] * 30)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"neighbours": 0},
+        {"neighbours": 0, "candidate_heads": 3},
+        {"neighbours": 0, "domains_from": 0.9},  # rounded up to all steps
+        {"neighbours": 5},
+    ],
+)
+def test_an_e_that_has_learnt_only_styles_begins_joint_steps_with_clusters(pictures, tmp_path, settings):
+    """Also without neighbours and with a given number: no head of such an E has learnt anything."""
+    steps = {"steps": CHOSEN_AT + 2, "domains": 2, "domains_from": 1.0, "found_domains_weight": 0.5}
+    start_run(pictures, tmp_path / "run", CONFIG.with_overrides(steps | settings), quiet=True)
+    found = newest(tmp_path / "run")[0]["found_domains"].tolist()
+    assert found in ([0, 1] * 30, [1, 0] * 30)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    began = [row for row in map(json.loads, lines) if "domain_counts" in row]
+    assert began == [{"step": CHOSEN_AT, "domain_counts": [30, 30]}]
+
+
 def test_a_checkpoint_from_before_the_choice_has_all_domains(run):
     tensors, about = read_tensors(run / "checkpoints" / f"step_{CHOSEN_AT - 1:08d}.safetensors")
     assert "choice" not in about and tensors["guide.domain_head.weight"].shape[0] == MOST

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunit.clustering.cues import Integers, Pictures, Vectors
-from tunit.config import AUTO, Config
+from tunit.config import Config
 from tunit.config.fields import suggestion
 from tunit.data.packing.packed import PackedPictures
 from tunit.errors import ConfigError
@@ -30,7 +30,7 @@ from tunit.features.of_pictures import BATCH, features_of
 from tunit.files.download import sha256_of
 from tunit.files.paths import absolute, expand_home
 from tunit.files.pickles import ZIP
-from tunit.methods.findings import findings_of
+from tunit.methods.findings import findings_of, groups_pictures
 from tunit.methods.inference import pictures_at_a_time
 from tunit.methods.state import TrainingState
 from tunit.printing import shown
@@ -42,9 +42,9 @@ _KNOWN = f"take {', '.join(NAMES)}, or the path of MoCo v2's checkpoint (.pth.ta
 
 
 def uses_features(config: Config) -> bool:
-    """Whether a network is named, and cues are used at all: to find E's neighbours, or its number of domains."""
-    used = config.clustering.neighbours > 0 or config.networks.domains == AUTO
-    return bool(config.clustering.feature_cue) and used and config.schedule.guide_only_until > 0
+    """Whether a network is named, and cues are used at all: to find E's neighbours, or its domains."""
+    named = bool(config.clustering.feature_cue)
+    return named and groups_pictures(config) and config.schedule.guide_only_until > 0
 
 
 def checked_feature_cue(

@@ -37,7 +37,7 @@ from tunit.distributed.collectives import broadcast_from_rank_zero, copy_from_ra
 from tunit.distributed.process_group import on_rank_zero
 from tunit.files.reading import Record, parse_json
 from tunit.methods.feature_cue import all_cues
-from tunit.methods.findings import ENCODED, findings_of
+from tunit.methods.findings import ENCODED, findings_of, learns_only_styles
 from tunit.methods.fitted_heads import Head, fitted_heads
 from tunit.methods.inference import (
     averaged_over_views,
@@ -222,8 +222,8 @@ def outputs_of(state: TrainingState, pictures: PackedPictures, config: Config) -
     )
     batches = in_fitting_batches(pictures.images, state.queue.device, ENCODED, rows)
     features, styles, heads = averaged_over_views(guide, batches, config.augment, generator)
-    learnt = config.guide_domains_from < 1
-    return GuideOutput(rows, styles, features, heads, learnt, all_cues(state, pictures, config, rows))
+    learnt, cues = not learns_only_styles(config), all_cues(state, pictures, config, rows)
+    return GuideOutput(rows, styles, features, heads, learnt, cues)
 
 
 def _shared_choice(choice: Choice | None) -> Choice:

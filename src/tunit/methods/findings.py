@@ -3,13 +3,15 @@
 Both are part of the training state, so that a resumed run goes on with the same ones.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from tunit.config import Config
+from tunit.config import AUTO, Config
+from tunit.config.fields import AUTO_WORD, check_chosen
 from tunit.data.batching.batches import Batch
 from tunit.data.packing.packed import PackedPictures
 from tunit.distributed.collectives import tensor_from_rank_zero
@@ -53,6 +55,37 @@ class Findings:
         """The tensors by their names in checkpoints."""
         both = {"neighbours": self.table, "found_domains": self.domains}
         return {name: tensor for name, tensor in both.items() if tensor is not None}
+
+
+def first_step_with_domains(config: Config) -> int:
+    """The step from which E learns domains, too. config: after `resolved_schedule`.
+
+    Before it E learns only styles. Raises ConfigError if that has not been chosen yet.
+    """
+    check_chosen(config.clustering, "domains_from")
+    return math.ceil(config.guide_domains_from * config.schedule.guide_only_until)
+
+
+def learns_only_styles(config: Config) -> bool:
+    """Whether E learns no domains while it trains alone, if no picture has a label. If `domains_from` is yet to be
+    chosen from the pictures, it is if labels are off.
+    """
+    alone, share = config.schedule.guide_only_until, config.guide_domains_from
+    if not alone or not share:
+        return False
+    if config.word("domains_from") == AUTO_WORD:
+        return config.data.labels == "none"
+    # Before `resolved_schedule` it may be a share of all steps.
+    return share == 1 or (isinstance(alone, int) and first_step_with_domains(config) >= alone)
+
+
+def groups_pictures(config: Config) -> bool:
+    """Whether E's final domains come from a clustering of the pictures after its last step alone, without labels.
+
+    So they must if E has learnt only styles: its heads then have their first, random weights.
+    """
+    by_neighbours = bool(config.clustering.neighbours)
+    return config.networks.domains == AUTO or by_neighbours or learns_only_styles(config)
 
 
 def finds_domains(config: Config) -> bool:

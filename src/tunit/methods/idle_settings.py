@@ -6,6 +6,7 @@ from tunit.config import AUTO, Config, find_field
 from tunit.config.fields import word_of
 from tunit.config.methods import method_sections
 from tunit.methods.clustering_objectives import objective_of
+from tunit.methods.findings import groups_pictures, keeps_domains, learns_only_styles
 from tunit.methods.registry import method_of
 from tunit.printing import shown
 
@@ -29,6 +30,11 @@ NEEDS = {
     "cuda_graphs": ("compile",),
     "both_views": ("guide_only_until",),  # in joint steps G redraws x, so x is only flipped
 }
+# They act only where E learns domains by clustering, because its heads are replaced before joint steps.
+FOR_LEARNT_DOMAINS = (
+    *("clustering_objective", "mutual_information_weight", "marginal_balance", "candidate_heads", "head_std"),
+    *("overclusters", "overcluster_weight"),
+)
 FOR_LABELLED = ("classification_weight", "labelled_guide_factor")  # they act only on pictures with a label
 # They act only on pictures without one.
 FOR_UNLABELLED = (
@@ -73,8 +79,14 @@ def why_idle(config: Config, name: str, *, all_labelled: bool = False) -> str:
         return f"domains is {config.networks.domains}, and only with auto is their number found"
     if name == "most_domains" and all_labelled:
         return "every picture has a label, and the labels give the number of domains"
-    if name == "feature_cue" and not config.clustering.neighbours and config.networks.domains != AUTO:
+    if name == "feature_cue" and not groups_pictures(config):
         return f"neighbours is 0 and domains is {config.networks.domains}, and it only helps to find these"
+    if name in FOR_LEARNT_DOMAINS and learns_only_styles(config) and keeps_domains(config):
+        share, weight = (_shown_value(config, each) for each in ("domains_from", "found_domains_weight"))
+        return (
+            f"without labels E learns only styles while it trains alone (domains_from is {share}), and then keeps "
+            f"the domains that are found (found_domains_weight is {weight})"
+        )
     if name == "found_domains_weight" and config.data.labels != "none":
         return f"labels is {config.data.labels}, and E only keeps domains that it found without labels"
     if name in FOR_LABELLED and config.data.labels == "none":

@@ -22,7 +22,13 @@ from tunit.methods import losses
 from tunit.methods.candidates import install_best_head
 from tunit.methods.descent import backward, descent, frozen, gradient_norm, mixed_precision
 from tunit.methods.feature_cue import announced_features
-from tunit.methods.findings import found_domains, keeps_domains, new_findings, note_domains
+from tunit.methods.findings import (
+    found_domains,
+    groups_pictures,
+    keeps_domains,
+    new_findings,
+    note_domains,
+)
 from tunit.methods.game import Game
 from tunit.methods.losses import Terms
 from tunit.methods.method import Method, Phase
@@ -215,7 +221,7 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
     number = len(pictures.names)
     last_alone = state.step + 1 == config.schedule.guide_only_until
     searches = is_search_due(state, pictures, config)
-    groups = _groups_pictures(config) and not pictures.any_labelled and config.networks.domains != 1
+    groups = groups_pictures(config) and not pictures.any_labelled and config.networks.domains != 1
     divides = last_alone and groups
     said = [announced_features(state, config, searches=searches, divides=divides)]
     if number > LARGE_SET and searches:
@@ -227,25 +233,21 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
     return "; ".join(filter(None, said))
 
 
-def _groups_pictures(config: Config) -> bool:
-    """Whether E's final domains come from a clustering of the pictures after its last step alone, without labels."""
-    return config.networks.domains == AUTO or bool(config.clustering.neighbours)
-
-
 def _replaces_head(config: Config) -> bool:
     """Whether E's domain head is replaced after its last step alone, without labels."""
-    return _groups_pictures(config) or bool(config.networks.candidate_heads)
+    return groups_pictures(config) or bool(config.networks.candidate_heads)
 
 
 def _after_step(state: TrainingState, batches: Batches, pictures: PackedPictures, config: Config) -> None:
     """After E's last step alone, decide its final domains, unless labels define them.
 
     With `domains` auto, this includes their number. With a given number, the domain head is fitted to the best
-    clustering if E has learnt from neighbours; if not, the best candidate head replaces it, if E has candidate heads.
+    clustering if E has learnt from neighbours, or only styles; if not, the best candidate head replaces it, if E has
+    candidate heads.
     """
     if state.step != config.schedule.guide_only_until or pictures.any_labelled:
         return
-    if _groups_pictures(config):
+    if groups_pictures(config):
         # scikit-learn takes as long to import as PyTorch, and nothing else here needs it.
         from tunit.methods.final_domains import find_number, settle_domains
 

@@ -13,6 +13,7 @@ from tunit.errors import ConfigError, DataError, RunError
 from tunit.files.atomic import writable, write_text
 from tunit.files.reading import UnreadableError
 from tunit.files.result_names import THUMBNAIL, THUMBNAILS, thumbnail_of
+from tunit.methods.findings import learns_only_styles
 from tunit.methods.idle_settings import why_idle
 from tunit.methods.inference import evenly_spread, in_batches, redraw
 from tunit.methods.model_file import ABOUT, DOMAIN_NAMES, TENSORS, Model, load_model, save_model
@@ -100,22 +101,23 @@ def _facts(
         domains=domains,
         evaluation=evaluation_of(run, None),
         alarms=[a.sentence for a in alarms_of(rows_of(run.metrics)) if a.over is None],
-        helper=_helper_of(run, all_labelled=bool(given) and all(given)),
+        helper=_helper_of(run, model.step, all_labelled=bool(given) and all(given)),
     )
 
 
-def _helper_of(run: RunFolder, *, all_labelled: bool) -> str:
-    """The feature network that helped to find a run's neighbours or its number of domains; "" for none.
+def _helper_of(run: RunFolder, step: int, *, all_labelled: bool) -> str:
+    """The feature network that helped to find a run's neighbours or its domains; "" for none.
 
-    all_labelled: every picture has a label.
+    step: that of the model. all_labelled: every picture has a label.
     """
     try:
         config = run.read_config()
     except (RunError, ConfigError):  # a model folder has no config
         return ""
     settings = config.clustering
-    # While the number of domains is not decided, only a search for neighbours can have used the network.
-    used = settings.neighbours > 0 or (run.path / CHOICE).exists()
+    # Before the domains are decided, only a search for neighbours can have used the network.
+    decided = learns_only_styles(config) and step >= config.schedule.guide_only_until
+    used = settings.neighbours > 0 or decided or (run.path / CHOICE).exists()
     return (
         settings.feature_cue
         if used and not why_idle(config, "feature_cue", all_labelled=all_labelled)

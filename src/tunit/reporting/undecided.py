@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tunit.config import AUTO
 from tunit.errors import ConfigError, RunError
+from tunit.methods.findings import first_step_with_domains
 from tunit.printing import command
-from tunit.training.run_folder import RunFolder
-from tunit.training.schedule import first_step_with_domains
+from tunit.training.run_folder import RunFolder, label_names
 
 
 def domains_undecided(run: Path, step: int) -> str:
@@ -28,7 +28,7 @@ def domains_undecided(run: Path, step: int) -> str:
             "the number of domains is not decided yet, so these are provisional: it is found after step "
             f"{alone}, and {go_on}"
         )
-    if config.data.labels != "none" or step > first:
+    if label_names(run) or step > first:
         return ""
     found = f"they are found after step {alone}" if first == alone else f"E learns them from step {first} on"
     return f"E has learnt only styles so far, so these domains mean nothing: {found}, and {go_on}"

@@ -1,9 +1,7 @@
 """The schedule of a training: what a step does depends only on its number."""
 
-import math
-
 from tunit.config import Config
-from tunit.config.fields import check_chosen
+from tunit.methods.findings import first_step_with_domains
 from tunit.methods.method import Phase
 
 
@@ -15,15 +13,6 @@ def phase_at(step: int, config: Config) -> Phase:
         penalise=step % config.losses.r1_every == 0,
         learns_domains=step >= first_step_with_domains(config),
     )
-
-
-def first_step_with_domains(config: Config) -> int:
-    """The step from which E learns domains, too. config: after `resolved_schedule`.
-
-    Before it E learns only styles. Raises ConfigError if that has not been chosen yet.
-    """
-    check_chosen(config.clustering, "domains_from")
-    return math.ceil(config.guide_domains_from * config.schedule.guide_only_until)
 
 
 def batch_size_at(step: int, config: Config) -> int:

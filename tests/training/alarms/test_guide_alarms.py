@@ -422,7 +422,7 @@ def test_with_many_domains_enough_pictures_are_looked_at_for_all_alarms(
     watch = watching.Watch(with_labels(np.full(pictures, -1)))
     settings = config(domains=domains, guide_only_batch_size=128, guide_only_until=1000)
     for step in range(1, 1000):
-        watch.output_figures(SimpleNamespace(step=step), settings)
+        watch.output_figures(SimpleNamespace(step=step, choice=None), settings)
     assert {each for _, each in looks} == {number}
     assert sum(each for _, each in looks) <= 0.01 * 7 * 128 * 1000
     if number == 1000:

@@ -33,6 +33,9 @@ RUNS = {
     "tunit, three processes": tiny_config(processes=3, batch_size=6),
     "tunit, supervised": tiny_config("table1-b", guide_only_until=0),
     "default": tiny_config("default", domains="auto"),
+    "default, only styles": tiny_config(
+        "default", domains=7, domains_from=1.0, overclusters=0, candidate_heads=0, head_std=0.01
+    ),
     "few labels": tiny_config("few-labels"),
     "funit": tiny_config("table1-a", guide_only_until=0, labels="folders"),
     "semit": tiny_config("semit", labels="csv"),
@@ -87,6 +90,18 @@ def test_what_acts_only_on_pictures_without_a_label_is_no_remedy_if_all_have_one
     said = remedy_for("drowned", some)
     assert "--labelled-guide-factor (now 1)" in said and "--joint-guide-factor (now 0.1)" in said
     assert "--labelled-guide-factor" not in remedy_for("drowned", tiny_config())
+
+
+def test_heads_are_no_remedy_for_an_e_that_learns_only_styles():
+    """They are replaced when joint steps begin, and E then keeps the domains that were found."""
+    styles = RUNS["default, only styles"]
+    for alarm in ("collapse", "alike"):
+        said = remedy_for(alarm, styles)
+        assert "a longer --guide-only-until" in said
+        assert not any(flag in said for flag in ("--overclusters", "--candidate-heads", "--head-std"))
+        assert "--candidate-heads 4" in remedy_for(
+            alarm, styles.with_overrides({"domains_from": 0.5, "overclusters": 9, "head_std": 1.0})
+        )
 
 
 def test_nothing_below_0_is_advised():

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from tunit.config import AUTO, Config
+from tunit.methods.findings import first_step_with_domains
 from tunit.methods.registry import method_of
 from tunit.training.alarms.translation_check import TranslationSummary
-from tunit.training.schedule import first_step_with_domains
 
 # The figures of the log that a Line keeps, and the names of its fields.
 LOGGED = {
@@ -91,6 +91,10 @@ class TrainingOutline:
     first_joint_step: int = 0  # how many steps come before them: those in which E trains alone
     joint_warm_up: int = 0  # joint steps in which the learning rates still rise
     epochs_per_step: float = 0.0  # the share of all pictures that D sees in one joint step
+
+    def is_decided(self, step: int) -> bool:
+        """Whether, at a step, the domains that E has are those with which the joint steps began: its head is new."""
+        return 0 < self.final_from <= step
 
     @property
     def domain_steps(self) -> int:

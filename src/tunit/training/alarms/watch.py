@@ -111,20 +111,25 @@ class Watch:
     def output_figures(
         self, state: TrainingState, config: Config, *, at_once: bool = False
     ) -> dict[str, float]:
-        """Figures of E's output, for the log; empty if the last ones are too recent, or E has only just begun.
+        """Figures of E's output, for the log; empty if the last ones are too recent, or E has only just begun to
+        learn domains, unless its domain head was replaced after it had trained alone.
 
         at_once: compute figures even if the last ones are recent.
         """
-        outline, step = outline_of(config, self._labelled), state.step
+        step = state.step
+        outline = outline_of(config, self._labelled, chosen=state.choice is not None)
+        decided = outline.is_decided(step)
         since = step if self._summarised is None else step - self._summarised
         number = min(looked_at(outline.domains), len(self._pictures.names))
         too_recent = since * SHARE_OF_TIME * PASSES * batch_size_at(step, config) < number
-        too_early = step < outline.domains_from_step + FEWEST_STEPS
+        too_early = step < outline.domains_from_step + FEWEST_STEPS and not decided
         if outline.domains < 2 or too_early or since == 0 or (too_recent and not at_once):
             return {}
         self._summarised = step
+        # Of an E that has learnt only styles before, both heads are fitted then.
+        fitted = decided and outline.domains_from_step >= outline.first_joint_step
         self._evidence.summary = output_summary(
-            state, self._pictures, config, number, outline.domains_from_step
+            state, self._pictures, config, number, None if fitted else outline.domains_from_step
         )
         return self._evidence.summary.figures()
 
@@ -200,15 +205,21 @@ def _e_had_time(step: int, outline: TrainingOutline, knows_domains: bool) -> boo
 
 @torch.no_grad()
 def output_summary(
-    state: TrainingState, pictures: PackedPictures, config: Config, number: int, domains_from_step: int = 0
+    state: TrainingState,
+    pictures: PackedPictures,
+    config: Config,
+    number: int,
+    domains_from_step: int | None = 0,
 ) -> OutputSummary:
     """E's output, in evaluation mode, for `number` pictures, evenly spread.
 
     Uses E's EMA, or E itself as long as the EMA of the domain heads still consists mostly of their initial weights,
-    with which all pictures may be in one domain. domains_from_step: the step at which E begins to learn domains.
+    with which all pictures may be in one domain. domains_from_step: the step at which E begins to learn domains; None
+    if the domain heads of both were fitted.
     """
     networks = state.networks
-    warmed_up = (state.step - domains_from_step) * (1 - config.optimisers.average_decay) >= 1
+    learnt = float("inf") if domains_from_step is None else state.step - domains_from_step
+    warmed_up = learnt * (1 - config.optimisers.average_decay) >= 1
     guide = networks.guide_average if warmed_up else networks.guide
     rows = evenly_spread(len(pictures.names), number)
     parts = []
