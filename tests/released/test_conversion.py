@@ -222,6 +222,14 @@ def test_missing_and_unexpected_tensors_are_named(content):
             "g_optimizer square_avg of cnt_encoder.model.1.conv.bias is",
         ),
         (lambda c: c["c_optimizer"]["state"].update({999: {}}), "c_optimizer state 999 is unexpected"),
+        (
+            lambda c: c["g_optimizer"]["state"][3].update(step=10**400),
+            r"g_optimizer step of cnt_encoder.model.1.conv.bias is a int where \(\) is expected",
+        ),
+        (
+            lambda c: c["d_optimizer"]["param_groups"][0].update(lr=float("nan")),
+            "^it does not fit the networks of the published implementation: discriminator_rate is nan",
+        ),
     ],
 )
 def test_invalid_content_is_reported_in_one_sentence(content, spoil, message):

@@ -108,7 +108,10 @@ def from_published(checkpoint: Mapping[str, Any], name: str) -> Imported:
     ignored = {key: None for key in checkpoint if key not in known}
     if ignored:
         notes.append(f"{name} also holds {description_of(ignored)}, which is ignored")
-    config = replace(Config(), networks=settings).with_overrides(overrides)
+    try:
+        config = replace(Config(), networks=settings).with_overrides(overrides)
+    except ConfigError as error:  # a rate, for example, that is no number
+        raise misfit(name, [str(error)]) from None
     return Imported(config, tensors, _epoch_of(checkpoint), notes)
 
 

@@ -24,6 +24,7 @@ MOMENTS = {
     "discriminator": ("step", "square_avg"),
     "generator": ("step", "square_avg"),
 }
+MOST_STEPS = 2**53  # larger numbers may not be exact as floats
 # The settings that published optimisers record: name there -> our setting.
 RECORDED = {
     "guide": {"lr": "guide_rate", "betas": "guide_betas", "weight_decay": "guide_weight_decay"},
@@ -58,7 +59,7 @@ def moments_of(saved: Any, ours: str, network: nn.Module, key: str) -> tuple[Ten
             problems.append(f"{key} of {theirs[name]} holds {description_of(state[place])}")
             continue
         for moment, value in state[place].items():
-            if isinstance(value, int):
+            if isinstance(value, int) and 0 <= value <= MOST_STEPS:
                 value = torch.tensor(float(value))  # before PyTorch 1.12 the step was a number
             shape = () if moment == "step" else shapes[theirs[name]]
             if not fits(value, shape):
