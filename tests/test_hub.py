@@ -389,6 +389,21 @@ def test_the_card_names_no_network_that_did_not_help(tmp_path, labelled, setting
     assert "a feature network helped" not in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize(("alone", "found"), [(9, False), (7, True)])
+def test_the_card_of_a_run_that_was_stopped_before_it_had_domains(tmp_path, alone, found):
+    source, run = write_pictures(tmp_path / "pictures", number=10), tmp_path / "run"
+    config = tiny_config(style_width=8, domains_from=1.0, guide_only_until=alone)
+    pictures = pack_pictures(source, run / "data", pack_settings(config), workers=1)
+    begin_run(RunFolder(run), config, source, pictures, torch.device("cpu"))
+    save_tiny(run)  # of step 7
+    assert main(["push", str(run), "me/kinds", "--dry-run", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert ("It found the domains below by itself, without labels." in card) == found
+    assert ("It found its domains by itself" in card) == found
+    assert ("stopped before it had found its domains: those below are provisional" in card) != found
+    assert "tunit train --resume" not in card  # the path of the run may be private
+
+
 def test_text_from_users_is_not_markup():
     assert plain("a|b\n[x](y) <b>") == "a\\|b\\\\n\\[x\\](y) \\<b\\>"
 

@@ -1,5 +1,7 @@
 """What `tunit domains` and the report say of a run that was stopped before its domains were decided."""
 
+import json
+
 import pytest
 import torch
 
@@ -74,6 +76,26 @@ def test_labels_that_are_all_missing_are_no_labels(tmp_path, source):
     table.write_text("picture,label\n" + "".join(f"{path},\n" for path in sorted(source.rglob("*.png"))))
     run = begun(tmp_path / "run", table, domains=3, domains_from=1.0, labels="csv")
     assert "learnt only styles so far" in domains_undecided(run, 7)
+
+
+def test_domains_of_another_run_are_only_provisional(tmp_path, source):
+    """E has drifted away from them, as it has learnt only styles, but they do mean something."""
+    run = begun(tmp_path / "run", source, domains=3, domains_from=1.0)
+    assert "mean nothing" in domains_undecided(run, 7)
+    about = json.loads((run / "run.json").read_text())
+    for anew, means in (
+        ([], "these domains are provisional: "),
+        (["guide.domain_head.weight"], "mean nothing: "),
+    ):
+        begun_from = about | {"start_from": {"run": "x", "checkpoint": "y", "step": 9, "anew": anew}}
+        (run / "run.json").write_text(json.dumps(begun_from))
+        assert f"{means}they are found after step 9, and this model is of step 7" in domains_undecided(run, 7)
+
+
+def test_a_converted_checkpoint_without_its_epoch_has_domains(tmp_path, source):
+    """It counts as a model of step 0, but its E has learnt domains."""
+    run = begun(tmp_path / "run", source, domains=3)
+    assert [domains_undecided(run, step) for step in (0, 7)] == ["", ""]
 
 
 def test_nothing_is_said_of_a_model_without_its_run(tmp_path):

@@ -46,6 +46,7 @@ class CardFacts:
     evaluation: dict[str, Any] | None  # what `tunit evaluate` wrote
     alarms: Sequence[str]  # alarms that were still on when the training ended
     helper: str = ""  # the feature network that helped to find domains; "" if there was none
+    undecided: bool = False  # the training was stopped before its domains were decided
 
 
 def check_licence(licence: str) -> str:
@@ -98,6 +99,8 @@ def _lead(facts: CardFacts) -> str:
     ]
     if facts.labels:
         lines.append("Labels of its training pictures defined its domains.")
+    elif facts.undecided:
+        lines.append("Its training was stopped before it had found its domains: those below are provisional.")
     else:
         lines.append("It found the domains below by itself, without labels.")
     if facts.helper:
@@ -180,7 +183,7 @@ def _limits(facts: CardFacts) -> str:
         "It works for pictures like those of its training; for other pictures, results may be poor.",
         f"It reads and draws {facts.image_size} x {facts.image_size} pixels; larger results are enlarged.",
     ]
-    if not facts.labels:
+    if not facts.labels and not facts.undecided:
         lines.append("It found its domains by itself: they need not be the kinds that a person would name.")
     empty = [str(domain.number) for domain in facts.domains if not domain.pictures]
     if len(empty) == 1:

@@ -23,6 +23,7 @@ from tunit.reporting.evaluation_file import evaluation_of
 from tunit.reporting.guided import guide_pictures
 from tunit.reporting.model_card import UNKNOWN, CardDomain, CardFacts, card
 from tunit.reporting.remarks import typical_rows
+from tunit.reporting.undecided import domains_undecided
 from tunit.training.alarms.watch import alarms_of, rows_of
 from tunit.training.run_folder import RunFolder, label_names, read_picture_index
 from tunit.translation.result_files import write_picture
@@ -102,6 +103,7 @@ def _facts(
         evaluation=evaluation_of(run, None),
         alarms=[a.sentence for a in alarms_of(rows_of(run.metrics)) if a.over is None],
         helper=_helper_of(run, model.step, all_labelled=bool(given) and all(given)),
+        undecided=bool(domains_undecided(run.path, model.step)),
     )
 
 

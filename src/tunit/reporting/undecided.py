@@ -17,6 +17,7 @@ def domains_undecided(run: Path, step: int) -> str:
     try:
         config = RunFolder(run).read_config()
         first = first_step_with_domains(config)
+        knew = bool(config.method.guide_from) or RunFolder(run).began_with_domains()
     except (RunError, ConfigError):
         return ""
     alone = int(config.schedule.guide_only_until)
@@ -28,7 +29,13 @@ def domains_undecided(run: Path, step: int) -> str:
             "the number of domains is not decided yet, so these are provisional: it is found after step "
             f"{alone}, and {go_on}"
         )
-    if label_names(run) or step > first:
+    # If E learns domains from the start, even those of step 0 may mean something, as after `tunit convert`.
+    if label_names(run) or step > first or first == 0:
         return ""
     found = f"they are found after step {alone}" if first == alone else f"E learns them from step {first} on"
+    if knew:
+        return (
+            "E began with the domains of another run, but has learnt only styles so far, so these domains are "
+            f"provisional: {found}, and {go_on}"
+        )
     return f"E has learnt only styles so far, so these domains mean nothing: {found}, and {go_on}"

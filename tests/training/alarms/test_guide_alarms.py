@@ -245,6 +245,11 @@ def test_style_codes_that_grow_are_no_alarm_where_no_loss_of_domains_can_be_outw
     )  # every picture has a label
     assert judge_growth(lines([0.0], grows), outline(domains=1), False) is None
     assert judge_growth(lines([0.009], grows), outline(mutual_information_weight=0), False) is None
+    # The mutual information is only measured: E alone learns styles, and in joint steps it keeps the domains found.
+    styles = {"domains_from": 1.0, "found_domains_weight": 0.5}
+    assert judge_growth(lines([0.009], grows), outline(**styles), False) is None
+    assert judge_growth(lines([0.009], grows), outline(**styles | {"found_domains_weight": 0.0}), False)
+    assert judge_growth(lines([0.009], grows), outline(labelled=True, **styles), False)
 
 
 def test_every_alarm_has_short_words_and_suggests_options_not_yet_used():

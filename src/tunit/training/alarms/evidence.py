@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from tunit.config import AUTO, Config
-from tunit.methods.findings import first_step_with_domains
+from tunit.methods.findings import first_step_with_domains, keeps_domains, learns_only_styles
 from tunit.methods.registry import method_of
 from tunit.training.alarms.translation_check import TranslationSummary
 
@@ -85,7 +85,7 @@ class TrainingOutline:
     steps_to_judge_guide: int
     chance: float  # the style loss of codes that are all the same, so that they say nothing about pictures
     free_codes: bool  # style codes are not normalised
-    weighs_domains: bool  # the weight of the mutual information in E's loss is not 0
+    weighs_domains: bool  # E learns domains by mutual information, and its weight is not 0
     weighs_styles: bool  # the same for the style loss
     joint_steps: int = 0  # the number of steps in which G and D train
     first_joint_step: int = 0  # how many steps come before them: those in which E trains alone
@@ -150,6 +150,7 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: boo
     steps_to_judge_guide = first_joint_step or schedule.steps
     method = method_of(config)
     finds = method.learns_domains and not labelled
+    never_by_information = not labelled and learns_only_styles(config) and keeps_domains(config)
     replaces_head = method.replaces_head is not None and method.replaces_head(config)
     return TrainingOutline(
         domains=config.networks.initial_domains if finds else 0,
@@ -160,7 +161,7 @@ def outline_of(config: Config, labelled: bool, pictures: int = 0, *, chosen: boo
         steps_to_judge_guide=steps_to_judge_guide,
         chance=math.log(1 + config.optimisers.queue_length),
         free_codes=not config.networks.normalise_style,
-        weighs_domains=settings.mutual_information_weight > 0,
+        weighs_domains=settings.mutual_information_weight > 0 and not never_by_information,
         weighs_styles=settings.guide_style_weight > 0,
         joint_steps=max(schedule.steps - first_joint_step, 0),
         first_joint_step=first_joint_step,
