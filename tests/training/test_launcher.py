@@ -176,11 +176,16 @@ def test_bad_input_is_one_sentence_for_all_processes_of_torchrun(tmp_path):
 
 @pytest.mark.parametrize(("code", "ends"), [("0", 0), ("143", 143), ("7", 2)])
 def test_tunits_torchrun_ends_with_the_exit_code_of_its_processes(tmp_path, capsys, code, ends):
-    """torchrun itself would end with 1, whatever their exit code is."""
+    """torchrun itself would end with 1, whatever their exit code is. It would also leave its own handlers of signals:
+    a program that goes on would not get KeyboardInterrupt for Ctrl-C.
+    """
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    handlers = [signal.getsignal(number) for number in numbers]
     (tmp_path / "ends.py").write_text("import sys; sys.exit(int(sys.argv[1]))\n")
     assert torchrun.main(["--standalone", "--local-addr=localhost", str(tmp_path / "ends.py"), code]) == ends
     said = capsys.readouterr().err
     assert said.count("tunit: process 1 ended early (exit code 7): go on") == (code == "7")
+    assert [signal.getsignal(number) for number in numbers] == handlers
 
 
 def test_the_launcher_ends_with_the_exit_code_of_the_processes(tmp_path, pictures, capfd):

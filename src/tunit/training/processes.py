@@ -5,8 +5,10 @@ torchrun themselves.
 import logging
 import math
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,7 +108,8 @@ def run_torchrun(words: Sequence[str], remedy: str, of: str = "") -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     try:
-        torchrun.run(torchrun.parse_args(list(words)))
+        with signals_as_before():
+            torchrun.run(torchrun.parse_args(list(words)))
     except SignalException as stop:
         raise EndedInOtherProcesses(128 + stop.sigval) from None
     except ChildFailedError as error:
@@ -163,6 +166,24 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextmanager
+def signals_as_before() -> Iterator[None]:
+    """After the block signals are handled as before. torchrun leaves its own handlers, which raise an error of its
+    own: a program that has trained in several processes would then not get KeyboardInterrupt for Ctrl-C.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no other thread may set handlers
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: a handler that Python has not set.
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 @contextmanager
