@@ -5,7 +5,9 @@ import json
 import pytest
 
 from tiny_model import save_tiny, write
+from tiny_run import tiny_config
 from tunit.cli import main
+from tunit.config.run_file import write_run_config
 from tunit.data.creatures.picture_set import write_creatures
 from tunit.evaluation.labelled import pack_held, square_settings
 from tunit.evaluation.truth import truth_test_beside
@@ -39,6 +41,17 @@ def test_without_labels_only_figures_that_need_none_are_reported(run, pictures, 
     found = json.loads(out.read_text())
     assert found["grouped_by"] == "domain"
     assert "accuracy" not in found["figures"]
+
+
+@pytest.mark.parametrize(("alone", "said"), [(9, True), (7, False)])
+def test_it_says_that_the_domains_are_not_decided_yet(pictures, tmp_path, capsys, alone, said):
+    run = tmp_path / "run"
+    save_tiny(run)  # of step 7
+    write_run_config(run / "config.toml", tiny_config(domains_from=1.0, guide_only_until=alone))
+    (run / "run.json").write_text("{}")
+    assert evaluate(run, pictures, "--sources", 4, "--device", "cpu", "--out", tmp_path / "figures.json") == 0
+    sentence = "E has learnt only styles so far, so these domains mean nothing: they are found after step 9"
+    assert (sentence in " ".join(capsys.readouterr().err.split())) == said
 
 
 @pytest.mark.parametrize(

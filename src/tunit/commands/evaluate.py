@@ -142,6 +142,9 @@ def run(args: argparse.Namespace) -> int:
 def _evaluate_run(args: argparse.Namespace) -> int:
     from tunit.data.layouts import make_part
     from tunit.evaluation.of_run import RESULT, evaluate_run
+    from tunit.files.paths import expand_home
+    from tunit.methods.model_file import load_model
+    from tunit.reporting.undecided import domains_undecided
     from tunit.training.run_folder import EVALUATION
 
     split = args.split or ("train" if args.layout == "none" else "validation")
@@ -166,6 +169,9 @@ def _evaluate_run(args: argparse.Namespace) -> int:
         say=remark,
     )
     show("", f"written to {out}")
+    run = expand_home(args.model)
+    if undecided := domains_undecided(run, load_model(run).step):
+        remark(undecided)
     return 0
 
 
