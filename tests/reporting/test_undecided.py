@@ -78,6 +78,13 @@ def test_labels_that_are_all_missing_are_no_labels(tmp_path, source):
     assert "learnt only styles so far" in domains_undecided(run, 7)
 
 
+@pytest.mark.parametrize(("steps", "more"), [(7, " --steps 9"), (9, ""), (20, "")])
+def test_a_run_that_was_too_short_is_told_to_take_more_steps(tmp_path, source, steps, more):
+    """Otherwise it would end at once when it is resumed."""
+    run = begun(tmp_path / "run", source, domains=3, domains_from=1.0, steps=steps)
+    assert domains_undecided(run, 7).endswith(f": go on with `tunit train --resume {run}{more}`")
+
+
 def test_domains_of_another_run_are_only_provisional(tmp_path, source):
     """E has drifted away from them, as it has learnt only styles, but they do mean something."""
     run = begun(tmp_path / "run", source, domains=3, domains_from=1.0)

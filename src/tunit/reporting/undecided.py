@@ -21,7 +21,9 @@ def domains_undecided(run: Path, step: int) -> str:
     except (RunError, ConfigError):
         return ""
     alone = int(config.schedule.guide_only_until)
-    go_on = f"this model is of step {step}: go on with `{command('train', '--resume', run)}`"
+    # A run that has taken all its steps needs more of them.
+    more = ("--steps", alone) if config.schedule.steps < alone else ()
+    go_on = f"this model is of step {step}: go on with `{command('train', '--resume', run, *more)}`"
     if step >= alone:
         return ""
     if config.networks.domains == AUTO:
