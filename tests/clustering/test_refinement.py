@@ -1,4 +1,4 @@
-"""A division is improved by splitting one group and merging two others."""
+"""A division is improved by splitting one group and merging two others, and by moving single pictures."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from gaussian_groups import blobs
 from tunit.clustering import refinement
 from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
-from tunit.clustering.refinement import Quality, quality, quality_after_mergers, refined
+from tunit.clustering.refinement import Quality, half_of, quality, quality_after_mergers, refined
 
 
 def of_groups(graphs, groups):
@@ -49,11 +49,43 @@ def test_two_merged_kinds_and_a_split_one_are_put_right(seed):
     wrong = np.where(kinds == 1, 0, kinds)  # 0 and 1 are merged
     wrong[(kinds == 2) & (np.arange(len(kinds)) % 2 == 0)] = 1  # 2 is split
     graph = find_neighbours([codes], 10)
-    noise = np.random.default_rng(seed).standard_normal((len(codes), 3))
-    for vectors in ([codes.numpy()], [noise, codes.numpy()]):
-        found = refined([graph, graph], wrong, vectors, 0)
-        assert adjusted_rand_score(found, kinds) == 1
-        assert set(found) == set(range(6))
+    found = refined([graph, graph], wrong)
+    assert adjusted_rand_score(found, kinds) == 1
+    assert set(found) == set(range(6))
+
+
+def test_two_groups_that_divide_two_kinds_the_wrong_way_are_put_right():
+    """Each group holds a part of both kinds: one is split, and its halves go to different groups."""
+    codes, kinds = blobs(4, each=60)
+    kinds = kinds.numpy()
+    wrong = kinds.copy()
+    wrong[(kinds == 0) & (codes[:, 0].numpy() > np.quantile(codes[:, 0].numpy()[kinds == 0], 0.7))] = 1
+    wrong[(kinds == 1) & (codes[:, 0].numpy() < np.quantile(codes[:, 0].numpy()[kinds == 1], 0.4))] = 0
+    assert adjusted_rand_score(wrong, kinds) < 0.8
+    assert adjusted_rand_score(refined([find_neighbours([codes], 10)], wrong), kinds) == 1
+
+
+@pytest.mark.parametrize("sizes", [(40, 60), (200, 300)])  # with all eigenvectors, and with only the largest
+def test_a_graph_is_split_where_the_fewest_edges_are(sizes):
+    """Two parts that are joined by one edge, and by none."""
+    rng = np.random.default_rng(0)
+    first = np.arange(sum(sizes)) < sizes[0]
+    near = [rng.choice(np.flatnonzero(first == one), 6, replace=False) for one in first]
+    for bridge in (sizes[0], 1):  # a picture of the second part, or of the first
+        near[0][0] = bridge
+        half = half_of(edges_of(torch.from_numpy(np.array(near))))
+        assert np.array_equal(half, first) or np.array_equal(half, ~first)
+
+
+def test_the_split_has_the_smallest_normalised_cut_along_the_eigenvector():
+    rng = np.random.default_rng(1)
+    edges = edges_of(find_neighbours([torch.from_numpy(rng.standard_normal((60, 3)).astype(np.float32))], 5))
+    ends = np.asarray(edges.sum(1)).ravel()
+    _, vectors = np.linalg.eigh(edges.toarray() / np.sqrt(np.outer(ends, ends)))
+    order = np.argsort(vectors[:, -2] / np.sqrt(ends))
+    place = np.argsort(order)
+    cuts = [normalised_cut(edges, (place >= n).astype(int)) for n in range(5, 56)]
+    assert normalised_cut(edges, half_of(edges).astype(int)) == pytest.approx(min(cuts), rel=1e-9)
 
 
 def test_several_mistakes_are_put_right_one_after_the_other():
@@ -62,7 +94,7 @@ def test_several_mistakes_are_put_right_one_after_the_other():
     wrong = np.array([0, 0, 1, 1, 2, 3, 4, 5, 6])[kinds]
     halves = np.arange(len(kinds)) % 2 == 0
     wrong[(kinds == 4) & halves], wrong[(kinds == 8) & halves] = 7, 8
-    assert adjusted_rand_score(refined([find_neighbours([codes], 10)], wrong, [codes.numpy()], 0), kinds) == 1
+    assert adjusted_rand_score(refined([find_neighbours([codes], 10)], wrong), kinds) == 1
 
 
 def test_kinds_of_very_different_sizes_stay_whole():
@@ -77,7 +109,18 @@ def test_kinds_of_very_different_sizes_stay_whole():
     split = np.where(groups == 2, 1, groups)
     split[(groups == 0) & (codes[:, 0].numpy() > 0)] = 2
     assert modularity(edges_of(graph), split) > modularity(edges_of(graph), groups)
-    assert np.array_equal(refined([graph], groups, [codes.numpy()], 0), groups)
+    assert np.array_equal(refined([graph], groups), groups)
+
+
+def test_a_graph_that_the_groups_do_not_fit_does_not_count():
+    codes, kinds = blobs(4, each=40)
+    graph = find_neighbours([codes], 10)
+    others = torch.from_numpy(np.random.default_rng(0).permutation(160))
+    elsewhere = others[graph][others.argsort()]  # the same graph of pictures in another order
+    wrong = kinds.numpy().copy()
+    wrong[::9] = (wrong[::9] + 1) % 4
+    for graphs in ([graph, elsewhere], [elsewhere, graph]):
+        assert adjusted_rand_score(refined(graphs, wrong), kinds) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -86,7 +129,7 @@ def test_no_division_becomes_worse_or_loses_a_group(seed):
     codes = rng.standard_normal((150, 4)).astype(np.float32)
     groups = np.concatenate([np.arange(5), rng.integers(5, size=145)])
     graph = find_neighbours([torch.from_numpy(codes)], 8)
-    found = refined([graph], groups, [codes], seed)
+    found = refined([graph], groups)
     before, after = of_groups([graph], groups), of_groups([graph], found)
     assert after.modularity >= before.modularity
     assert after.cut <= before.cut
@@ -96,7 +139,7 @@ def test_no_division_becomes_worse_or_loses_a_group(seed):
 @pytest.mark.parametrize("groups", [[0] * 30, [0] * 15 + [1] * 15, list(range(30))])
 def test_pictures_that_are_all_alike_stay_as_they_are(groups):
     graph = torch.arange(30)[:, None].roll(1, 0)
-    found = refined([graph], np.array(groups), [np.zeros((30, 2))], 0)
+    found = refined([graph], np.array(groups))
     assert found.tolist() == groups
 
 
@@ -105,6 +148,6 @@ def test_very_many_groups_stay_as_they_are(monkeypatch):
     wrong = np.array([0, 0, 1, 2])[kinds.numpy()]
     wrong[(kinds.numpy() == 3) & (np.arange(160) % 2 == 0)] = 3
     graph = find_neighbours([codes], 10)
-    assert adjusted_rand_score(refined([graph], wrong, [codes.numpy()], 0), kinds) == 1
+    assert adjusted_rand_score(refined([graph], wrong), kinds) == 1
     monkeypatch.setattr(refinement, "MOST_GROUPS", 3)
-    assert np.array_equal(refined([graph], wrong, [codes.numpy()], 0), wrong)
+    assert np.array_equal(refined([graph], wrong), wrong)

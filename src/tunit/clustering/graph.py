@@ -24,9 +24,9 @@ from tunit.clustering.cues import Integers
 
 GRAPH_NEIGHBOURS = 10  # nearest neighbours of each picture in the graph
 # For the search for eigenvalues [2]: how many more vectors it uses than eigenvalues are wanted; its tolerance; its
-# largest number of iterations; and how many pictures there must be for each vector. If there are fewer, all
-# eigenvalues are computed.
-SPARE_VECTORS, TOLERANCE, ITERATIONS, PICTURES_PER_VECTOR = 5, 1e-6, 200, 5
+# largest number of iterations; and how many pictures there must be, for each vector and at all. If there are fewer,
+# all eigenvalues are computed.
+SPARE_VECTORS, TOLERANCE, ITERATIONS, PICTURES_PER_VECTOR, SMALL_GRAPH = 5, 1e-6, 200, 5, 300
 
 
 def edges_of(neighbours: Tensor) -> sparse.csr_matrix:
@@ -81,26 +81,29 @@ def distances_from_separate_groups(neighbours: Tensor, numbers: Sequence[int]) -
     edges = edges_of(neighbours)
     scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(1)).ravel()))
     # The Laplacian is I - A, so its smallest eigenvalues are 1 - A's largest.
-    smallest = np.sort(1 - largest_eigenvalues(scale @ edges @ scale, most))
+    smallest = np.sort(1 - largest_eigenpairs(scale @ edges @ scale, most)[0])
     return [float(smallest[:groups].sum()) for groups in numbers]
 
 
-def largest_eigenvalues(matrix: sparse.csr_matrix, wanted: int) -> NDArray[np.float64]:
-    """The `wanted` largest eigenvalues of a symmetric matrix (N, N), each as often as it is repeated.
+def largest_eigenpairs(
+    matrix: sparse.csr_matrix, wanted: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The `wanted` largest eigenvalues of a symmetric matrix (N, N), the largest last, and their vectors (N, wanted).
 
-    The eigenvalues must be at least -1. Methods that start from a single vector, such as Lanczos's, find only some
-    of the copies of a repeated eigenvalue, and a graph with n separate parts has the eigenvalue 1 n times. So this
-    starts from a block of vectors [2].
+    An eigenvalue that is repeated is found as often. The eigenvalues must be at least -1. Methods that start from a
+    single vector, such as Lanczos's, find only some of the copies of a repeated eigenvalue, and a graph with n
+    separate parts has the eigenvalue 1 n times. So this starts from a block of vectors [2].
     """
-    number, vectors = matrix.shape[0], wanted + SPARE_VECTORS
-    if number < PICTURES_PER_VECTOR * vectors:
-        all_values: NDArray[np.float64] = np.linalg.eigvalsh(matrix.toarray())
-        return all_values[-wanted:]
-    start = np.random.default_rng(0).standard_normal((number, vectors))  # fixed, so that runs are repeatable
+    number, block = matrix.shape[0], wanted + SPARE_VECTORS
+    if number < max(PICTURES_PER_VECTOR * block, SMALL_GRAPH):
+        values, vectors = np.linalg.eigh(matrix.toarray())
+        return values[-wanted:], vectors[:, -wanted:]
+    start = np.random.default_rng(0).standard_normal((number, block))  # fixed, so that runs are repeatable
     with warnings.catch_warnings():
         # A warning that the spare vectors have not converged; they need not.
         warnings.simplefilter("ignore", UserWarning)
-        values, _ = lobpcg(
+        values, vectors = lobpcg(
             matrix + sparse.eye(number), start, largest=True, tol=TOLERANCE, maxiter=ITERATIONS
         )
-    return np.sort(values)[-wanted:] - 1
+    largest = np.argsort(values)[-wanted:]
+    return values[largest] - 1, vectors[:, largest]

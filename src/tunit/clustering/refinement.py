@@ -1,17 +1,20 @@
-"""Improve a division of pictures: split one group and merge two others, as long as this gets better.
+"""Improve a division of pictures: move single pictures, or split one group and merge two others.
 
 The usual mistake of a clustering with a given number of groups is to merge two kinds and to split a third one. Runs
 from other starts make other such mistakes (tunit.clustering.partition), but even the best of some divisions may still
 have one. A split and a merger at once can correct it, and keep the number of groups. This is the idea of ISODATA [1],
-with a criterion of graphs [2, 3] instead of distances.
+with a criterion of graphs [2, 3] instead of distances. A group is split by the second eigenvector of its part of the
+graph, at the place with the smallest normalised cut [3]. Then single pictures move to groups with more of their
+neighbours than chance would give them [2, 4].
 
 References:
     [1] Ball, Hall. ISODATA, a novel method of data analysis and pattern classification, 1965.
     [2] Newman. Modularity and community structure in networks, PNAS 2006.
     [3] Shi, Malik. Normalized cuts and image segmentation, PAMI 2000.
+    [4] Blondel, Guillaume, Lambiotte, Lefebvre. Fast unfolding of communities in large networks, J. Stat. Mech. 2008.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,15 +23,14 @@ from scipy import sparse
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.graph import edges_of, modularity, normalised_cut
-from tunit.clustering.partition import k_means
+from tunit.clustering.graph import edges_of, largest_eigenpairs, modularity, normalised_cut
+from tunit.clustering.moves import LEAST_GAIN, Graphs, moved
 
-FEWEST_TO_SPLIT = 10  # pictures in a group that may be split
+FEWEST_IN_HALF = 5  # pictures on either side of a split
 MOST_GROUPS = 200  # with more groups the search would take minutes
 MOST_CORRECTIONS = 20
-LEAST_GAIN = 1e-6  # of modularity: more than rounding errors
-
-Splits = dict[bytes, list[Integers]]  # by the members of a group: the second half of each way to split it
+FITS = 0.5  # as a share of the largest modularity of the groups on any of the graphs
+TRIED = 8  # of all corrections, how many are tried with moves of single pictures: those with the largest modularity
 
 
 class Quality(NamedTuple):
@@ -38,66 +40,89 @@ class Quality(NamedTuple):
     cut: float  # normalised cuts, summed over the graphs; smaller is better
 
 
-def refined(
-    graphs: Sequence[Tensor], groups: Integers, vectors: Sequence[NDArray[np.floating]], seed: int
-) -> Integers:
-    """The groups (N,), from 0 to their number - 1, after one group was split and two were merged, again and again.
+def refined(graphs: Sequence[Tensor], groups: Integers) -> Integers:
+    """The groups (N,), from 0 to their number - 1, after single pictures have moved, and after corrections: in each,
+    one group is split, two are merged, and pictures move again.
 
-    graphs: (N, k) int64 each, the neighbours of each picture. vectors: (N, any width) each; a group may be split by
-    k-means on any of them. Of all possible corrections, the one with the largest modularity is made, among those by
-    which modularity becomes larger and the cut does not (modularity alone would split a large kind and merge two
-    small ones); until there is none, or after MOST_CORRECTIONS. The number of groups stays the same. More than
-    MOST_GROUPS groups stay as they are.
+    graphs: (N, k) int64 each, the neighbours of each picture. Of several corrections, the one with the largest
+    modularity is made, if modularity becomes larger, and if the cut is not larger than after the first moves
+    (modularity alone would split a large kind and merge two small ones); until there is none, or after
+    MOST_CORRECTIONS. A graph counts only if the groups fit it: if their modularity there is at least FITS times that
+    on the other graph. The number of groups stays the same. More than MOST_GROUPS groups stay as they are.
     """
     if groups.max() >= MOST_GROUPS:
         return groups
-    edges, known = [edges_of(graph) for graph in graphs], Splits()
-    now = quality(edges, groups)
+    edges = [edges_of(graph) for graph in graphs]
+    fit = [modularity(each, groups) for each in edges]
+    edges = [each for each, own in zip(edges, fit, strict=True) if own >= min(FITS * max(fit), max(fit))]
+    groups = moved(edges, groups)
+    first = now = quality(edges, groups)
     for _ in range(MOST_CORRECTIONS):
-        found = list(corrections(edges, groups, splits(groups, vectors, seed, known), now))
-        if not found:
+        tried = [moved(edges, each) for each in corrections(edges, groups)]
+        better = [
+            (found, each)
+            for found, each in ((quality(edges, each), each) for each in tried)
+            if found.modularity > now.modularity + LEAST_GAIN and found.cut <= first.cut
+        ]
+        if not better:
             break
-        now, groups = max(found, key=lambda each: each[0])
+        now, groups = max(better, key=lambda each: each[0])
     return groups
 
 
-def splits(
-    groups: Integers, vectors: Sequence[NDArray[np.floating]], seed: int, known: Splits
-) -> Iterator[Integers]:
-    """For each large enough group and each of the vectors: the pictures that leave the group if it is split in two.
-
-    known: the splits of earlier calls, because most groups stay as they are; new ones are added.
-    """
-    for group in range(int(groups.max()) + 1):
-        members = np.flatnonzero(groups == group)
-        if len(members) < FEWEST_TO_SPLIT:
-            continue
-        key = members.tobytes()
-        if key not in known:
-            halves = [members[k_means(each[members], 2, seed).labels_ == 1] for each in vectors]
-            known[key] = [half for half in halves if len(half)]  # none if all vectors are the same
-        yield from known[key]
-
-
-def corrections(
-    edges: Sequence[sparse.csr_matrix], groups: Integers, halves: Iterable[Integers], now: Quality
-) -> Iterator[tuple[Quality, Integers]]:
-    """For each split, the best division with two other groups merged, if it is better than the one now.
-
-    halves: the pictures that leave their group, for each split.
+def corrections(edges: Graphs, groups: Integers) -> list[Integers]:
+    """The TRIED best ways to split one group and to merge two others, for each split the best merger. The best ones
+    have the largest modularity; it need not be larger than now.
     """
     number = int(groups.max()) + 1
-    for half in halves:
+    found = []
+    for half in splits(edges, groups):
         divided = groups.copy()
         divided[half] = number
-        modularities, cuts = quality_after_mergers(edges, divided)
-        better = (modularities > now.modularity + LEAST_GAIN) & (cuts <= now.cut)
-        better[groups[half[0]], number] = False  # the two halves
-        if better.any():
-            i, j = np.unravel_index(np.where(better, modularities, -np.inf).argmax(), better.shape)
+        modularities, _ = quality_after_mergers(edges, divided)
+        modularities[groups[half[0]], number] = -np.inf  # the two halves
+        i, j = np.unravel_index(modularities.argmax(), modularities.shape)
+        if np.isfinite(modularities[i, j]):  # not if there are no two other groups
             divided[divided == j] = i
             divided[divided == number] = j  # j is free now, or is `number` itself
-            yield Quality(float(modularities[i, j]), float(cuts[i, j])), divided
+            found.append((float(modularities[i, j]), divided))
+    found.sort(key=lambda each: -each[0])
+    return [divided for _, divided in found[:TRIED]]
+
+
+def splits(edges: Graphs, groups: Integers) -> Iterator[Integers]:
+    """For each large enough group: the pictures that leave the group if it is split in two."""
+    for group in range(int(groups.max()) + 1):
+        members = np.flatnonzero(groups == group)
+        if len(members) >= 2 * FEWEST_IN_HALF:
+            yield members[half_of(sum(each[members][:, members] for each in edges))]
+
+
+def half_of(edges: sparse.csr_matrix) -> NDArray[np.bool_]:
+    """Which pictures are on one side if a graph (N, N) is split in two, with at least FEWEST_IN_HALF on each side.
+
+    The pictures are sorted by the second eigenvector, and of all places to split them, the one with the smallest
+    normalised cut is taken [3].
+    """
+    ends = np.maximum(np.asarray(edges.sum(1)).ravel(), 1)  # 1 for a picture without edges
+    scale = sparse.diags(1 / np.sqrt(ends))
+    _, vectors = largest_eigenpairs(scale @ edges @ scale, 2)
+    order = np.argsort(vectors[:, 0] / np.sqrt(ends), kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    listed = edges.tocoo()
+    # An edge from place p to a later place q is cut by all splits after places p to q - 1.
+    p, q = place[listed.row], place[listed.col]
+    later = p < q
+    begins = np.bincount(p[later], listed.data[later], len(order))
+    ended = np.bincount(q[later], listed.data[later], len(order))
+    cut = np.cumsum(begins - ended)
+    before = np.cumsum(ends[order])
+    after = before[-1] - before
+    cuts = (cut / before + cut / np.maximum(after, 1))[FEWEST_IN_HALF - 1 : -FEWEST_IN_HALF]
+    half = np.zeros(len(order), bool)
+    half[order[: FEWEST_IN_HALF + int(cuts.argmin())]] = True
+    return half
 
 
 def edges_between(edges: sparse.csr_matrix, groups: Integers) -> NDArray[np.float64]:
@@ -110,16 +135,14 @@ def edges_between(edges: sparse.csr_matrix, groups: Integers) -> NDArray[np.floa
     return np.bincount(places, listed.data, number**2).reshape(number, number).astype(np.float64)
 
 
-def quality(edges: Sequence[sparse.csr_matrix], groups: Integers) -> Quality:
+def quality(edges: Graphs, groups: Integers) -> Quality:
     """How well these groups divide the graphs."""
     return Quality(
         sum(modularity(each, groups) for each in edges), sum(normalised_cut(each, groups) for each in edges)
     )
 
 
-def quality_after_mergers(
-    edges: Sequence[sparse.csr_matrix], groups: Integers
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def quality_after_mergers(edges: Graphs, groups: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What `quality` would be if groups i and j were one: arrays (groups, groups), at [i, j] for i < j.
 
     Elsewhere the modularity is -inf and the cut inf.
