@@ -49,9 +49,15 @@ def test_two_merged_kinds_and_a_split_one_are_put_right(seed):
     wrong = np.where(kinds == 1, 0, kinds)  # 0 and 1 are merged
     wrong[(kinds == 2) & (np.arange(len(kinds)) % 2 == 0)] = 1  # 2 is split
     graph = find_neighbours([codes], 10)
-    found = refined([graph, graph], wrong)
-    assert adjusted_rand_score(found, kinds) == 1
-    assert set(found) == set(range(6))
+    noise = np.random.default_rng(seed).standard_normal((len(codes), 3))
+    for vectors in (
+        [codes.numpy()],
+        [noise, codes.numpy()],
+        [],
+    ):  # without vectors: split by the graphs alone
+        found = refined([graph, graph], wrong, vectors, 0)
+        assert adjusted_rand_score(found, kinds) == 1
+        assert set(found) == set(range(6))
 
 
 def test_two_groups_that_divide_two_kinds_the_wrong_way_are_put_right():
@@ -62,7 +68,7 @@ def test_two_groups_that_divide_two_kinds_the_wrong_way_are_put_right():
     wrong[(kinds == 0) & (codes[:, 0].numpy() > np.quantile(codes[:, 0].numpy()[kinds == 0], 0.7))] = 1
     wrong[(kinds == 1) & (codes[:, 0].numpy() < np.quantile(codes[:, 0].numpy()[kinds == 1], 0.4))] = 0
     assert adjusted_rand_score(wrong, kinds) < 0.8
-    assert adjusted_rand_score(refined([find_neighbours([codes], 10)], wrong), kinds) == 1
+    assert adjusted_rand_score(refined([find_neighbours([codes], 10)], wrong, [codes.numpy()], 0), kinds) == 1
 
 
 @pytest.mark.parametrize("sizes", [(40, 60), (200, 300)])  # with all eigenvectors, and with only the largest
@@ -94,7 +100,7 @@ def test_several_mistakes_are_put_right_one_after_the_other():
     wrong = np.array([0, 0, 1, 1, 2, 3, 4, 5, 6])[kinds]
     halves = np.arange(len(kinds)) % 2 == 0
     wrong[(kinds == 4) & halves], wrong[(kinds == 8) & halves] = 7, 8
-    assert adjusted_rand_score(refined([find_neighbours([codes], 10)], wrong), kinds) == 1
+    assert adjusted_rand_score(refined([find_neighbours([codes], 10)], wrong, [codes.numpy()], 0), kinds) == 1
 
 
 def test_kinds_of_very_different_sizes_stay_whole():
@@ -109,7 +115,7 @@ def test_kinds_of_very_different_sizes_stay_whole():
     split = np.where(groups == 2, 1, groups)
     split[(groups == 0) & (codes[:, 0].numpy() > 0)] = 2
     assert modularity(edges_of(graph), split) > modularity(edges_of(graph), groups)
-    assert np.array_equal(refined([graph], groups), groups)
+    assert np.array_equal(refined([graph], groups, [codes], 0), groups)
 
 
 def test_a_graph_that_the_groups_do_not_fit_does_not_count():
@@ -120,7 +126,7 @@ def test_a_graph_that_the_groups_do_not_fit_does_not_count():
     wrong = kinds.numpy().copy()
     wrong[::9] = (wrong[::9] + 1) % 4
     for graphs in ([graph, elsewhere], [elsewhere, graph]):
-        assert adjusted_rand_score(refined(graphs, wrong), kinds) == 1
+        assert adjusted_rand_score(refined(graphs, wrong, [], 0), kinds) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,7 +135,7 @@ def test_no_division_becomes_worse_or_loses_a_group(seed):
     codes = rng.standard_normal((150, 4)).astype(np.float32)
     groups = np.concatenate([np.arange(5), rng.integers(5, size=145)])
     graph = find_neighbours([torch.from_numpy(codes)], 8)
-    found = refined([graph], groups)
+    found = refined([graph], groups, [codes], 0)
     before, after = of_groups([graph], groups), of_groups([graph], found)
     assert after.modularity >= before.modularity
     assert after.cut <= before.cut
@@ -139,7 +145,7 @@ def test_no_division_becomes_worse_or_loses_a_group(seed):
 @pytest.mark.parametrize("groups", [[0] * 30, [0] * 15 + [1] * 15, list(range(30))])
 def test_pictures_that_are_all_alike_stay_as_they_are(groups):
     graph = torch.arange(30)[:, None].roll(1, 0)
-    found = refined([graph], np.array(groups))
+    found = refined([graph], np.array(groups), [np.zeros((30, 2))], 0)
     assert found.tolist() == groups
 
 
@@ -148,6 +154,6 @@ def test_very_many_groups_stay_as_they_are(monkeypatch):
     wrong = np.array([0, 0, 1, 2])[kinds.numpy()]
     wrong[(kinds.numpy() == 3) & (np.arange(160) % 2 == 0)] = 3
     graph = find_neighbours([codes], 10)
-    assert adjusted_rand_score(refined([graph], wrong), kinds) == 1
+    assert adjusted_rand_score(refined([graph], wrong, [codes.numpy()], 0), kinds) == 1
     monkeypatch.setattr(refinement, "MOST_GROUPS", 3)
-    assert np.array_equal(refined([graph], wrong), wrong)
+    assert np.array_equal(refined([graph], wrong, [codes.numpy()], 0), wrong)

@@ -3,18 +3,16 @@
 The usual mistake of a clustering with a given number of groups is to merge two kinds and to split a third one. Runs
 from other starts make other such mistakes (tunit.clustering.partition), but even the best of some divisions may still
 have one. A split and a merger at once can correct it, and keep the number of groups. This is the idea of ISODATA [1],
-with a criterion of graphs [2, 3] instead of distances. A group is split by the second eigenvector of its part of the
-graph, at the place with the smallest normalised cut [3]. Then single pictures move to groups with more of their
-neighbours than chance would give them [2, 4].
+with a criterion of graphs [2, 3] instead of distances. A group is split by k-means, or by the second eigenvector of
+its part of the graphs, at the place with the smallest normalised cut [3].
 
 References:
     [1] Ball, Hall. ISODATA, a novel method of data analysis and pattern classification, 1965.
     [2] Newman. Modularity and community structure in networks, PNAS 2006.
     [3] Shi, Malik. Normalized cuts and image segmentation, PAMI 2000.
-    [4] Blondel, Guillaume, Lambiotte, Lefebvre. Fast unfolding of communities in large networks, J. Stat. Mech. 2008.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +23,15 @@ from torch import Tensor
 from tunit.clustering.cues import Integers
 from tunit.clustering.graph import edges_of, largest_eigenpairs, modularity, normalised_cut
 from tunit.clustering.moves import LEAST_GAIN, Graphs, moved
+from tunit.clustering.partition import k_means
 
 FEWEST_IN_HALF = 5  # pictures on either side of a split
 MOST_GROUPS = 200  # with more groups the search would take minutes
 MOST_CORRECTIONS = 20
 FITS = 0.5  # as a share of the largest modularity of the groups on any of the graphs
 TRIED = 8  # of all corrections, how many are tried with moves of single pictures: those with the largest modularity
+
+Halves = dict[bytes, list[Integers]]  # by the members of a group: one half of each way to split it
 
 
 class Quality(NamedTuple):
@@ -40,29 +41,56 @@ class Quality(NamedTuple):
     cut: float  # normalised cuts, summed over the graphs; smaller is better
 
 
-def refined(graphs: Sequence[Tensor], groups: Integers) -> Integers:
-    """The groups (N,), from 0 to their number - 1, after single pictures have moved, and after corrections: in each,
-    one group is split, two are merged, and pictures move again.
+def refined(
+    graphs: Sequence[Tensor], groups: Integers, vectors: Sequence[NDArray[np.floating]], seed: int
+) -> Integers:
+    """The groups (N,), from 0 to their number - 1, after corrections: in each, one group is split and two are merged.
 
-    graphs: (N, k) int64 each, the neighbours of each picture. Of several corrections, the one with the largest
-    modularity is made, if modularity becomes larger, and if the cut is not larger than after the first moves
-    (modularity alone would split a large kind and merge two small ones); until there is none, or after
-    MOST_CORRECTIONS. A graph counts only if the groups fit it: if their modularity there is at least FITS times that
-    on the other graph. The number of groups stays the same. More than MOST_GROUPS groups stay as they are.
+    graphs: (N, k) int64 each, the neighbours of each picture. vectors: (N, any width) each. First, groups are split
+    by k-means on any of the vectors. Then single pictures move to other groups, and groups are split on the graphs;
+    after each of these corrections, single pictures move again. A graph counts only if the groups fit it: if their
+    modularity there is at least FITS times that on the other graph. The number of groups stays the same. More than
+    MOST_GROUPS groups stay as they are.
     """
     if groups.max() >= MOST_GROUPS:
         return groups
     edges = [edges_of(graph) for graph in graphs]
     fit = [modularity(each, groups) for each in edges]
     edges = [each for each, own in zip(edges, fit, strict=True) if own >= min(FITS * max(fit), max(fit))]
-    groups = moved(edges, groups)
+    known = Halves()
+
+    def by_vectors(groups: Integers) -> list[Integers]:
+        return corrections(edges, groups, splits_of_vectors(groups, vectors, seed, known))
+
+    def by_graphs(groups: Integers) -> list[Integers]:
+        found = corrections(edges, groups, splits_of_graphs(edges, groups))
+        return [moved(edges, each) for each in found[:TRIED]]
+
+    groups = corrected(edges, groups, by_vectors, cut_may_rise=False)
+    # Moves of single pictures change the cut, too, so here it need not fall with every correction.
+    return corrected(edges, moved(edges, groups), by_graphs, cut_may_rise=True)
+
+
+def corrected(
+    edges: Graphs,
+    groups: Integers,
+    corrections_of: Callable[[Integers], list[Integers]],
+    *,
+    cut_may_rise: bool,
+) -> Integers:
+    """The groups after as many corrections as make them better, but at most MOST_CORRECTIONS.
+
+    Of several corrections, the one with the largest modularity is made, if modularity becomes larger and the cut
+    does not: modularity alone would split a large kind and merge two small ones. cut_may_rise: the cut may rise again
+    after it has fallen, but not above that of the given groups.
+    """
     first = now = quality(edges, groups)
     for _ in range(MOST_CORRECTIONS):
-        tried = [moved(edges, each) for each in corrections(edges, groups)]
         better = [
             (found, each)
-            for found, each in ((quality(edges, each), each) for each in tried)
-            if found.modularity > now.modularity + LEAST_GAIN and found.cut <= first.cut
+            for found, each in ((quality(edges, each), each) for each in corrections_of(groups))
+            if found.modularity > now.modularity + LEAST_GAIN
+            and found.cut <= (first if cut_may_rise else now).cut
         ]
         if not better:
             break
@@ -70,13 +98,15 @@ def refined(graphs: Sequence[Tensor], groups: Integers) -> Integers:
     return groups
 
 
-def corrections(edges: Graphs, groups: Integers) -> list[Integers]:
-    """The TRIED best ways to split one group and to merge two others, for each split the best merger. The best ones
-    have the largest modularity; it need not be larger than now.
+def corrections(edges: Graphs, groups: Integers, halves: Iterable[Integers]) -> list[Integers]:
+    """For each split, the groups after it and after the merger of two others that gives the largest modularity; the
+    largest of all first. It need not be larger than now.
+
+    halves: the pictures that leave their group, for each split.
     """
     number = int(groups.max()) + 1
     found = []
-    for half in splits(edges, groups):
+    for half in halves:
         divided = groups.copy()
         divided[half] = number
         modularities, _ = quality_after_mergers(edges, divided)
@@ -87,15 +117,36 @@ def corrections(edges: Graphs, groups: Integers) -> list[Integers]:
             divided[divided == number] = j  # j is free now, or is `number` itself
             found.append((float(modularities[i, j]), divided))
     found.sort(key=lambda each: -each[0])
-    return [divided for _, divided in found[:TRIED]]
+    return [divided for _, divided in found]
 
 
-def splits(edges: Graphs, groups: Integers) -> Iterator[Integers]:
-    """For each large enough group: the pictures that leave the group if it is split in two."""
+def splits_of_vectors(
+    groups: Integers, vectors: Sequence[NDArray[np.floating]], seed: int, known: Halves
+) -> Iterator[Integers]:
+    """For each large enough group and each of the vectors: the pictures that leave the group if k-means splits it.
+
+    known: the halves of earlier calls, because most groups stay as they are; new ones are added.
+    """
+    for members in large_groups(groups):
+        key = members.tobytes()
+        if key not in known:
+            halves = [members[k_means(each[members], 2, seed).labels_ == 1] for each in vectors]
+            known[key] = [half for half in halves if len(half)]  # none if all vectors are the same
+        yield from known[key]
+
+
+def splits_of_graphs(edges: Graphs, groups: Integers) -> Iterator[Integers]:
+    """For each large enough group: the pictures that leave the group if its part of the graphs is split."""
+    for members in large_groups(groups):
+        yield members[half_of(sum(each[members][:, members] for each in edges))]
+
+
+def large_groups(groups: Integers) -> Iterator[Integers]:
+    """The pictures of each group that has enough of them to be split."""
     for group in range(int(groups.max()) + 1):
         members = np.flatnonzero(groups == group)
         if len(members) >= 2 * FEWEST_IN_HALF:
-            yield members[half_of(sum(each[members][:, members] for each in edges))]
+            yield members
 
 
 def half_of(edges: sparse.csr_matrix) -> NDArray[np.bool_]:

@@ -159,7 +159,7 @@ def partition(
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
         divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
-    return refined(graphs, divisions[best_partition(graphs, divisions)[0]])
+    return refined(graphs, divisions[best_partition(graphs, divisions)[0]], both, seed)
 
 
 def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
