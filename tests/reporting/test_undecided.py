@@ -45,6 +45,9 @@ def test_both_say_that_the_number_is_not_decided_and_how_to_go_on(tmp_path, sour
     page = write_report(run).read_text("utf-8")
     assert f"T{sentence[1:]}." in page
     assert "Dead domains" not in page and "unsure" not in page
+    assert (
+        "worth it" not in page and "trivial baselines" not in page
+    )  # a verdict on these domains means nothing
 
 
 @pytest.mark.parametrize("settings", [{"domains": 3}, {"guide_only_until": 7}])

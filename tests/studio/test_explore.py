@@ -93,6 +93,18 @@ def test_if_the_model_tells_no_domains_the_labels_are_shown_and_no_confidence(of
         assert (about["domain"], about["confidence"]) == (label, None)
 
 
+def test_it_is_said_that_domains_are_not_decided_yet(tmp_path, found):
+    assert found["undecided"] == ""
+    config = tiny_config(steps=1, domains=2, style_width=8, guide_only_until=9, domains_from=1.0)
+    start_run(write_pictures(tmp_path / "pictures"), tmp_path / "runs" / "birds", config, quiet=True)
+    workspace = Workspace(tmp_path / "runs", device="cpu")
+    with TestClient(create_app(workspace), base_url="http://localhost") as client:
+        said = looked(client).json()["undecided"]
+    assert said.startswith(
+        "E has learnt only styles so far, so these domains mean nothing: they are found after"
+    )
+
+
 def test_output_of_an_older_version_whose_domains_have_no_meaning_is_not_shown(of_labels):
     assert looked(of_labels).status_code == 200
     library = of_labels.app.state.library

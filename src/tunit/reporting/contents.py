@@ -122,7 +122,7 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
     firsts = np.stack([domain.typical[0][1] for domain in domains])
     cases = _cases(model, guided.images, guided.styles, seed)
     points, on_map = laid_out(guided.styles, seed)
-    rows = rows_of(run.metrics)
+    rows, undecided = rows_of(run.metrics), domains_undecided(run.path, model.step)
     contents = Contents(
         title=_title(run.path.resolve()),
         about=about,
@@ -153,17 +153,16 @@ def gather(run: RunFolder, model: Model, *, figures: Path | None = None, seed: i
         neighbours=measures_of(rows),
         evaluation=evaluation_of(run, figures),
         choice=read_choice_file(run.path),
-        beside=_beside_trivial(guided, seed),
+        beside=_beside_trivial(guided, seed, undecided),
         off_topic=off_topic(guided),
     )
-    undecided = domains_undecided(run.path, model.step)
     contents.findings = _findings(model, guided, cases, config, seed, undecided)
     return contents
 
 
-def _beside_trivial(guided: GuidedPictures, seed: int) -> TrivialComparison:
-    """E's domains compared with trivial baselines; empty if E assigns no domains."""
-    if not guided.by_model:
+def _beside_trivial(guided: GuidedPictures, seed: int, undecided: str) -> TrivialComparison:
+    """E's domains compared with trivial baselines; empty if E assigns no domains, or they are `undecided`."""
+    if not guided.by_model or undecided:
         return TrivialComparison()
     return compare_with_trivial(
         guided.images, guided.found, guided.class_numbers, guided.domains, seed, MOST_GROUPED
