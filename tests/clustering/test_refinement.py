@@ -9,7 +9,14 @@ from gaussian_groups import blobs
 from tunit.clustering import refinement
 from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
-from tunit.clustering.refinement import Quality, half_of, quality, quality_after_mergers, refined
+from tunit.clustering.refinement import (
+    Quality,
+    corrected,
+    half_of,
+    quality,
+    quality_after_mergers,
+    refined,
+)
 
 
 def of_groups(graphs, groups):
@@ -127,6 +134,45 @@ def test_a_graph_that_the_groups_do_not_fit_does_not_count():
     wrong[::9] = (wrong[::9] + 1) % 4
     for graphs in ([graph, elsewhere], [elsewhere, graph]):
         assert adjusted_rand_score(refined(graphs, wrong, [], 0), kinds) == 1
+
+
+def test_groups_are_split_by_the_vectors_too(monkeypatch):
+    """Without splits by the graphs."""
+    codes, kinds = blobs(6, each=40)
+    wrong = np.array([0, 0, 1, 2, 3, 4])[kinds.numpy()]
+    wrong[(kinds.numpy() == 5) & (np.arange(240) % 2 == 0)] = 5
+    graph = find_neighbours([codes], 10)
+    monkeypatch.setattr(refinement, "splits_of_graphs", lambda edges, groups: [])
+    assert adjusted_rand_score(refined([graph], wrong, [codes.numpy()], 0), kinds) == 1
+    assert adjusted_rand_score(refined([graph], wrong, [], 0), kinds) < 0.9
+
+
+@pytest.mark.parametrize("rises", [True, False])
+def test_whether_the_cut_may_rise_again(monkeypatch, rises):
+    """The first correction has a small cut, the second a larger one, the third one that is above the first of all."""
+    divisions = [np.array([i]) for i in range(4)]
+    known = [Quality(0.1, 1.0), Quality(0.2, 0.5), Quality(0.3, 0.8), Quality(0.4, 1.1)]
+    monkeypatch.setattr(refinement, "quality", lambda edges, groups: known[groups[0]])
+
+    def corrections_of(groups):
+        return divisions[groups[0] + 1 :][:1]
+
+    found = corrected([], divisions[0], corrections_of, cut_may_rise=rises)
+    assert found[0] == (2 if rises else 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_afterwards_no_picture_would_rather_be_elsewhere(seed):
+    rng = np.random.default_rng(seed)
+    codes = rng.standard_normal((80, 3)).astype(np.float32)
+    graph = find_neighbours([torch.from_numpy(codes)], 6)
+    found = refined([graph], np.concatenate([np.arange(4), rng.integers(4, size=76)]), [codes], seed)
+    best = modularity(edges_of(graph), found)
+    for picture in range(80):
+        for group in range(4):
+            other = found.copy()
+            other[picture] = group
+            assert modularity(edges_of(graph), other) <= best + 2e-6
 
 
 @pytest.mark.parametrize("seed", range(5))
