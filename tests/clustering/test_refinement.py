@@ -147,6 +147,13 @@ def test_groups_are_split_by_the_vectors_too(monkeypatch):
     assert adjusted_rand_score(refined([graph], wrong, [], 0), kinds) < 0.9
 
 
+def test_single_pictures_move_even_if_no_group_is_large_enough_to_be_split():
+    codes, kinds = blobs(5, each=8)
+    wrong = kinds.numpy().copy()
+    wrong[3] = 4
+    assert adjusted_rand_score(refined([find_neighbours([codes], 4)], wrong, [codes.numpy()], 0), kinds) == 1
+
+
 @pytest.mark.parametrize("rises", [True, False])
 def test_whether_the_cut_may_rise_again(monkeypatch, rises):
     """The first correction has a small cut, the second a larger one, the third one that is above the first of all."""
