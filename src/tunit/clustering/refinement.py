@@ -109,7 +109,7 @@ def corrections(edges: Graphs, groups: Integers, halves: Iterable[Integers]) -> 
     for half in halves:
         divided = groups.copy()
         divided[half] = number
-        modularities, _ = quality_after_mergers(edges, divided)
+        modularities = modularity_after_mergers(edges, divided)
         modularities[groups[half[0]], number] = -np.inf  # the two halves
         i, j = np.unravel_index(modularities.argmax(), modularities.shape)
         if np.isfinite(modularities[i, j]):  # not if there are no two other groups
@@ -193,25 +193,16 @@ def quality(edges: Graphs, groups: Integers) -> Quality:
     )
 
 
-def quality_after_mergers(edges: Graphs, groups: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What `quality` would be if groups i and j were one: arrays (groups, groups), at [i, j] for i < j.
+def modularity_after_mergers(edges: Graphs, groups: Integers) -> NDArray[np.float64]:
+    """(groups, groups): at [i, j] for i < j, the modularity, summed over the graphs, if groups i and j were one [2].
 
-    Elsewhere the modularity is -inf and the cut inf.
+    Elsewhere it is -inf.
     """
-    number, now = int(groups.max()) + 1, quality(edges, groups)
-    modularities, cuts = np.full((number, number), now.modularity), np.full((number, number), now.cut)
+    number = int(groups.max()) + 1
+    found = np.where(np.tri(number, dtype=bool), -np.inf, 0.0)
     for each in edges:
         counts = edges_between(each, groups)
-        ends, within, total = counts.sum(1), np.diagonal(counts), counts.sum()
-        modularities += 2 * counts / total - 2 * np.outer(ends, ends) / total**2
-        own = _cut_of(within, ends)
-        both = _cut_of(within[:, None] + within + 2 * counts, ends[:, None] + ends)
-        cuts += both - own[:, None] - own
-    lower = np.tri(number, dtype=bool)
-    return np.where(lower, -np.inf, modularities), np.where(lower, np.inf, cuts)
-
-
-def _cut_of(within: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of a group's ends of edges that belong to edges to other groups; 1 for a group without pictures."""
-    share: NDArray[np.float64] = 1 - within / np.maximum(ends, 1)
-    return share
+        ends, total = counts.sum(1), counts.sum()
+        now = np.trace(counts) / total - np.square(ends / total).sum()
+        found += now + 2 * counts / total - 2 * np.outer(ends, ends) / total**2
+    return found
