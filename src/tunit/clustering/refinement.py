@@ -60,7 +60,8 @@ def refined(
     known = Halves()
 
     def by_vectors(groups: Integers) -> list[Integers]:
-        return corrections(edges, groups, splits_of_vectors(groups, vectors, seed, known))
+        halves = splits_of_vectors(groups, vectors, seed, known)
+        return corrections(edges, groups, halves, largest_cut=quality(edges, groups).cut)
 
     def by_graphs(groups: Integers) -> list[Integers]:
         found = corrections(edges, groups, splits_of_graphs(edges, groups))
@@ -98,21 +99,24 @@ def corrected(
     return groups
 
 
-def corrections(edges: Graphs, groups: Integers, halves: Iterable[Integers]) -> list[Integers]:
+def corrections(
+    edges: Graphs, groups: Integers, halves: Iterable[Integers], largest_cut: float = np.inf
+) -> list[Integers]:
     """For each split, the groups after it and after the merger of two others that gives the largest modularity; the
     largest of all first. It need not be larger than now.
 
-    halves: the pictures that leave their group, for each split.
+    halves: the pictures that leave their group, for each split. largest_cut: mergers with a larger cut do not count.
     """
     number = int(groups.max()) + 1
     found = []
     for half in halves:
         divided = groups.copy()
         divided[half] = number
-        modularities = modularity_after_mergers(edges, divided)
+        modularities, cuts = quality_after_mergers(edges, divided)
+        modularities[cuts > largest_cut] = -np.inf
         modularities[groups[half[0]], number] = -np.inf  # the two halves
         i, j = np.unravel_index(modularities.argmax(), modularities.shape)
-        if np.isfinite(modularities[i, j]):  # not if there are no two other groups
+        if np.isfinite(modularities[i, j]):  # not if there are no such two groups
             divided[divided == j] = i
             divided[divided == number] = j  # j is free now, or is `number` itself
             found.append((float(modularities[i, j]), divided))
@@ -193,16 +197,25 @@ def quality(edges: Graphs, groups: Integers) -> Quality:
     )
 
 
-def modularity_after_mergers(edges: Graphs, groups: Integers) -> NDArray[np.float64]:
-    """(groups, groups): at [i, j] for i < j, the modularity, summed over the graphs, if groups i and j were one [2].
+def quality_after_mergers(edges: Graphs, groups: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What `quality` would be if groups i and j were one: arrays (groups, groups), at [i, j] for i < j.
 
-    Elsewhere it is -inf.
+    Elsewhere the modularity is -inf and the cut inf.
     """
-    number = int(groups.max()) + 1
-    found = np.where(np.tri(number, dtype=bool), -np.inf, 0.0)
+    number, now = int(groups.max()) + 1, quality(edges, groups)
+    modularities, cuts = np.full((number, number), now.modularity), np.full((number, number), now.cut)
     for each in edges:
         counts = edges_between(each, groups)
-        ends, total = counts.sum(1), counts.sum()
-        now = np.trace(counts) / total - np.square(ends / total).sum()
-        found += now + 2 * counts / total - 2 * np.outer(ends, ends) / total**2
-    return found
+        ends, within, total = counts.sum(1), np.diagonal(counts), counts.sum()
+        modularities += 2 * counts / total - 2 * np.outer(ends, ends) / total**2
+        own = _cut_of(within, ends)
+        both = _cut_of(within[:, None] + within + 2 * counts, ends[:, None] + ends)
+        cuts += both - own[:, None] - own
+    lower = np.tri(number, dtype=bool)
+    return np.where(lower, -np.inf, modularities), np.where(lower, np.inf, cuts)
+
+
+def _cut_of(within: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of a group's ends of edges that belong to edges to other groups; 1 for a group without pictures."""
+    share: NDArray[np.float64] = 1 - within / np.maximum(ends, 1)
+    return share
