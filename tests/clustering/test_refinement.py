@@ -12,10 +12,12 @@ from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.refinement import (
     Quality,
     corrected,
+    corrections,
     half_of,
     quality,
     quality_after_mergers,
     refined,
+    splits_of_graphs,
 )
 
 
@@ -145,6 +147,21 @@ def test_groups_are_split_by_the_vectors_too(monkeypatch):
     monkeypatch.setattr(refinement, "splits_of_graphs", lambda edges, groups: [])
     assert adjusted_rand_score(refined([graph], wrong, [codes.numpy()], 0), kinds) == 1
     assert adjusted_rand_score(refined([graph], wrong, [], 0), kinds) < 0.9
+
+
+def test_mergers_with_too_large_a_cut_do_not_count():
+    rng = np.random.default_rng(0)
+    codes = rng.standard_normal((200, 3)).astype(np.float32)
+    graph = find_neighbours([torch.from_numpy(codes)], 8)
+    edges, groups = [edges_of(graph)], rng.integers(8, size=200)
+    halves = list(splits_of_graphs(edges, groups))
+    cuts = [of_groups([graph], each).cut for each in corrections(edges, groups, halves)]
+    assert len(cuts) == len(halves) == 8
+    limit = (min(cuts) + max(cuts)) / 2
+    below = [of_groups([graph], each).cut for each in corrections(edges, groups, halves, largest_cut=limit)]
+    assert below
+    assert max(below) <= limit + 1e-9
+    assert corrections(edges, groups, halves, largest_cut=0.0) == []
 
 
 def test_single_pictures_move_even_if_no_group_is_large_enough_to_be_split():
