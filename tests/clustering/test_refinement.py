@@ -178,7 +178,8 @@ def test_whether_the_cut_may_rise_again(monkeypatch, rises):
     known = [Quality(0.1, 1.0), Quality(0.2, 0.5), Quality(0.3, 0.8), Quality(0.4, 1.1)]
     monkeypatch.setattr(refinement, "quality", lambda edges, groups: known[groups[0]])
 
-    def corrections_of(groups):
+    def corrections_of(groups, now):
+        assert now == known[groups[0]]
         return divisions[groups[0] + 1 :][:1]
 
     found = corrected([], divisions[0], corrections_of, cut_may_rise=rises)

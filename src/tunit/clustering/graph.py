@@ -78,11 +78,18 @@ def distances_from_separate_groups(neighbours: Tensor, numbers: Sequence[int]) -
     most = min(max(numbers), number - 2)
     if most < 1:
         return [0.0] * len(numbers)
-    edges = edges_of(neighbours)
-    scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(1)).ravel()))
     # The Laplacian is I - A, so its smallest eigenvalues are 1 - A's largest.
-    smallest = np.sort(1 - largest_eigenpairs(scale @ edges @ scale, most)[0])
+    smallest = np.sort(1 - largest_eigenpairs(normalised(edges_of(neighbours)), most)[0])
     return [float(smallest[:groups].sum()) for groups in numbers]
+
+
+def normalised(edges: sparse.csr_matrix) -> sparse.csr_matrix:
+    """A: the graph (N, N), each edge divided by the roots of the numbers of edges that its two pictures have [1].
+
+    A picture may have no edges.
+    """
+    scale = sparse.diags(1 / np.sqrt(np.maximum(np.asarray(edges.sum(1)).ravel(), 1)))
+    return scale @ edges @ scale
 
 
 def largest_eigenpairs(

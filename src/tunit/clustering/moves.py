@@ -42,13 +42,10 @@ class _Groups:
         number, rows = len(self._sizes), np.arange(len(groups))
         members = sparse.csr_matrix((np.ones(len(rows)), (rows, groups)), (len(rows), number))
         self._edges = edges
-        self._ends = [np.asarray(each.sum(1)).ravel() for each in edges]  # of each picture's edges
-        self._leading = [
-            (each @ members).toarray() for each in edges
-        ]  # edges from each picture to each group
-        self._totals = [
-            np.bincount(groups, ends, number) for ends in self._ends
-        ]  # ends of edges of each group
+        # The ends of each picture's edges, the edges from each picture to each group, and the ends of each group's.
+        self._ends = [np.asarray(each.sum(1)).ravel() for each in edges]
+        self._leading = [(each @ members).toarray() for each in edges]
+        self._totals = [np.bincount(groups, ends, number) for ends in self._ends]
 
     def gains(self, pictures: Integers) -> NDArray[np.float64]:
         """(pictures, groups): by how much modularity grows if only this picture moves to this group [1]."""

@@ -21,7 +21,7 @@ from scipy import sparse
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.graph import edges_of, largest_eigenpairs, modularity, normalised_cut
+from tunit.clustering.graph import edges_of, largest_eigenpairs, modularity, normalised, normalised_cut
 from tunit.clustering.moves import LEAST_GAIN, Graphs, moved
 from tunit.clustering.partition import k_means
 
@@ -59,11 +59,10 @@ def refined(
     edges = [each for each, own in zip(edges, fit, strict=True) if own >= min(FITS * max(fit), max(fit))]
     known = Halves()
 
-    def by_vectors(groups: Integers) -> list[Integers]:
-        halves = splits_of_vectors(groups, vectors, seed, known)
-        return corrections(edges, groups, halves, largest_cut=quality(edges, groups).cut)
+    def by_vectors(groups: Integers, now: Quality) -> list[Integers]:
+        return corrections(edges, groups, splits_of_vectors(groups, vectors, seed, known), now.cut)
 
-    def by_graphs(groups: Integers) -> list[Integers]:
+    def by_graphs(groups: Integers, now: Quality) -> list[Integers]:
         found = corrections(edges, groups, splits_of_graphs(edges, groups))
         return [moved(edges, each) for each in found[:TRIED]]
 
@@ -75,12 +74,13 @@ def refined(
 def corrected(
     edges: Graphs,
     groups: Integers,
-    corrections_of: Callable[[Integers], list[Integers]],
+    corrections_of: Callable[[Integers, Quality], list[Integers]],
     *,
     cut_may_rise: bool,
 ) -> Integers:
     """The groups after as many corrections as make them better, but at most MOST_CORRECTIONS.
 
+    corrections_of: gives the groups after each of several corrections, from the groups and their quality.
     Of several corrections, the one with the largest modularity is made, if modularity becomes larger and the cut
     does not: modularity alone would split a large kind and merge two small ones. cut_may_rise: the cut may rise again
     after it has fallen, but not above that of the given groups.
@@ -89,7 +89,7 @@ def corrected(
     for _ in range(MOST_CORRECTIONS):
         better = [
             (found, each)
-            for found, each in ((quality(edges, each), each) for each in corrections_of(groups))
+            for found, each in ((quality(edges, each), each) for each in corrections_of(groups, now))
             if found.modularity > now.modularity + LEAST_GAIN
             and found.cut <= (first if cut_may_rise else now).cut
         ]
@@ -160,8 +160,7 @@ def half_of(edges: sparse.csr_matrix) -> NDArray[np.bool_]:
     normalised cut is taken [3].
     """
     ends = np.maximum(np.asarray(edges.sum(1)).ravel(), 1)  # 1 for a picture without edges
-    scale = sparse.diags(1 / np.sqrt(ends))
-    _, vectors = largest_eigenpairs(scale @ edges @ scale, 2)
+    _, vectors = largest_eigenpairs(normalised(edges), 2)
     order = np.argsort(vectors[:, 0] / np.sqrt(ends), kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
