@@ -92,8 +92,8 @@ def test_setting_names_are_unique_over_all_sections() -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_overrides_from_text_and_from_values_are_the_same(name: str) -> None:
-    default, changed = Config().value(name), 0
-    for value in [default, *candidates(name)]:
+    defaults, changed = {other: Config().value(other) for other in FIELDS}, 0
+    for value in [defaults[name], *candidates(name)]:
         config = accepted(name, value)
         assert config == accepted(name, as_text(value)), value
         if config is None:
@@ -101,9 +101,9 @@ def test_overrides_from_text_and_from_values_are_the_same(name: str) -> None:
         found = config.value(name)
         assert found == value
         assert type(found) is type(value)
-        changed += found != default
+        changed += found != defaults[name]
         for other in FIELDS:
-            assert other == name or config.value(other) == Config().value(other)
+            assert other == name or config.value(other) == defaults[other]
         section = all_fields()[name][0]
         assert config == accepted(f"{section}.{name}", value) == accepted(name.replace("_", "-"), value)
     assert changed
