@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from dataclasses import replace
+from html import escape
 
 import numpy as np
 import pytest
@@ -100,9 +101,11 @@ def test_it_is_said_that_domains_are_not_decided_yet(tmp_path, found):
     workspace = Workspace(tmp_path / "runs", device="cpu")
     with TestClient(create_app(workspace), base_url="http://localhost") as client:
         said = looked(client).json()["undecided"]
+        pages = [client.get(f"/runs/birds/{part}").text for part in ("translate", "teach")]
     assert said.startswith(
         "E has learnt only styles so far, so these domains mean nothing: they are found after"
     )
+    assert [escape(said, quote=False) in page for page in pages] == [True, True]
 
 
 def test_output_of_an_older_version_whose_domains_have_no_meaning_is_not_shown(of_labels):

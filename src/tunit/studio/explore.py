@@ -12,7 +12,6 @@ from tunit.errors import ConfigError
 from tunit.pages.document import data_script
 from tunit.printing import printable
 from tunit.reporting.remarks import typical_rows
-from tunit.reporting.undecided import domains_undecided
 from tunit.studio.frame import address, page, why_not
 from tunit.studio.library import Library
 from tunit.studio.names import domain_names
@@ -84,7 +83,7 @@ def _found(run: Run, library: Library, thread: OutputThread, output: RunOutput) 
         "confidence": np.rint(output.confidences * 1000).astype(int).tolist(),
         "outlier": np.rint(output.outliers * 1000).astype(int).tolist(),
         "all": len(library.pictures(run).names),
-        "undecided": domains_undecided(run.path, translator.model.step),
+        "undecided": library.undecided(run),
         # If not, the domains are labels, and there is no confidence.
         "told": learns_domains(translator.model),
     }

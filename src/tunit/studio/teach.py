@@ -44,6 +44,7 @@ def show(request: Request) -> Response:
         data = {"run": run.key, "version": library.version(run), "examples": EXAMPLES}
         body = _BODY.format(examples=EXAMPLES, steps=STEPS, name=escape(suggested_name(run.path.name)))
         body += data_script("page-data", data)
+        notice = library.undecided(run)
     script = "teach.js" if body else ""
     return page(
         f"Teach {run.name}", f"<h1>Teach</h1>{body}", part="teach", run=run, script=script, notice=notice

@@ -38,7 +38,14 @@ def show(request: Request) -> Response:
     if not run.has_model:
         return page("Translate", "<h1>Translate</h1>", part="translate", run=run, notice=NO_MODEL)
     body = f"<h1>Translate</h1>{_BODY}{data_script('page-data', _page_data(library, run))}"
-    return page(f"Translate with {run.name}", body, part="translate", run=run, script="translate.js")
+    return page(
+        f"Translate with {run.name}",
+        body,
+        part="translate",
+        run=run,
+        script="translate.js",
+        notice=library.undecided(run),
+    )
 
 
 def _page_data(library: Library, run: Run) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import { colourOf, dot, onScheme } from "./colours.js";
 import { OnePicture } from "./explore-picture.js";
 import { StyleMap } from "./map.js";
 import { released } from "./press.js";
-import { at, capitalised, element, many, notice, pageData, pause, untilAnswered } from "./studio.js";
+import { at, element, many, notice, pageData, pause, untilAnswered } from "./studio.js";
 
 const AT_ONCE = 60; // pictures that are added to the gallery at a time
 const RESTS = 60; // milliseconds that the pointer rests on a point before its picture is loaded
@@ -62,7 +62,7 @@ class Explorer {
     this.placeOf = new Map(found.rows.map((row, place) => [row, place]));
     const places = (mask) => before.rows.filter((_, i) => mask[i]).map((row) => this.placeOf.get(row));
     if (!found.told && !before) this.withoutConfidence();
-    if (found.undecided && !before) notice(`${capitalised(found.undecided)}.`);
+    if (found.undecided && !before) notice(found.undecided);
     at("domains").replaceChildren(...found.domains.map((domain) => this.card(domain)));
     if (found.x) this.showMap(before);
     if (this.lassoed) this.lassoed = this.map.lassoed() ?? maskOf(places(this.lassoed), found.rows.length);

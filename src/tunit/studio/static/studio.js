@@ -41,10 +41,7 @@ async function ask(address, options = {}) {
 
 const silence = () =>
   Object.assign(failure("The studio does not answer: check that `tunit studio` is still running."), { unanswered: true });
-const failure = (sentence) => new Error(capitalised(sentence));
-
-/** The sentence with a capital letter at its beginning. */
-export const capitalised = (sentence) => sentence[0].toUpperCase() + sentence.slice(1);
+const failure = (sentence) => new Error(sentence[0].toUpperCase() + sentence.slice(1));
 
 /**
  * Call the studio; gives its Response. Whatever goes wrong is one sentence in the notice, and an Error with it.
