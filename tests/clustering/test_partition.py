@@ -135,6 +135,47 @@ def test_from_where_on_a_division_fits_the_graph_from_which_e_has_learnt(monkeyp
     assert best_partition([0, 1], divisions)[0] == best
 
 
+@pytest.mark.parametrize(
+    ("of_best", "largest", "learnt"),
+    [
+        (0.971, 1.0, True),  # at least 0.97 of the largest modularity on the graph that is taught
+        (0.969, 1.0, False),
+        (1.0, 1.0, True),
+        (-0.1, -0.1, True),  # nothing fits that graph better
+        (-0.2, -0.1, False),
+    ],
+)
+def test_it_has_learnt_if_the_best_division_by_its_codes_fits_what_it_was_taught(
+    monkeypatch, of_best, largest, learnt
+):
+    taught, own = 0, 1  # stand for the graphs
+    modularities = {"best": {taught: of_best, own: 0.5}, "other": {taught: largest, own: 0.4}}
+    divisions = {"other": np.array([0, 1]), "best": np.array([1, 0])}
+    names = {groups.tobytes(): name for name, groups in divisions.items()}
+    monkeypatch.setattr(partition, "edges_of", lambda graph: graph)
+    monkeypatch.setattr(partition, "normalised_cut", lambda *_: 1.0)
+    monkeypatch.setattr(
+        partition, "modularity", lambda graph, groups: modularities[names[groups.tobytes()]][graph]
+    )
+    assert partition.has_learnt(taught, own, divisions) == learnt
+
+
+def test_it_has_learnt_kinds_that_overlap_in_what_it_was_taught_but_not_kinds_that_it_never_saw():
+    """It was taught by vectors in which two of three kinds overlap, and its codes tell all three apart."""
+    rng = np.random.default_rng(0)
+    kinds, random = np.repeat(np.arange(3), 60), rng.permutation(np.arange(180) % 3)
+    vague = np.array([[0.0], [4.0], [12.0]])[kinds] + rng.standard_normal((180, 1))
+    clear = 9 * np.eye(3)[kinds] + rng.standard_normal((180, 3))
+    taught, own = (find_neighbours([torch.from_numpy(each)], 10) for each in (vague, clear))
+    others = find_neighbours([torch.from_numpy(9 * np.eye(3)[random] + rng.standard_normal((180, 3)))], 10)
+    # By the first graph alone it is about as good to cut between the kinds elsewhere.
+    elsewhere = np.where(kinds == 2, 2, (vague[:, 0] > 2).astype(int))
+    divisions = {"elsewhere": elsewhere, "kinds": kinds, "random": random}
+    assert best_partition([taught], divisions)[0] == "elsewhere"
+    assert partition.has_learnt(taught, own, divisions)
+    assert not partition.has_learnt(taught, others, divisions)
+
+
 def test_clusterings_with_different_mistakes_agree_on_the_truth():
     """Each of five clusterings puts one of five kinds with the next and splits a third; no single one is right."""
     kinds = np.arange(5).repeat(30)

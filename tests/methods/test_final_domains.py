@@ -178,6 +178,37 @@ def test_heads_vote_only_if_e_has_trained_them(pictures, monkeypatch, settings, 
     assert voters[0] == 2 * partition_of_clusterings.REPEATS + 2 * learnt
 
 
+@pytest.mark.parametrize(
+    ("settings", "taught", "expected"),
+    [
+        ({"domains_from": 1.0}, "kinds", ["own"]),
+        ({"domains_from": 0.5}, "kinds", ["taught", "own"]),  # its heads have shaped its codes
+        ({"domains_from": 1.0}, "halves", ["taught", "own"]),  # it has not learnt what it was taught
+    ],
+)
+def test_the_neighbours_from_training_count_until_e_has_learnt_from_them(
+    pictures, monkeypatch, settings, taught, expected
+):
+    """Kinds: its codes show them, too. Halves: they do not."""
+    config = config_of(neighbours=3, **settings)
+    state = state_of(config)
+    halves, next_of_a_kind = np.arange(90) % 2, np.arange(90) // 30 * 30 + (np.arange(90) + 1) % 30
+    tables = {
+        "kinds": np.stack([next_of_a_kind, next_of_a_kind[next_of_a_kind]] * 2, 1)[:, :3],
+        "halves": (np.arange(90)[:, None] + np.array([44, 22, 62])) % 90,
+    }
+    state.own.table.copy_(torch.from_numpy(tables[taught]))
+    names = []
+
+    def record(graphs, *_):
+        names.append(["taught" if graph is state.own.table else "own" for graph in graphs])
+        return halves
+
+    monkeypatch.setattr(final_domains, "refined", record)
+    partition(outputs_of(state, pictures, config), 3, halves, state, pictures, 0)
+    assert names == [expected]
+
+
 def test_the_chosen_division_is_refined(pictures, monkeypatch):
     """The choice falls on a division that merges two kinds and splits the third."""
     config = config_of(neighbours=3)

@@ -26,6 +26,7 @@ from tunit.clustering.partition import (
     REPEATS,
     agreed_groups,
     best_partition,
+    has_learnt,
     k_means_in_pieces,
     repeated_k_means,
 )
@@ -138,14 +139,15 @@ def partition(
     agree; those on which k-means into several times as many groups agrees, JOININGS times with other random starts;
     for each cue, one division of either sort, by k-means on this cue alone; and the groups that are `given`, if any.
     The best one is chosen on two graphs: that of the neighbours from which E has learnt, if there are any and
-    `outputs` has all pictures; and that of neighbours by E's present codes. It is then refined on these graphs
+    `outputs` has all pictures; and that of neighbours by E's present codes. If E has learnt only styles, and what the
+    first graph teaches, only the second counts. The division is then refined on these graphs
     (tunit.clustering.refinement). Groups are numbered in no order.
     """
     findings = findings_of(state)
     learnt_from = findings.neighbours if findings else None
-    graphs = [find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))]
-    if learnt_from is not None and len(outputs.rows) == len(pictures.names):
-        graphs.insert(0, learnt_from)
+    own = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
+    taught = learnt_from if len(outputs.rows) == len(pictures.names) else None
+    graphs = [own] if taught is None else [taught, own]
     both = outputs.styles.numpy(), outputs.features.numpy()
     voters = [groups for vectors in both for groups in repeated_k_means(vectors, number, seed)]
     if outputs.heads_learnt:
@@ -159,6 +161,8 @@ def partition(
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
         divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
+    if not outputs.heads_learnt and taught is not None and has_learnt(taught, own, divisions):
+        graphs = [own]
     return refined(graphs, divisions[best_partition(graphs, divisions)[0]], both, seed)
 
 
