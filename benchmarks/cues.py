@@ -21,10 +21,10 @@ from machine import write
 from tunit.clustering.colours import settings_by_colours
 from tunit.clustering.graph import GRAPH_NEIGHBOURS, distances_from_separate_groups
 from tunit.clustering.measures import MeasureComparison, reduced_cues
-from tunit.clustering.neighbours import find_neighbours
+from tunit.clustering.neighbours import NUMBERS, find_neighbours
 from tunit.data.packing.pack import pack_pictures
 from tunit.data.packing.pack_settings import PackSettings
-from tunit.methods.neighbourhood import MOST_GROUPS, NUMBERS
+from tunit.methods.neighbourhood import MOST_GROUPS
 
 NEAREST = 5  # neighbours whose classes are compared with that of the picture
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tunit.clustering.colours import IGNORE_COLOURS, KEEP_COLOURS, settings_by_colours
+from tunit.clustering.colours import IGNORE_COLOURS, JITTER_COLOURS, KEEP_COLOURS, settings_by_colours
 
 EACH = 40
 
@@ -43,9 +43,26 @@ def test_if_colours_separate_kinds_they_are_kept():
     assert settings_by_colours(images, [4]) == KEEP_COLOURS
 
 
-def test_if_nothing_separates_kinds_colours_are_kept():
+def test_if_nothing_separates_kinds_colours_are_jittered_and_neighbours_come_late():
     images = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
-    assert settings_by_colours(images, [5]) == KEEP_COLOURS
+    assert settings_by_colours(images, [5]) == JITTER_COLOURS
+    assert settings_by_colours(images[:99], [5]) == KEEP_COLOURS  # of so few the ratio says little
+
+
+def test_colours_of_backgrounds_are_jittered():
+    """Small things of four colours, at any place in front of backgrounds of any colour."""
+    rng = np.random.default_rng(0)
+    images = np.stack([np.full((32, 32, 3), any_paint(0, rng)) for _ in range(240)])
+    for i, (y, x) in enumerate(rng.integers(0, 26, (240, 2))):
+        images[i, y : y + 6, x : x + 6] = paint_of_kind(i % 4, rng)
+    images = (255 * images + rng.normal(0, 8, images.shape)).clip(0, 255).astype(np.uint8)
+    assert settings_by_colours(images, [4]) == JITTER_COLOURS
+    # The same things in front of a background of one colour per kind.
+    for i in range(240):
+        images[i, :3] = images[i, -3:] = images[i, :, :3] = images[i, :, -3:] = 255 * paint_of_kind(
+            i % 4, rng
+        )
+    assert settings_by_colours(images, [4]) == KEEP_COLOURS
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 20])

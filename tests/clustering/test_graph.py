@@ -1,11 +1,14 @@
 """The graph of nearest neighbours: eigenvalues, modularity, normalised cut."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
-from scipy.linalg import eigh
+from scipy.linalg import LinAlgWarning, eigh
 
 from gaussian_groups import blobs
+from tunit.clustering import graph
 from tunit.clustering.graph import distances_from_separate_groups, edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
 
@@ -57,6 +60,20 @@ def test_eigenvalues_equal_those_of_the_dense_matrix(seed):
     degree = edges.sum(1)
     values = eigh(np.diag(degree) - edges, np.diag(degree), eigvals_only=True)
     assert distances_from_separate_groups(table, [10])[0] == pytest.approx(values[:10].sum(), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [UserWarning, LinAlgWarning])
+def test_warnings_of_the_search_for_eigenvalues_are_not_shown(monkeypatch, kind):
+    """scipy warns of an ill-conditioned matrix if the vectors of a separate part have converged."""
+    real = graph.lobpcg
+
+    def warning(*arguments, **options):
+        warnings.warn("an ill-conditioned matrix detected", kind, stacklevel=1)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(graph, "lobpcg", warning)
+    near = find_neighbours([torch.randn(300, 2, generator=torch.Generator().manual_seed(0))], 10)
+    assert 0 < distances_from_separate_groups(near, [3])[0] < 1
 
 
 def test_modularity_equals_newmans_double_sum():

@@ -34,6 +34,16 @@ def test_the_cue_that_separates_kinds_is_chosen_without_poor_codes():
     assert choose_measures(seen, {"colours": other, "outlines": poor}, [5])[0] == ["codes"]
 
 
+@pytest.mark.parametrize(("name", "chosen"), [("colours", ["codes"]), ("outlines", ["outlines"])])
+def test_vague_groups_of_colours_are_not_believed(name, chosen):
+    """They are clearer than those of the codes, but colours may be those of backgrounds."""
+    vague, _ = blobs(5, apart=1.6)
+    poor = torch.randn(150, 3, generator=torch.Generator().manual_seed(1))
+    names, ratios = choose_measures(poor, {name: vague}, [5])
+    assert names == chosen
+    assert 0.15 < ratios[name] < 0.7 * ratios["codes"]
+
+
 def test_both_are_taken_if_together_they_are_as_good():
     seen, _ = blobs(5)
     again, _ = blobs(5, seed=3)

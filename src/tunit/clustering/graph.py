@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import LinAlgWarning
 from scipy.sparse.linalg import lobpcg
 from torch import Tensor
 
@@ -107,8 +108,10 @@ def largest_eigenpairs(
         return values[-wanted:], vectors[:, -wanted:]
     start = np.random.default_rng(0).standard_normal((number, block))  # fixed, so that runs are repeatable
     with warnings.catch_warnings():
-        # A warning that the spare vectors have not converged; they need not.
+        # Warnings that the spare vectors have not converged, which they need not, and that those of a separate part
+        # have converged so well that a matrix is ill-conditioned. The eigenvalues are right to 1e-5.
         warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", LinAlgWarning)
         values, vectors = lobpcg(
             matrix + sparse.eye(number), start, largest=True, tol=TOLERANCE, maxiter=ITERATIONS
         )

@@ -20,6 +20,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+# Into how many groups measures should separate pictures of which the number of kinds is not known: a measure that
+# separates three kinds clearly does not separate ten groups.
+NUMBERS = (3, 5, 10)
 # How many pictures are compared with all others at a time; in a large set fewer, so that there are at most PAIRS
 # pairs.
 CHUNK, PAIRS = 512, 1 << 26

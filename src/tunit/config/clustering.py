@@ -48,8 +48,8 @@ class ClusteringConfig:
     neighbours_from: float = setting(
         0.1,
         "when E's neighbours are first looked for, as a share (0 to 1) of the steps of E alone; 1: before the "
-        "last step of E alone; auto: chosen from the pictures, 0.5 if colours may tell kinds apart, 0 if other cues "
-        "clearly do (docs/domains.md)",
+        "last step of E alone; auto: chosen from the pictures, 0 if other cues than colours clearly tell kinds "
+        "apart, 0.5 otherwise (docs/domains.md)",
         low=0,
         high=1,
         words=FROM_PICTURES_WORDS,

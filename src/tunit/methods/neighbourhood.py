@@ -8,7 +8,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunit.clustering.neighbours import find_neighbours
+from tunit.clustering.neighbours import NUMBERS, find_neighbours
 from tunit.config import AUTO, Config
 from tunit.config.fields import check_chosen
 from tunit.data.packing.packed import PackedPictures
@@ -22,9 +22,8 @@ from tunit.methods.state import TrainingState
 
 # Measures of similarity are compared by how well they separate the pictures into as many groups as there are domains,
 # but at most MOST_GROUPS. With more groups, a measure would win that finds only series of photographs (of the same
-# thing, taken one after the other) instead of kinds. While the number of domains is not known, all of NUMBERS count:
-# a measure that separates three kinds clearly does not separate ten groups.
-MOST_GROUPS, NUMBERS = 10, (3, 5, 10)
+# thing, taken one after the other) instead of kinds. While the number of domains is not known, all of NUMBERS count.
+MOST_GROUPS = 10
 
 
 def numbers_of_groups(config: Config) -> tuple[int, ...]:
