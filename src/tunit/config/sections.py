@@ -50,8 +50,8 @@ class NetworkConfig:
     candidate_heads: int = setting(
         0,
         "additional domain heads of E; after E has trained alone without labels, the best of all heads becomes its "
-        "domain head; but with --domains auto or --neighbours a new head is fitted, and these only take part in the "
-        "vote on which pictures belong together",
+        "domain head; but with --domains auto or --neighbours, or if E has learnt only styles, a new head is fitted, "
+        "and these at most take part in the vote on which pictures belong together",
         low=0,
         high=100,
     )
