@@ -5,8 +5,8 @@ where every kind has all of them, such as paints of materials, or light on traff
 separate the pictures clearly, and colours do not, the colours of views are changed, and E learns from neighbours from
 its first step on.
 
-If nothing separates the pictures clearly, and colours least of all, they are probably those of backgrounds or of the
-light. Then colours are changed, too, or E would learn them instead of the things in front.
+If no cue separates the pictures clearly, not even colours, these are probably those of backgrounds or of the light.
+Then colours are changed, too, or E would learn them instead of the things in front.
 """
 
 from collections.abc import Sequence
