@@ -56,6 +56,19 @@ def test_without_an_effect_of_the_place_the_share_is_0_on_average_even_for_few_p
     assert np.mean(few) == pytest.approx(0, abs=0.01)
 
 
+def test_one_thing_per_picture_is_a_composition_though_it_is_not_always_in_the_middle():
+    """Upright ellipses of any size and colour whose middle is anywhere in the middle half of the picture."""
+    rng = np.random.default_rng(0)
+    x, y = np.meshgrid(np.arange(32), np.arange(32))
+    images = np.empty((300, 32, 32, 3))
+    for image in images:
+        (across, down), width = rng.uniform(8, 24, 2), rng.uniform(4, 8)
+        inside = ((x - across) / width) ** 2 + ((y - down) / (1.3 * width)) ** 2 < 1
+        image[:] = np.where(inside[..., None], rng.uniform(0, 255, 3), rng.uniform(0, 255, 3))
+    images = (images + rng.normal(0, 8, images.shape)).clip(0, 255).astype(np.uint8)
+    assert crop_area_for(images) == WHOLE
+
+
 def test_things_share_a_composition_and_heaps_do_not(creatures):
     assert shared_composition(creatures) > 3 * SHARED
     assert abs(shared_composition(heaps(400))) < SHARED / 3
