@@ -23,9 +23,9 @@ MOST_COMPARED = 1_000  # at most this many pictures, evenly spread over the set
 # picture's. The last part is the middle.
 PART = SIDE // 2
 PLACES = ((0, 0), (0, PART), (PART, 0), (PART, PART), (PART // 2, PART // 2))
-# If the place explains at least this share of the variance, the pictures share a composition. It is 0.000 for materials,
-# 0.001 to 0.004 for photographs of fruit, 0.006 to 0.016 for things anywhere in front of a background, about 0.01 for
-# dogs, 0.07 for traffic signs and 0.15 for synthetic creatures.
+# If the place explains at least this share of the variance, the pictures share a composition. It is 0.000 for
+# materials, 0.001 to 0.004 for photographs of fruit, 0.006 to 0.016 for things anywhere in front of a background,
+# about 0.01 for dogs, 0.07 for traffic signs and 0.15 for synthetic creatures.
 SHARED = 0.005
 CLOSE, WHOLE = (0.1, 0.7), (0.3, 1.0)  # the areas of random crops, as shares of the picture
 
