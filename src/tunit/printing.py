@@ -69,6 +69,11 @@ def in_sentence(text: object) -> str:
     return "".join(char if char.isprintable() else _escaped(char) for char in plain)
 
 
+def full_sentence(text: str) -> str:
+    """A clause of at least one character as a sentence of its own, with a capital letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def escape(text: object, quote: bool = True) -> str:
     """The text for an HTML page, printable and with its markup characters escaped."""
     return html.escape(printable(text), quote)

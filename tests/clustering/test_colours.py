@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tunit.clustering.colours import IGNORE_COLOURS, JITTER_COLOURS, KEEP_COLOURS, settings_by_colours
+from tunit.clustering.cues import CUES
 
 EACH = 40
 
@@ -90,10 +91,8 @@ def test_of_a_large_set_some_pictures_are_looked_at(monkeypatch):
     looked = []
     monkeypatch.setattr("tunit.clustering.colours.MOST_COMPARED", 50)
     monkeypatch.setattr(
-        "tunit.clustering.colours.each_reduced",
-        lambda cues, images, rows: (
-            looked.append(images[rows]) or dict.fromkeys(cues, torch.zeros(len(rows), 3))
-        ),
+        "tunit.clustering.colours.reduced_cues",
+        lambda images, rows: looked.append(images[rows]) or dict.fromkeys(CUES, torch.zeros(len(rows), 3)),
     )
     images = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
     assert settings_by_colours(images, [3]) == KEEP_COLOURS

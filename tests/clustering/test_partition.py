@@ -110,6 +110,16 @@ def test_if_it_has_not_learnt_from_the_first_graph_its_codes_decide_nothing():
     assert best_partition(graphs, divisions)[0] == "cue"
 
 
+def give_modularities(monkeypatch, divisions, modularities):
+    """Divisions have these modularities, by their names and the graph's number, and all have the same cut."""
+    names = {groups.tobytes(): name for name, groups in divisions.items()}
+    monkeypatch.setattr(partition, "edges_of", lambda graph: graph)
+    monkeypatch.setattr(partition, "normalised_cut", lambda *_: 1.0)
+    monkeypatch.setattr(
+        partition, "modularity", lambda graph, groups: modularities[names[groups.tobytes()]][graph]
+    )
+
+
 @pytest.mark.parametrize(
     ("first", "second", "best"),
     [
@@ -126,12 +136,7 @@ def test_from_where_on_a_division_fits_the_graph_from_which_e_has_learnt(monkeyp
     """Two divisions of given modularities on the two graphs; that of the largest on the first graph is 1 and 0."""
     modularities = {"largest": (1.0, 0.0), "other": (first, second)}
     divisions = {"largest": np.array([0, 1]), "other": np.array([1, 0])}
-    names = {groups.tobytes(): name for name, groups in divisions.items()}
-    monkeypatch.setattr(partition, "edges_of", lambda graph: graph)
-    monkeypatch.setattr(partition, "normalised_cut", lambda *_: 1.0)
-    monkeypatch.setattr(
-        partition, "modularity", lambda graph, groups: modularities[names[groups.tobytes()]][graph]
-    )
+    give_modularities(monkeypatch, divisions, modularities)
     assert best_partition([0, 1], divisions)[0] == best
 
 
@@ -151,13 +156,8 @@ def test_it_has_learnt_if_the_best_division_by_its_codes_fits_what_it_was_taught
     taught, own = 0, 1  # stand for the graphs
     modularities = {"best": {taught: of_best, own: 0.5}, "other": {taught: largest, own: 0.4}}
     divisions = {"other": np.array([0, 1]), "best": np.array([1, 0])}
-    names = {groups.tobytes(): name for name, groups in divisions.items()}
-    monkeypatch.setattr(partition, "edges_of", lambda graph: graph)
-    monkeypatch.setattr(partition, "normalised_cut", lambda *_: 1.0)
-    monkeypatch.setattr(
-        partition, "modularity", lambda graph, groups: modularities[names[groups.tobytes()]][graph]
-    )
-    assert partition.has_learnt(taught, own, divisions) == learnt
+    give_modularities(monkeypatch, divisions, modularities)
+    assert partition.has_learnt(taught, divisions, best_partition([own], divisions)[0]) == learnt
 
 
 def test_it_has_learnt_kinds_that_overlap_in_what_it_was_taught_but_not_kinds_that_it_never_saw():
@@ -172,8 +172,8 @@ def test_it_has_learnt_kinds_that_overlap_in_what_it_was_taught_but_not_kinds_th
     elsewhere = np.where(kinds == 2, 2, (vague[:, 0] > 2).astype(int))
     divisions = {"elsewhere": elsewhere, "kinds": kinds, "random": random}
     assert best_partition([taught], divisions)[0] == "elsewhere"
-    assert partition.has_learnt(taught, own, divisions)
-    assert not partition.has_learnt(taught, others, divisions)
+    assert partition.has_learnt(taught, divisions, best_partition([own], divisions)[0])
+    assert not partition.has_learnt(taught, divisions, best_partition([others], divisions)[0])
 
 
 def test_clusterings_with_different_mistakes_agree_on_the_truth():

@@ -192,10 +192,10 @@ def test_the_neighbours_from_training_count_until_e_has_learnt_from_them(
     """Kinds: its codes show them, too. Halves: they do not."""
     config = config_of(neighbours=3, **settings)
     state = state_of(config)
-    halves, next_of_a_kind = np.arange(90) % 2, np.arange(90) // 30 * 30 + (np.arange(90) + 1) % 30
+    halves, each = np.arange(90) % 2, np.arange(90)[:, None]
     tables = {
-        "kinds": np.stack([next_of_a_kind, next_of_a_kind[next_of_a_kind]] * 2, 1)[:, :3],
-        "halves": (np.arange(90)[:, None] + np.array([44, 22, 62])) % 90,
+        "kinds": each // 30 * 30 + (each + np.array([1, 2, 3])) % 30,
+        "halves": (each + np.array([44, 22, 62])) % 90,
     }
     state.own.table.copy_(torch.from_numpy(tables[taught]))
     names = []

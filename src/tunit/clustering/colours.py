@@ -13,12 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tunit.clustering.cues import CUES, Pictures
-from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, MeasureComparison, each_reduced
+from tunit.clustering.cues import Pictures
+from tunit.clustering.measures import CLEAR_GROUPS, MOST_COMPARED, MeasureComparison, reduced_cues
 from tunit.clustering.neighbours import NUMBERS
 from tunit.data.finding.spread import stride
 
-WITH_COLOURS = ("colours", "shapes")
 WITHOUT_COLOURS = ("outlines", "textures")  # the cues that see only grey pictures
 # Settings by name, if colours may tell the kinds apart, if other cues do so, and if no cue does.
 KEEP_COLOURS = {"hue": 0.0, "saturation": 0.0, "neighbours_from": 0.5}
@@ -37,13 +36,13 @@ def settings_by_colours(images: Pictures, groups: Sequence[int]) -> dict[str, fl
     At most MOST_COMPARED pictures, evenly spread over the set, are looked at.
     """
     rows = np.arange(0, len(images), stride(len(images), MOST_COMPARED))
-    cues = each_reduced({name: CUES[name] for name in (*WITH_COLOURS, *WITHOUT_COLOURS)}, images, rows)
+    cues = reduced_cues(images, rows)
     compared = MeasureComparison(cues, groups)
     best = compared.best(WITHOUT_COLOURS)
     if compared.ratio(best) <= CLEAR_GROUPS < compared.ratio(["colours"]):
         return IGNORE_COLOURS
     if max(groups) == 1 or len(rows) < FEWEST or compared.ratio(["shapes"]) <= CLEAR_GROUPS:
         return KEEP_COLOURS
-    return (
-        JITTER_COLOURS if MeasureComparison(cues, NUMBERS).ratio(["colours"]) > MISLEADING else KEEP_COLOURS
-    )
+    if tuple(groups) != NUMBERS:
+        compared = MeasureComparison(cues, NUMBERS)
+    return JITTER_COLOURS if compared.ratio(["colours"]) > MISLEADING else KEEP_COLOURS

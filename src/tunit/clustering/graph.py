@@ -52,6 +52,11 @@ def modularity(edges: sparse.csr_matrix, groups: Integers) -> float:
     return float(within - np.square(ends).sum())
 
 
+def fitting_from(largest: float, share: float) -> float:
+    """From which modularity on a division counts as fitting: this share of the largest one, which may be negative."""
+    return min(largest, share * largest)
+
+
 def normalised_cut(edges: sparse.csr_matrix, groups: Integers, number: int = 0) -> float:
     """Normalised cut [3]: how badly groups (N,) divide the graph of N pictures, from 0 to their number.
 

@@ -32,7 +32,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.graph import edges_of, modularity, normalised_cut
+from tunit.clustering.graph import edges_of, fitting_from, modularity, normalised_cut
 
 # A normalised cut overrules modularity if it is less than this share of the other division's cut.
 CLEARLY_SMALLER = 0.5
@@ -68,24 +68,22 @@ def best_partition(
     cuts = {
         name: sum(normalised_cut(each, groups, most) for each in edges) for name, groups in divisions.items()
     }
-    largest = max(first for first, *_ in within.values())
-    least = min(largest, FITS * largest)  # the largest itself may be negative
+    least = fitting_from(max(first for first, *_ in within.values()), FITS)
     fitting = [name for name in divisions if len(graphs) == 1 or within[name][0] >= least]
     balanced = max(divisions, key=lambda name: sum(within[name]) - (0 if name in fitting else NOT_FITTING))
     separate = min(fitting, key=lambda name: cuts[name])
     return separate if cuts[separate] < CLEARLY_SMALLER * cuts[balanced] else balanced, cuts
 
 
-def has_learnt(taught: Tensor, own: Tensor, divisions: Mapping[str, Integers]) -> bool:
+def has_learnt(taught: Tensor, divisions: Mapping[str, Integers], best: str) -> bool:
     """Whether E has learnt what a graph teaches: the best division by the graph of its own codes fits that one.
 
-    taught, own: (N, k) int64 each, neighbours of each picture. It fits if its modularity on the first is at least
-    LEARNT times the largest there.
+    taught: (N, k) int64, neighbours of each picture. best: the name of that division. It fits if its modularity on
+    the graph is at least LEARNT times the largest there.
     """
-    edges, (best, _) = edges_of(taught), best_partition([own], divisions)
+    edges = edges_of(taught)
     within = {name: modularity(edges, groups) for name, groups in divisions.items()}
-    largest = max(within.values())
-    return within[best] >= min(largest, LEARNT * largest)  # the largest itself may be negative
+    return within[best] >= fitting_from(max(within.values()), LEARNT)
 
 
 def agreed_groups(clusterings: Sequence[Integers], number: int) -> Integers:

@@ -21,7 +21,14 @@ from scipy import sparse
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
-from tunit.clustering.graph import edges_of, largest_eigenpairs, modularity, normalised, normalised_cut
+from tunit.clustering.graph import (
+    edges_of,
+    fitting_from,
+    largest_eigenpairs,
+    modularity,
+    normalised,
+    normalised_cut,
+)
 from tunit.clustering.moves import LEAST_GAIN, Graphs, moved
 from tunit.clustering.partition import k_means
 
@@ -56,7 +63,8 @@ def refined(
         return groups
     edges = [edges_of(graph) for graph in graphs]
     fit = [modularity(each, groups) for each in edges]
-    edges = [each for each, own in zip(edges, fit, strict=True) if own >= min(FITS * max(fit), max(fit))]
+    least = fitting_from(max(fit), FITS)
+    edges = [each for each, own in zip(edges, fit, strict=True) if own >= least]
     known = Halves()
 
     def by_vectors(groups: Integers, now: Quality) -> list[Integers]:

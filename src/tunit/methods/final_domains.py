@@ -147,7 +147,6 @@ def partition(
     learnt_from = findings.neighbours if findings else None
     own = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
     taught = learnt_from if len(outputs.rows) == len(pictures.names) else None
-    graphs = [own] if taught is None else [taught, own]
     both = outputs.styles.numpy(), outputs.features.numpy()
     voters = [groups for vectors in both for groups in repeated_k_means(vectors, number, seed)]
     if outputs.heads_learnt:
@@ -161,9 +160,12 @@ def partition(
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
         divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
-    if not outputs.heads_learnt and taught is not None and has_learnt(taught, own, divisions):
-        graphs = [own]
-    return refined(graphs, divisions[best_partition(graphs, divisions)[0]], both, seed)
+    graphs = [own]
+    best = best_partition(graphs, divisions)[0]
+    if taught is not None and (outputs.heads_learnt or not has_learnt(taught, divisions, best)):
+        graphs = [taught, own]
+        best = best_partition(graphs, divisions)[0]
+    return refined(graphs, divisions[best], both, seed)
 
 
 def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:

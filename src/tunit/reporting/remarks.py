@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tunit.printing import listed
+from tunit.printing import full_sentence, listed
 from tunit.training.alarms.guide_alarms import crowded_from
 
 ALIKE = 0.98  # warn if the cosine of two domains' average styles is above this
@@ -39,7 +39,7 @@ def findings(
     not measured. undecided: the sentence of `domains_undecided`, which replaces all remarks on domains; "" for none.
     """
     if undecided:
-        return [Finding(True, f"{undecided[0].upper()}{undecided[1:]}."), *_about_style(cosine)]
+        return [Finding(True, full_sentence(undecided)), *_about_style(cosine)]
     return [
         *_about_sizes(sizes),
         *_about_likeness(sizes, average_styles),

@@ -17,6 +17,7 @@ from tunit.data.packing.packed import PackedPictures, pack_of
 from tunit.errors import ConfigError, DataError, RunError
 from tunit.methods.model_file import TENSORS
 from tunit.networks.tensor_file import written_checksum
+from tunit.printing import full_sentence
 from tunit.reporting.undecided import domains_undecided
 from tunit.studio.lru_cache import LRUCache, Stamp, stamp_of
 from tunit.studio.output_thread import Opened, OutputThread
@@ -56,7 +57,7 @@ class Library:
     def undecided(self, run: Run) -> str:
         """A sentence if the run is yet to find its domains or their number; otherwise "". Raises RunError."""
         found = domains_undecided(run.path, self.translator(run).model.step)
-        return f"{found[0].upper()}{found[1:]}." if found else ""
+        return full_sentence(found) if found else ""
 
     def pictures(self, run: Run) -> PackedPictures:
         """The run's own pictures. Raises RunError if there are none."""
