@@ -20,6 +20,7 @@ from torch import Tensor
 from tunit.clustering.choice import Choice, read_choice
 from tunit.clustering.cues import Integers
 from tunit.clustering.graph import GRAPH_NEIGHBOURS
+from tunit.clustering.measures import choose_measures
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
 from tunit.clustering.partition import (
@@ -31,6 +32,7 @@ from tunit.clustering.partition import (
     repeated_k_means,
 )
 from tunit.clustering.refinement import refined
+from tunit.clustering.spectral import spectral_divisions
 from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
 from tunit.data.packing.packed import PackedPictures
@@ -47,6 +49,7 @@ from tunit.methods.inference import (
     in_fitting_batches,
     some_whole_pictures,
 )
+from tunit.methods.neighbourhood import MOST_GROUPS
 from tunit.methods.numbering import numbers_by_agreement, reorder_last_layer
 from tunit.methods.state import TrainingState
 from tunit.networks.guide import Guide
@@ -137,15 +140,18 @@ def partition(
 
     Several divisions are compared: the groups on which E's heads and repeated k-means on E's codes and features
     agree; those on which k-means into several times as many groups agrees, JOININGS times with other random starts;
-    for each cue, one division of either sort, by k-means on this cue alone; and the groups that are `given`, if any.
+    for each cue, one division of either sort, by k-means on this cue alone; those by the graph's eigenvectors
+    (tunit.clustering.spectral); and the groups that are `given`, if any.
     The best one is chosen on two graphs: that of the neighbours from which E has learnt, if there are any and
-    `outputs` has all pictures; and that of neighbours by E's present codes. If E has learnt only styles, and what the
-    first graph teaches, only the second counts. The division is then refined on these graphs
-    (tunit.clustering.refinement). Groups are numbered in no order.
+    `outputs` has all pictures; and that of neighbours by E's present codes, together with the cues that separate
+    groups best (`measures_of`). If E has learnt only styles, and what the first graph teaches, only the second
+    counts. The division is then refined on these graphs (tunit.clustering.refinement). Groups are numbered in no
+    order.
     """
     findings = findings_of(state)
     learnt_from = findings.neighbours if findings else None
-    own = find_neighbours([outputs.styles], min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
+    measures = measures_of(outputs, number)
+    own = find_neighbours(measures, min(GRAPH_NEIGHBOURS, len(outputs.rows) - 1))
     taught = learnt_from if len(outputs.rows) == len(pictures.names) else None
     both = outputs.styles.numpy(), outputs.features.numpy()
     voters = [groups for vectors in both for groups in repeated_k_means(vectors, number, seed)]
@@ -160,12 +166,24 @@ def partition(
     for name, cue in outputs.cues.items():
         divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
         divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
+    divisions |= spectral_divisions(measures, number, seed)
     graphs = [own]
     best = best_partition(graphs, divisions)[0]
     if taught is not None and (outputs.heads_learnt or not has_learnt(taught, divisions, best)):
         graphs = [taught, own]
         best = best_partition(graphs, divisions)[0]
     return refined(graphs, divisions[best], both, seed)
+
+
+def measures_of(outputs: GuideOutput, number: int) -> list[Tensor]:
+    """By which vectors pictures are neighbours in the final graph: E's codes, and cues that help them, if any.
+
+    On photographs, codes and cues together separate groups far better than either alone. number: how many groups.
+    """
+    if not outputs.cues:
+        return [outputs.styles]
+    chosen, _ = choose_measures(outputs.styles, outputs.cues, (min(number, MOST_GROUPS),))
+    return [outputs.styles, *(outputs.cues[name] for name in chosen if name != "codes")]
 
 
 def fit_to_labels(state: TrainingState, pictures: PackedPictures) -> None:
