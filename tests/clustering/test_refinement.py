@@ -11,6 +11,7 @@ from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.refinement import (
     Quality,
+    best_refined,
     corrected,
     corrections,
     half_of,
@@ -228,3 +229,23 @@ def test_very_many_groups_stay_as_they_are(monkeypatch):
     assert adjusted_rand_score(refined([graph], wrong, [codes.numpy()], 0), kinds) == 1
     monkeypatch.setattr(refinement, "MOST_GROUPS", 3)
     assert np.array_equal(refined([graph], wrong, [codes.numpy()], 0), wrong)
+
+
+@pytest.mark.parametrize("stuck", [True, False])
+def test_another_division_is_taken_if_it_is_clearly_better_after_refinement(monkeypatch, stuck):
+    """Here nothing is refined, as if no correction led out of a mistake."""
+    points, kinds = blobs(6, 300)
+    graph, kinds = find_neighbours([points], 10), kinds.numpy()
+    mixed = kinds.copy()
+    mixed[kinds == 1] = 0  # one kind with another
+    mixed[np.flatnonzero(kinds == 2)[:150]] = 1  # and one in two
+    nearly = kinds.copy()
+    nearly[0] = (kinds[0] + 1) % 6
+    monkeypatch.setattr(refinement, "refined", lambda graphs, groups, vectors, seed: groups)
+    divisions = {"first": mixed if stuck else nearly, "kinds": kinds, "mixed": mixed}
+    for graphs in ([graph], [graph, graph]):
+        found = best_refined(graphs, divisions, "first", [], 0)
+        assert (found == (kinds if stuck else nearly)).all()
+    monkeypatch.setattr(refinement, "MOST_COMPARED", 5)
+    assert best_refined([graph], divisions, "first", [], 0) is divisions["first"]
+    assert best_refined([graph], {"first": mixed}, "first", [], 0) is mixed

@@ -47,7 +47,9 @@ def test_separate_parts_of_the_graph_are_groups():
     """The eigenvalue 1 is found once for each part; the vectors of pictures in other parts are orthogonal."""
     part = np.repeat([0, 1, 2], [20, 30, 40])
     neighbours = torch.from_numpy(
-        np.stack([np.random.default_rng(i).permutation(np.flatnonzero(part == part[i]))[:12] for i in range(90)])
+        np.stack(
+            [np.random.default_rng(i).permutation(np.flatnonzero(part == part[i]))[:12] for i in range(90)]
+        )
     )
     for groups in spectral_runs(neighbours, 3, 0):
         assert adjusted_rand_score(groups, part) == 1

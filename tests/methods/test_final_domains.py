@@ -204,7 +204,7 @@ def test_the_neighbours_from_training_count_until_e_has_learnt_from_them(
         names.append(["taught" if graph is state.own.table else "own" for graph in graphs])
         return halves
 
-    monkeypatch.setattr(final_domains, "refined", record)
+    monkeypatch.setattr(final_domains, "best_refined", record)
     partition(outputs_of(state, pictures, config), 3, halves, state, pictures, 0)
     assert names == [expected]
 

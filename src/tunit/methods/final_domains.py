@@ -31,7 +31,7 @@ from tunit.clustering.partition import (
     k_means_in_pieces,
     repeated_k_means,
 )
-from tunit.clustering.refinement import refined
+from tunit.clustering.refinement import best_refined
 from tunit.clustering.spectral import spectral_divisions
 from tunit.config import Config
 from tunit.data.batching.randomness import counter_of_step, seed_of, torch_generator
@@ -145,8 +145,8 @@ def partition(
     The best one is chosen on two graphs: that of the neighbours from which E has learnt, if there are any and
     `outputs` has all pictures; and that of neighbours by E's present codes, together with the cues that separate
     groups best (`measures_of`). If E has learnt only styles, and what the first graph teaches, only the second
-    counts. The division is then refined on these graphs (tunit.clustering.refinement). Groups are numbered in no
-    order.
+    counts. The division is then refined on these graphs, unless another one is clearly better after that
+    (tunit.clustering.refinement). Groups are numbered in no order.
     """
     findings = findings_of(state)
     learnt_from = findings.neighbours if findings else None
@@ -163,16 +163,18 @@ def partition(
         starts = seed + i * REPEATS
         pieces = [groups for vectors in both for groups in k_means_in_pieces(vectors, number, starts)]
         divisions[f"joined {i + 1}"] = agreed_groups(pieces, number)
+    by_cues = {}
     for name, cue in outputs.cues.items():
-        divisions[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
-        divisions[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
-    divisions |= spectral_divisions(measures, number, seed)
+        by_cues[name] = agreed_groups(repeated_k_means(cue.numpy(), number, seed), number)
+        by_cues[f"{name} joined"] = agreed_groups(k_means_in_pieces(cue.numpy(), number, seed), number)
+    divisions |= by_cues | spectral_divisions(measures, number, seed)
     graphs = [own]
     best = best_partition(graphs, divisions)[0]
     if taught is not None and (outputs.heads_learnt or not has_learnt(taught, divisions, best)):
         graphs = [taught, own]
         best = best_partition(graphs, divisions)[0]
-    return refined(graphs, divisions[best], both, seed)
+    compared = {name: groups for name, groups in divisions.items() if name == best or name not in by_cues}
+    return best_refined(graphs, compared, best, both, seed)
 
 
 def measures_of(outputs: GuideOutput, number: int) -> list[Tensor]:
