@@ -14,8 +14,8 @@ final codes favours E's divisions; the graph of a cue, from which E may have lea
 both graphs are used if E has learnt from neighbours. But if E has hardly learnt what the first graph teaches, the
 second one says little; so a division that does not fit the first must be clearly better. If E has learnt only styles,
 no head has shaped its codes; once they fit the first graph, they have learnt from views what it lacks, and it no
-longer counts (`has_learnt`). methods/final_domains.py has only the graph of the final codes without `--neighbours`,
-and for more than 5,000 pictures.
+longer counts (`has_learnt`). methods/final_domains.py makes the second graph of the final codes and of the cues that
+help them; without `--neighbours`, and for more than 5,000 pictures, it has only this one.
 
 References:
     [1] Lloyd. Least squares quantization in PCM, 1982 (k-means). [2] Arthur, Vassilvitskii. k-means++, 2007.
