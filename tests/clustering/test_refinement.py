@@ -10,6 +10,7 @@ from tunit.clustering import refinement
 from tunit.clustering.graph import edges_of, modularity, normalised_cut
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.refinement import (
+    CLEARLY_BETTER,
     Quality,
     best_refined,
     corrected,
@@ -249,3 +250,18 @@ def test_another_division_is_taken_if_it_is_clearly_better_after_refinement(monk
     monkeypatch.setattr(refinement, "MOST_COMPARED", 5)
     assert best_refined([graph], divisions, "first", [], 0) is divisions["first"]
     assert best_refined([graph], {"first": mixed}, "first", [], 0) is mixed
+
+
+def test_a_division_that_splits_a_large_kind_is_not_clearly_better(monkeypatch):
+    """Modularity prefers equal sizes: here one kind has nine tenths of the pictures."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([900, 50, 50])
+    kinds = torch.arange(3).repeat_interleave(sizes)
+    points = 30 * torch.eye(3)[kinds] + torch.randn(1000, 3, generator=generator)
+    graph, kinds = find_neighbours([points], 10), kinds.numpy()
+    split = np.where(kinds == 0, (points[:, 1] > 0).numpy() * 2, 1)  # and the small kinds merged
+    edges = edges_of(graph)
+    better = modularity(edges, split) - normalised_cut(edges, split) / 3
+    assert better > modularity(edges, kinds) - normalised_cut(edges, kinds) / 3 + CLEARLY_BETTER
+    monkeypatch.setattr(refinement, "refined", lambda graphs, groups, vectors, seed: groups)
+    assert best_refined([graph], {"kinds": kinds, "split": split}, "kinds", [], 0) is kinds

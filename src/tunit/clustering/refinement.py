@@ -30,7 +30,7 @@ from tunit.clustering.graph import (
     normalised_cut,
 )
 from tunit.clustering.moves import LEAST_GAIN, Graphs, moved
-from tunit.clustering.partition import k_means
+from tunit.clustering.partition import CLEARLY_SMALLER, k_means
 
 FEWEST_IN_HALF = 5  # pictures on either side of a split
 MOST_GROUPS = 200  # with more groups the search would take minutes
@@ -62,8 +62,9 @@ def best_refined(
     """The groups (N,) of the division named `first`, `refined`, unless another one is clearly better after that.
 
     From some divisions no correction leads out of a mistake that others do not have. Compared is the modularity minus
-    the normalised cut per group, summed over the graphs. graphs, vectors: as in `refined`. divisions: the group of
-    each picture (N,), by name.
+    the normalised cut per group, summed over the graphs. As in `best_partition`, another division does not count if
+    its cut is so much larger that it may have split a large kind. graphs, vectors: as in `refined`. divisions: the
+    group of each picture (N,), by name.
     """
     found = refined(graphs, divisions[first], vectors, seed)
     number = int(divisions[first].max()) + 1
@@ -72,11 +73,13 @@ def best_refined(
     edges = [edges_of(graph) for graph in graphs]
 
     def score(groups: Integers) -> float:
-        cuts = sum(normalised_cut(each, groups, number) for each in edges)
-        return sum(modularity(each, groups) for each in edges) - cuts / number
+        both = quality(edges, groups)
+        return both.modularity - both.cut / number
 
     others = [refined(graphs, groups, vectors, seed) for name, groups in divisions.items() if name != first]
-    better = max(others, key=score, default=found)
+    own_cut = quality(edges, found).cut
+    counting = [each for each in others if CLEARLY_SMALLER * quality(edges, each).cut <= own_cut]
+    better = max(counting, key=score, default=found)
     return better if score(better) > score(found) + CLEARLY_BETTER * len(graphs) else found
 
 
