@@ -196,7 +196,9 @@ def of_creatures(args: argparse.Namespace, seed: int, rows: list[dict[str, Any]]
 
         fixed = {"domains": int(species.max()) + 1}
         alone = with_steps(config_of(base, origin, fixed), args.alone, 1000, base == "demo")
-        guide = guide_of(args, alone, pictures_of_guide, f"creatures-{wide}-{base}-{args.alone}-{origin}")
+        guide = guide_of(
+            args, alone, pictures_of_guide, f"creatures-{wide}-{Path(base).name}-{args.alone}-{origin}"
+        )
         test = make_truth_test(TEST_PAIRS, size, origin + TEST_SEED)
 
         def measure(training: Training) -> dict[str, float]:
@@ -220,7 +222,7 @@ def of_folder(args: argparse.Namespace, seed: int, rows: list[dict[str, Any]]) -
         fixed = {"domains": len(real.names), "image_size": size}
         origin = seed if args.guide_seed is None else args.guide_seed
         alone = with_steps(config_of(base, origin, fixed), args.alone, 1000, base == "demo")
-        key = f"{Path(args.set).name}-{size}-{base}-{args.alone}-{origin}"
+        key = f"{Path(args.set).name}-{size}-{Path(base).name}-{args.alone}-{origin}"
         guide = guide_of(args, alone, lambda: pictures, key)
 
         def measure(training: Training) -> dict[str, float]:

@@ -245,11 +245,12 @@ def test_another_division_is_taken_if_it_is_clearly_better_after_refinement(monk
     monkeypatch.setattr(refinement, "refined", lambda graphs, groups, vectors, seed: groups)
     divisions = {"first": mixed if stuck else nearly, "kinds": kinds, "mixed": mixed}
     for graphs in ([graph], [graph, graph]):
-        found = best_refined(graphs, divisions, "first", [], 0)
+        found, compared = best_refined(graphs, divisions, "first", [], 0)
         assert (found == (kinds if stuck else nearly)).all()
+        assert [id(each) for each in compared] == [id(each) for each in divisions.values()]
     monkeypatch.setattr(refinement, "MOST_COMPARED", 5)
-    assert best_refined([graph], divisions, "first", [], 0) is divisions["first"]
-    assert best_refined([graph], {"first": mixed}, "first", [], 0) is mixed
+    assert best_refined([graph], divisions, "first", [], 0) == (divisions["first"], [divisions["first"]])
+    assert best_refined([graph], {"first": mixed}, "first", [], 0)[0] is mixed
 
 
 def test_a_division_that_splits_a_large_kind_is_not_clearly_better(monkeypatch):
@@ -264,4 +265,4 @@ def test_a_division_that_splits_a_large_kind_is_not_clearly_better(monkeypatch):
     better = modularity(edges, split) - normalised_cut(edges, split) / 3
     assert better > modularity(edges, kinds) - normalised_cut(edges, kinds) / 3 + CLEARLY_BETTER
     monkeypatch.setattr(refinement, "refined", lambda graphs, groups, vectors, seed: groups)
-    assert best_refined([graph], {"kinds": kinds, "split": split}, "kinds", [], 0) is kinds
+    assert best_refined([graph], {"kinds": kinds, "split": split}, "kinds", [], 0)[0] is kinds

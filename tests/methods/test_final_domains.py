@@ -18,7 +18,7 @@ from tunit.data.batching.batches import Batches
 from tunit.data.batching.randomness import torch_generator
 from tunit.methods import final_domains, inference, neighbourhood
 from tunit.methods.candidates import install_best_head
-from tunit.methods.final_domains import CONFIDENCE, outputs_of, partition, settle_domains
+from tunit.methods.final_domains import CONFIDENCE, measures_of, outputs_of, partition, settle_domains
 from tunit.methods.fitted_heads import NEVER, fitted_head, softened
 from tunit.networks.guide import Guide
 from tunit.training import samples
@@ -202,7 +202,7 @@ def test_the_neighbours_from_training_count_until_e_has_learnt_from_them(
 
     def record(graphs, *_):
         names.append(["taught" if graph is state.own.table else "own" for graph in graphs])
-        return halves
+        return halves, [halves]
 
     monkeypatch.setattr(final_domains, "best_refined", record)
     partition(outputs_of(state, pictures, config), 3, halves, state, pictures, 0)
@@ -218,6 +218,24 @@ def test_the_chosen_division_is_refined(pictures, monkeypatch):
     monkeypatch.setattr(final_domains, "best_partition", lambda graphs, divisions: ("given", {}))
     found = partition(outputs_of(state, pictures, config), 3, wrong, state, pictures, 0)
     assert adjusted_rand_score(found, KINDS) == 1
+
+
+def test_groups_of_maps_are_taken_if_these_agree_more(pictures, monkeypatch):
+    """The maps see what partition's neighbours are found by, and what was compared before."""
+    config, seen = config_of(neighbours=3), []
+    state = state_of(config)
+
+    def record(found, refined, measures, number, seed):
+        seen.append((found, refined, measures, number, seed))
+        return KINDS
+
+    monkeypatch.setattr(final_domains, "more_certain", record)
+    outputs = outputs_of(state, pictures, config)
+    assert partition(outputs, 3, None, state, pictures, 7) is KINDS
+    ((found, refined, measures, *rest),) = seen
+    assert rest == [3, 7]
+    assert any(found is each for each in refined) and len(refined) > 1
+    assert all(torch.equal(one, other) for one, other in zip(measures, measures_of(outputs, 3), strict=True))
 
 
 def test_outputs_are_what_e_predicts_if_views_are_the_pictures(pictures):

@@ -38,10 +38,15 @@ def find_neighbours(measures: Sequence[Tensor], k: int) -> Tensor:
     return neighbours_and_distances(measures, k)[1]
 
 
-def neighbours_and_distances(measures: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
-    """As `find_neighbours`, with the scaled distances: (N, k), nearest first, and (N, k) int64."""
+def neighbours_and_distances(
+    measures: Sequence[Tensor], k: int, nearest_for_scale: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """As `find_neighbours`, with the scaled distances: (N, k), nearest first, and (N, k) int64.
+
+    nearest_for_scale: from how many nearest pictures the local scale is computed; k of them if it is not given.
+    """
     own = torch.arange(len(measures[0]), device=measures[0].device)
-    scales = [_local_scale(vectors, own, k) for vectors in measures]
+    scales = [_local_scale(vectors, own, nearest_for_scale or k) for vectors in measures]
 
     def distance(rows: slice) -> Tensor:
         """(b, N): minus the logarithm of the product of the affinities, which is the sum of scaled distances."""

@@ -24,11 +24,13 @@ References:
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from tunit.clustering.cues import Integers
@@ -103,6 +105,12 @@ def agreed_groups(clusterings: Sequence[Integers], number: int) -> Integers:
     merged = AgglomerativeClustering(number, metric="precomputed", linkage="average")
     groups: Integers = merged.fit_predict(distances).astype(np.int64)
     return groups
+
+
+def agreement(clusterings: Sequence[Integers]) -> float:
+    """How much two or more clusterings (N,) agree: the mean normalised mutual information of pairs, from 0 to 1."""
+    pairs = combinations(clusterings, 2)
+    return float(np.mean([normalized_mutual_info_score(one, other) for one, other in pairs]))
 
 
 def repeated_k_means(vectors: NDArray[np.floating], k: int, seed: int) -> list[Integers]:

@@ -58,8 +58,9 @@ def best_refined(
     first: str,
     vectors: Sequence[NDArray[np.floating]],
     seed: int,
-) -> Integers:
+) -> tuple[Integers, list[Integers]]:
     """The groups (N,) of the division named `first`, `refined`, unless another one is clearly better after that.
+    And every division that was refined.
 
     From some divisions no correction leads out of a mistake that others do not have. Compared is the modularity minus
     the normalised cut per group, summed over the graphs. As in `best_partition`, another division does not count if
@@ -69,7 +70,7 @@ def best_refined(
     found = refined(graphs, divisions[first], vectors, seed)
     number = int(divisions[first].max()) + 1
     if number > MOST_COMPARED:
-        return found
+        return found, [found]
     edges = [edges_of(graph) for graph in graphs]
 
     def score(groups: Integers) -> float:
@@ -80,7 +81,8 @@ def best_refined(
     own_cut = quality(edges, found).cut
     counting = [each for each in others if CLEARLY_SMALLER * quality(edges, each).cut <= own_cut]
     better = max(counting, key=score, default=found)
-    return better if score(better) > score(found) + CLEARLY_BETTER * len(graphs) else found
+    best = better if score(better) > score(found) + CLEARLY_BETTER * len(graphs) else found
+    return best, [found, *others]
 
 
 def refined(

@@ -20,6 +20,7 @@ from torch import Tensor
 from tunit.clustering.choice import Choice, read_choice
 from tunit.clustering.cues import Integers
 from tunit.clustering.graph import GRAPH_NEIGHBOURS
+from tunit.clustering.maps import more_certain
 from tunit.clustering.measures import choose_measures
 from tunit.clustering.neighbours import find_neighbours
 from tunit.clustering.number import choose_number
@@ -146,7 +147,8 @@ def partition(
     `outputs` has all pictures; and that of neighbours by E's present codes, together with the cues that separate
     groups best (`measures_of`). If E has learnt only styles, and what the first graph teaches, only the second
     counts. The division is then refined on these graphs, unless another one is clearly better after that
-    (tunit.clustering.refinement). Groups are numbered in no order.
+    (tunit.clustering.refinement). If maps of the pictures agree more on their groups than these divisions do, the
+    maps' groups are taken (tunit.clustering.maps). Groups are numbered in no order.
     """
     findings = findings_of(state)
     learnt_from = findings.neighbours if findings else None
@@ -174,7 +176,8 @@ def partition(
         graphs = [taught, own]
         best = best_partition(graphs, divisions)[0]
     compared = {name: groups for name, groups in divisions.items() if name == best or name not in by_cues}
-    return best_refined(graphs, compared, best, both, seed)
+    found, refined = best_refined(graphs, compared, best, both, seed)
+    return more_certain(found, refined, measures, number, seed)
 
 
 def measures_of(outputs: GuideOutput, number: int) -> list[Tensor]:
