@@ -74,7 +74,9 @@ def test_a_search_among_many_pictures_and_the_decision_of_the_domains_are_announ
             lines.append(TUNIT.announce(state, given, config))
         return lines
 
-    decided = ["after this step the domains are decided, which takes minutes if there are many domains"]
+    decided = [
+        "after this step the domains are decided, which takes minutes if there are many pictures or domains"
+    ]
     assert said() == [""] * 9 + decided + [""] * 2
     monkeypatch.setattr(tunit, "LARGE_SET", 11)
     announced = [step for step, line in enumerate(said()) if "12 pictures get their neighbours" in line]

@@ -229,7 +229,9 @@ def _announce(state: TrainingState, pictures: PackedPictures, config: Config) ->
     if last_alone and number > LARGE_SET and keeps_domains(config):
         said.append(f"after this step E looks at all {number:,} pictures, to note the domain of each")
     if divides:
-        said.append("after this step the domains are decided, which takes minutes if there are many domains")
+        said.append(
+            "after this step the domains are decided, which takes minutes if there are many pictures or domains"
+        )
     return "; ".join(filter(None, said))
 
 
