@@ -96,6 +96,16 @@ def test_refined_divisions_stay_if_they_agree_more():
     assert more_certain(found, [found, nearly], [noise], 5, 0) is found
 
 
+@pytest.mark.parametrize(("less", "taken"), [(0.0, "maps"), (0.004, "maps"), (0.006, "refined")])
+def test_maps_may_agree_a_little_less(monkeypatch, less, taken):
+    found, points = np.arange(400) % 5, torch.zeros(400, 2)
+    groups = [np.arange(400) // 80, np.arange(400) // 80]
+    monkeypatch.setattr(maps, "divisions_of_maps", lambda *arguments: groups)
+    monkeypatch.setattr(maps, "agreement", lambda some: 0.9 - less if some is groups else 0.9)
+    chosen = more_certain(found, [found, found], points, 5, 0)
+    assert adjusted_rand_score(chosen, groups[0] if taken == "maps" else found) == 1
+
+
 @pytest.mark.parametrize("refined", [1, 3])
 def test_no_map_is_made_if_all_refined_divisions_agree_or_there_is_one(monkeypatch, refined):
     def refuse(*arguments):

@@ -147,7 +147,7 @@ def partition(
     `outputs` has all pictures; and that of neighbours by E's present codes, together with the cues that separate
     groups best (`measures_of`). If E has learnt only styles, and what the first graph teaches, only the second
     counts. The division is then refined on these graphs, unless another one is clearly better after that
-    (tunit.clustering.refinement). If maps of the pictures agree more on their groups than these divisions do, the
+    (tunit.clustering.refinement). If maps of the pictures agree on their groups as much as these divisions do, the
     maps' groups are taken (tunit.clustering.maps). Groups are numbered in no order.
     """
     findings = findings_of(state)
