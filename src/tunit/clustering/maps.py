@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.cluster import AgglomerativeClustering
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -63,7 +63,7 @@ def more_certain(
 
 
 def divisions_of_maps(measures: Sequence[Tensor], number: int, seed: int) -> list[Integers]:
-    """Divisions (N,) of N pictures into at most `number` groups, one by each map; none for too few pictures.
+    """Divisions (N,) of N pictures into `number` groups, one by each map; none for too few pictures.
 
     measures: as in `more_certain`. The same seed gives the same divisions.
     """
@@ -73,12 +73,12 @@ def divisions_of_maps(measures: Sequence[Tensor], number: int, seed: int) -> lis
     if max(looked_at) >= pictures or share * min(PERPLEXITIES) < LEAST:
         return []
     distances, neighbours = neighbours_and_distances(measures, max(looked_at), GRAPH_NEIGHBOURS)
+    joined = AgglomerativeClustering(number, linkage="average")
     divisions = []
     for perplexity, k in zip(PERPLEXITIES, looked_at, strict=True):
         graph = _graph_of(distances[:, :k], neighbours[:, :k])
-        for start in range(STARTS):
-            tree = linkage(_map_of(graph, share * perplexity, seed + start), "average")
-            divisions.append(fcluster(tree, number, "maxclust").astype(np.int64) - 1)
+        maps = [_map_of(graph, share * perplexity, seed + start) for start in range(STARTS)]
+        divisions += [joined.fit_predict(places) for places in maps]
     return divisions
 
 
